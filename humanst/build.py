@@ -1,0 +1,298 @@
+"""Sources to validated section stores: fetch, read, harmonize, validate, write, one task a section."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from humanst import files
+from humanst.catalog import Recipe, Section, Study
+from humanst.errors import DataError, HumanstError
+from humanst.fetch import LocalFiles, fetch_section
+from humanst.findings import Finding, Findings
+from humanst.harmonize import section as harmonizing
+from humanst.harmonize.gene_table import load_gene_table
+from humanst.harmonize.genes import map_genes
+from humanst.harmonize.space import LatticeFit
+from humanst.harmonize.spots import SpotQC
+from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, check_stain, tissue_mask
+from humanst.platforms import RawSection, reader_for
+from humanst.runner import Outcome, run_tasks
+from humanst.store import StorePicture, is_current, read_attrs, write_section
+from humanst.tiles import ImageOfRecord, image_of_record, image_size, scaled_image, thumbnail
+from humanst.validate import validate_section
+
+logger = logging.getLogger(__name__)
+
+IMAGE_ROLES = ("image", "hires", "lowres")
+STORE_UM_PER_PIXEL = 2.0
+EMBED_UM_PER_PIXEL = 0.5
+STAIN_THUMBNAIL_PX = 1024
+# Raised whenever the same inputs would give another store.
+BUILD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """Choices of one build.
+
+    Attributes
+    ----------
+    folder
+        Holds ``sections/`` and ``images/``.
+    pin
+        Accept unpinned files, writing their hash to the lock file.
+    embed_image
+        Carry the image from max(native, 0.5) um per pixel down instead of 2.
+    qc
+        Overrides of :class:`~humanst.harmonize.spots.SpotQC`, by name.
+    """
+
+    folder: Path
+    pin: bool = False
+    embed_image: bool = False
+    qc: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SectionTask:
+    """One section to build; picklable, so that any runner can take it."""
+
+    study: Study
+    section: Section
+    options: BuildOptions
+    measured: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltSection:
+    """A section store that is there and current.
+
+    Attributes
+    ----------
+    reused
+        Whether an earlier run had already made exactly this store.
+    image_path
+        The image of record on this machine, ``None`` for a section without an image.
+    """
+
+    sample_id: str
+    path: Path
+    reused: bool
+    image_path: Path | None
+    inputs: str
+    findings: tuple[Finding, ...] = field(default=())
+
+
+def store_path(folder: Path, sample_id: str) -> Path:
+    """Where a section's store lies below a build folder."""
+    return folder / "sections" / f"{sample_id}.zarr"
+
+
+def measured_genes(study: Study, sections: Iterable[Section], options: BuildOptions) -> frozenset[str] | None:
+    """Ensembl ids that any of these sections lists, for studies whose tables list only what they found.
+
+    A section that cannot be read contributes nothing here; building it reports why.
+    """
+    chosen = list(sections)
+    if study.recipe.absent_genes != "zero" or len(chosen) < 2:
+        return None
+    union: set[str] = set()
+    for section in chosen:
+        try:
+            local = fetch_section(study, section, pin=options.pin)
+            raw = reader_for(study.recipe.platform)(local, section_recipe(study, section))
+            union.update(_map(raw, study.recipe).ensembl_ids)
+        except HumanstError as error:
+            logger.debug("%s adds no genes to the study's axis: %s", section.sample_id, error)
+    return frozenset(map(str, union))
+
+
+def section_recipe(study: Study, section: Section) -> Recipe:
+    """The study's recipe with the section's own options laid over it."""
+    return study.recipe.for_section(section)
+
+
+def _map(raw: RawSection, recipe: Recipe) -> Any:
+    return map_genes(
+        raw.counts,
+        raw.gene_names,
+        raw.gene_ids,
+        feature_types=raw.feature_types,
+        table=load_gene_table(),
+        gene_id_type=recipe.gene_id_type,
+        findings=Findings(study=raw.study_id, section=raw.section_id),
+    )
+
+
+def build_section(task: SectionTask) -> BuiltSection:
+    """Build one section store, or find that it is current.
+
+    Raises
+    ------
+    HumanstError
+        Located at the section; nothing carries a final name then that was not there before.
+    """
+    study, section = task.study, task.section
+    try:
+        return _build(task)
+    except HumanstError as error:
+        raise error.located(study=study.study_id, section=section.section_id) from None
+
+
+def _build(task: SectionTask) -> BuiltSection:
+    study, section, options = task.study, task.section, task.options
+    recipe = section_recipe(study, section)
+    local = fetch_section(study, section, pin=options.pin)
+    qc = SpotQC.for_recipe(targeted=recipe.targeted, overrides=dict(options.qc))
+    inputs = _inputs_hash(task, recipe, local, qc)
+    path = store_path(options.folder, section.sample_id)
+    files.sweep_partials(path.parent)
+    record_path = options.folder / "images" / f"{section.sample_id}.tif"
+    if is_current(path, inputs):
+        there, image_path = _image_of_current(path, local, record_path)
+        if there:
+            return BuiltSection(section.sample_id, path, True, image_path, inputs)
+    raw, stain = _read(recipe, local)
+    fit = harmonizing.measure_scale(raw, recipe)
+    record = _record_image(raw, record_path, fit)
+    harmonized = harmonizing.harmonize(
+        raw,
+        recipe,
+        table=load_gene_table(),
+        choices=harmonizing.Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
+        picture=_picture(record, raw) if record else None,
+        tissue=_tissue(record, fit) if record else None,
+        fit=fit,
+    )
+    harmonized.findings.extend(stain)
+    validate_section(harmonized)
+    harmonized.findings.raise_if_refused()
+    write_section(harmonized, path, picture=_store_picture(record, fit, options) if record else None, inputs=inputs)
+    return BuiltSection(
+        section.sample_id, path, False, record.path if record else None, inputs, tuple(harmonized.findings)
+    )
+
+
+def _image_of_current(path: Path, local: LocalFiles, record_path: Path) -> tuple[bool, Path | None]:
+    """Whether the image of record of a current store is still there, and where it lies."""
+    picture = read_attrs(path)["picture"]
+    if picture is None:
+        return True, None
+    if picture["derived"]:
+        return record_path.is_file(), record_path
+    return True, next(local.paths[role] for role in IMAGE_ROLES if role in local.paths)
+
+
+def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQC) -> str:
+    facts = {
+        "build_version": BUILD_VERSION,
+        "sample_id": task.section.sample_id,
+        "files": {role: [local.names[role], local.sha256[role]] for role in sorted(local.paths)},
+        "recipe": recipe.to_dict(),
+        "gene_table": load_gene_table().sha256,
+        "measured": None if task.measured is None else sorted(task.measured),
+        "qc": qc.to_dict(),
+        "embed_image": task.options.embed_image,
+    }
+    return hashlib.sha256(files.canonical_json(facts)).hexdigest()
+
+
+def _read(recipe: Recipe, local: LocalFiles) -> tuple[RawSection, list[Finding]]:
+    """Read the vendor files and judge the stain; both are reported even when both fail."""
+    findings = Findings(study=local.study_id, section=local.section_id)
+    role = next((role for role in IMAGE_ROLES if role in local.paths), None)
+    if role is not None:
+        try:
+            width, height = image_size(local.paths[role], name=local.names[role])
+            shrink = max(1.0, max(width, height) / STAIN_THUMBNAIL_PX)
+            check_stain(thumbnail(local.paths[role], 1.0, shrink), findings, file=local.names[role])
+        except DataError as error:
+            findings.absorb(error)
+    raw: RawSection | None = None
+    try:
+        raw = reader_for(recipe.platform)(local, recipe)
+    except DataError as error:
+        findings.absorb(error)
+    findings.raise_if_refused()
+    if raw is None:  # pragma: no cover - a reader that fails says why
+        raise DataError("The section could not be read")
+    return raw, list(findings)
+
+
+def _record_image(raw: RawSection, target: Path, fit: LatticeFit) -> ImageOfRecord | None:
+    if raw.image_path is None:
+        raw.findings.warn(
+            "no-image",
+            "The section has no image: it builds without patches",
+            field="image",
+            expected="an H&E image",
+            found="none in the catalog",
+        )
+        return None
+    return image_of_record(raw.image_path, target, um_per_pixel=fit.um_per_pixel, name=raw.image_name)
+
+
+def _picture(record: ImageOfRecord, raw: RawSection) -> harmonizing.Picture:
+    return harmonizing.Picture(
+        name=f"images/{record.path.name}" if record.derived else raw.image_name,
+        sha256=record.sha256,
+        source_name=raw.image_name,
+        source_sha256=record.source_sha256,
+        width_px=record.width_px,
+        height_px=record.height_px,
+        levels=tuple(asdict(level) for level in record.levels),
+        derived=record.derived,
+    )
+
+
+def _tissue(record: ImageOfRecord, fit: LatticeFit) -> TissueMask:
+    um_per_pixel = max(MASK_UM_PER_PIXEL, fit.um_per_pixel)
+    rgb = thumbnail(record.path, fit.um_per_pixel, um_per_pixel)
+    # The thumbnail has whole pixels: its true scale is that of the image it covers.
+    return tissue_mask(rgb, fit.um_per_pixel * record.width_px / rgb.shape[1])
+
+
+def _store_picture(record: ImageOfRecord, fit: LatticeFit, options: BuildOptions) -> StorePicture:
+    wanted = EMBED_UM_PER_PIXEL if options.embed_image else STORE_UM_PER_PIXEL
+    scaled = scaled_image(record.path, wanted / fit.um_per_pixel)
+    x, y = scaled.px_per_source_px
+    return StorePicture(scaled.array, (fit.um_per_pixel / x, fit.um_per_pixel / y))
+
+
+def build_sections(
+    study: Study,
+    sections: Sequence[Section],
+    options: BuildOptions,
+    *,
+    workers: int = 1,
+    done: Callable[[Outcome[SectionTask, BuiltSection]], None] | None = None,
+) -> tuple[list[BuiltSection], list[tuple[str, HumanstError]]]:
+    """Build all sections of one study; failures are listed and the good rest is done.
+
+    Parameters
+    ----------
+    done
+        Called with each outcome as it arrives, for progress.
+
+    Returns
+    -------
+    built : list of BuiltSection
+        In the order asked.
+    failures : list of (sample_id, error)
+    """
+    measured = measured_genes(study, sections, options)
+    tasks = [SectionTask(study, section, options, measured) for section in sections]
+    outcomes = []
+    for outcome in run_tasks(tasks, build_section, workers=workers):
+        outcomes.append(outcome)
+        if done is not None:
+            done(outcome)
+    outcomes.sort(key=lambda outcome: outcome.position)
+    built = [outcome.result for outcome in outcomes if outcome.result is not None]
+    failures = [(outcome.task.section.sample_id, outcome.error) for outcome in outcomes if outcome.error is not None]
+    return built, failures

@@ -1,0 +1,36 @@
+"""``catalog.yaml`` and ``curation/`` as frozen objects: what exists, who made it, under which licence, from where.
+
+Nothing here touches the network. A catalog that breaks its schema is refused with every fault named by file and
+field, and a file path that would leave its folder is refused before anything is fetched.
+"""
+
+from __future__ import annotations
+
+from humanst.catalog.reading import load_catalog, load_recipe
+from humanst.catalog.records import (
+    Catalog,
+    Lattice,
+    Recipe,
+    Resource,
+    Section,
+    Source,
+    Study,
+    is_redistributable,
+)
+from humanst.catalog.samples import read_samples
+from humanst.catalog.yaml_files import read_yaml
+
+__all__ = [
+    "Catalog",
+    "Lattice",
+    "Recipe",
+    "Resource",
+    "Section",
+    "Source",
+    "Study",
+    "is_redistributable",
+    "load_catalog",
+    "load_recipe",
+    "read_samples",
+    "read_yaml",
+]

@@ -1,0 +1,237 @@
+"""From files to records: the catalog, its recipes and samples tables, each checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from humanst.catalog.records import Catalog, Lattice, Recipe, Resource, Section, Source, Study
+from humanst.catalog.samples import read_samples
+from humanst.catalog.yaml_files import read_yaml, require_file, short_name
+from humanst.errors import DataError, HostileError
+from humanst.files import safe_relative_path
+from humanst.findings import Findings
+from humanst.schemas import check_document, document_schema
+from humanst.settings import data_path, settings
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """Read a catalog and the ``curation/`` folder beside it.
+
+    Parameters
+    ----------
+    path
+        Another ``catalog.yaml``; by default ``HUMANST_CATALOG``, else the one that ships with humanst.
+
+    Raises
+    ------
+    DataError
+        When the catalog, a recipe or a samples table breaks its schema; every fault is named by file and field.
+    HostileError
+        When a file path would leave its folder.
+    UsageError
+        When the catalog file does not exist.
+    """
+    path = path or settings().catalog or data_path("catalog.yaml")
+    document = _document(path, "catalog", name=path.name)
+    studies = {key: _study(key, document["studies"][key], path) for key in sorted(document["studies"])}
+    resources = {key: _resource(key, document["resources"][key], path.name) for key in sorted(document["resources"])}
+    clash = sorted(set(studies) & set(resources))
+    if clash:
+        raise DataError(
+            "A study and a resource share an id",
+            code="duplicate-id",
+            file=path.name,
+            field=f"resources.{clash[0]}",
+            expected="ids that are unique over studies and resources: both name folders of the cache",
+            found=", ".join(clash),
+            todo="Rename one of them",
+        )
+    return Catalog(path=path, studies=studies, resources=resources, releases=document["releases"])
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a ``recipe.yaml``, a study's or a lab's own.
+
+    Raises
+    ------
+    DataError
+        When it breaks ``schemas/recipe.yaml``; every fault is named by field.
+    UsageError
+        When the file does not exist.
+    """
+    document = _document(path, "recipe", name=short_name(path))
+    return Recipe(
+        platform=document["platform"],
+        gene_id_type=document["gene_id_type"],
+        targeted=document["targeted"],
+        absent_genes=document["absent_genes"],
+        lattice=Lattice(
+            kind=document["lattice"]["kind"],
+            pitch_um=float(document["lattice"]["pitch_um"]),
+            spot_diameter_um=float(document["lattice"]["spot_diameter_um"]),
+        ),
+        um_per_pixel=document.get("um_per_pixel"),
+        um_per_pixel_source=document.get("um_per_pixel_source"),
+        orientation=document.get("orientation", "as_given"),
+        labels=document.get("labels"),
+        oddities=tuple(document.get("oddities", ())),
+        options=document.get("options", {}),
+        files=document.get("files", {}),
+    )
+
+
+def _study(study_id: str, document: Mapping[str, Any], catalog: Path) -> Study:
+    folder = catalog.parent / "curation" / study_id
+    rows = {row["section_id"]: row for row in read_samples(folder / "samples.csv")}
+    _check_rows_match(study_id, set(document["sections"]), set(rows))
+    sections = []
+    for section_id in sorted(document["sections"]):
+        entry, row = document["sections"][section_id], rows[section_id]
+        where = f"studies.{study_id}.sections.{section_id}"
+        options = entry.get("options", {})
+        _check_options(options, catalog.name, f"{where}.options")
+        sources = tuple(
+            _source(role, entry["files"][role], document, file=catalog.name, field=f"{where}.files.{role}")
+            for role in sorted(entry["files"])
+        )
+        sections.append(Section(study_id, section_id, row["sample_id"], row["status"], sources, row, options))
+    _check_twins(study_id, (source for section in sections for source in section.sources))
+    recipe = load_recipe(folder / "recipe.yaml")
+    if recipe.platform != document["platform"]:
+        raise DataError(
+            "Catalog and recipe name different platforms",
+            code="platform-differs",
+            study=study_id,
+            file=catalog.name,
+            field=f"studies.{study_id}.platform",
+            expected=repr(recipe.platform),
+            found=repr(document["platform"]),
+        )
+    return Study(
+        study_id=study_id,
+        title=document["title"],
+        platform=document["platform"],
+        license=document["license"],
+        license_url=document.get("license_url"),
+        license_source=document["license_source"],
+        doi=document.get("doi"),
+        citation=document["citation"],
+        hosts=tuple(document["hosts"]),
+        recipe=recipe,
+        sections=tuple(sections),
+        accessions=document.get("accessions", {}),
+    )
+
+
+def _resource(resource_id: str, document: Mapping[str, Any], file: str) -> Resource:
+    where = f"resources.{resource_id}"
+    sources = tuple(
+        _source("file", entry, document, file=file, field=f"{where}.files[{number}]")
+        for number, entry in enumerate(document["files"])
+    )
+    _check_twins(resource_id, sources)
+    resource = Resource(
+        resource_id=resource_id,
+        title=document["title"],
+        license=document["license"],
+        default=document["default"],
+        sources=tuple(sorted(sources, key=lambda source: source.path)),
+        hosts=tuple(document["hosts"]),
+    )
+    if resource.default not in {source.path for source in sources}:
+        raise DataError(
+            "The default is not among the files",
+            code="unknown-file",
+            file=file,
+            field=f"{where}.default",
+            expected="the path of one of its files",
+            found=repr(resource.default),
+        )
+    return resource
+
+
+def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, file: str, field: str) -> Source:
+    path = entry["path"]
+    try:
+        safe_relative_path(path)
+    except HostileError as error:
+        raise error.located(file=file, field=f"{field}.path") from None
+    base = owner.get("base_url")
+    url = entry["url"] if "url" in entry else (None if base is None else base + quote(path))
+    return Source(
+        role=role,
+        path=path,
+        url=url,
+        bytes=entry.get("bytes"),
+        sha256=entry.get("sha256"),
+        md5=entry.get("md5"),
+        license=entry.get("license"),
+    )
+
+
+def _check_rows_match(study_id: str, listed: set[str], described: set[str]) -> None:
+    if listed == described:
+        return
+    raise DataError(
+        "catalog.yaml and samples.csv list different sections",
+        code="sections-differ",
+        study=study_id,
+        file="samples.csv",
+        field="section_id",
+        expected="the same sections in both",
+        found=f"only in catalog.yaml: {_names(listed - described)}; only in samples.csv: {_names(described - listed)}",
+        todo="Add the missing entry, or remove the other one",
+    )
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _check_twins(owner: str, sources: Iterable[Source]) -> None:
+    """Paths that differ only in case fall on one file on many disks."""
+    spelled: dict[str, Source] = {}
+    for source in sources:
+        other = spelled.setdefault(source.path.casefold(), source)
+        same = (other.path, other.sha256, other.md5, other.url) == (source.path, source.sha256, source.md5, source.url)
+        if not same:
+            raise DataError(
+                "Two files of a study fall on one path",
+                code="path-twins",
+                study=owner,
+                file="catalog.yaml",
+                field=source.path,
+                expected="paths that differ in more than case, or the same file",
+                found=f"{other.path!r} and {source.path!r}",
+            )
+
+
+def _check_options(options: Mapping[str, Any], file: str, field: str) -> None:
+    if not options:
+        return
+    from jsonschema import Draft202012Validator
+
+    schema = document_schema("recipe")
+    rule = {"$ref": "#/$defs/options", "$defs": schema["$defs"]}
+    fault = next(Draft202012Validator(rule).iter_errors(options), None)
+    if fault is not None:
+        raise DataError(
+            "A section's options break the recipe schema",
+            code="bad-options",
+            file=file,
+            field=".".join([field, *map(str, fault.absolute_path)]),
+            expected=f"{fault.validator} {fault.validator_value}",
+            found=repr(fault.instance),
+        )
+
+
+def _document(path: Path, kind: str, *, name: str) -> dict[str, Any]:
+    require_file(path)
+    document: dict[str, Any] = read_yaml(path, name=name)
+    findings = Findings(file=name)
+    check_document(document, kind, findings)
+    findings.raise_if_refused()
+    return document

@@ -1,0 +1,220 @@
+"""What the catalog is made of: studies, sections, sources, recipes and resources, frozen and named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from humanst.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of a section or a resource.
+
+    Attributes
+    ----------
+    role
+        What the file is to its reader: ``counts``, ``spots``, ``image``, ``labels``, ... (``file`` in a resource).
+    path
+        Relative path below the study's folder, in the cache and in every mirror.
+    url
+        Where its original host serves it; ``None`` when no public address was ever seen.
+    bytes, sha256, md5
+        Size and digests on record; ``None`` where not known. A file with neither digest is *unpinned*.
+    license
+        SPDX id when it differs from the study's or resource's own.
+    """
+
+    role: str
+    path: str
+    url: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    license: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a digest is on record."""
+        return self.sha256 is not None or self.md5 is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """The array a section was captured on: its shape, centre-to-centre pitch and spot diameter in um."""
+
+    kind: Literal["square", "hex"]
+    pitch_um: float
+    spot_diameter_um: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to read a study's files. ``schemas/recipe.yaml`` explains every field and option."""
+
+    platform: str
+    gene_id_type: Literal["symbol", "ensembl"]
+    targeted: bool
+    absent_genes: Literal["zero", "unmeasured"]
+    lattice: Lattice
+    um_per_pixel: float | None = None
+    um_per_pixel_source: str | None = None
+    orientation: str = "as_given"
+    labels: Mapping[str, Any] | None = None
+    oddities: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    def for_section(self, section: Section) -> Recipe:
+        """This recipe with the section's own options laid over it: what the section's reader is given."""
+        return replace(self, options={**self.options, **section.options})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One tissue section: its files, its samples.csv row (``metadata``) and its own reader ``options``."""
+
+    study_id: str
+    section_id: str
+    sample_id: str
+    status: str
+    sources: tuple[Source, ...]
+    metadata: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def source(self, role: str) -> Source | None:
+        """The file with this role, or ``None``."""
+        return next((source for source in self.sources if source.role == role), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One published study with everything needed to fetch, read and cite it.
+
+    Attributes
+    ----------
+    license
+        SPDX id, ``LicenseRef-unknown`` where none was seen; ``license_source`` says where it was seen.
+    hosts
+        Host names its files and their redirects may come from (``host`` or ``host:port``).
+    """
+
+    study_id: str
+    title: str
+    platform: str
+    license: str
+    license_url: str | None
+    license_source: str
+    doi: str | None
+    citation: str
+    hosts: tuple[str, ...]
+    recipe: Recipe
+    sections: tuple[Section, ...]
+    accessions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def redistributable(self) -> bool:
+        """Whether derived data may be passed on: not under NC, ND or an unknown licence."""
+        return is_redistributable(self.license)
+
+    def section(self, section_id: str) -> Section:
+        """The section with this id.
+
+        Raises
+        ------
+        UsageError
+            With near names.
+        """
+        for section in self.sections:
+            if section.section_id == section_id:
+                return section
+        raise _unknown("section", section_id, [section.section_id for section in self.sections], study=self.study_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A set of reference files, such as gene sets; ``default`` is the path used when none is named."""
+
+    resource_id: str
+    title: str
+    license: str
+    default: str
+    sources: tuple[Source, ...]
+    hosts: tuple[str, ...] = ()
+
+    def source(self, path: str | None = None) -> Source:
+        """The file at ``path`` (the default without one).
+
+        Raises
+        ------
+        UsageError
+            With near names.
+        """
+        wanted = self.default if path is None else path
+        for source in self.sources:
+            if source.path == wanted:
+                return source
+        raise _unknown("file", wanted, [source.path for source in self.sources], study=self.resource_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything on record: studies, resources and published releases, by id, in sorted order."""
+
+    path: Path
+    studies: Mapping[str, Study]
+    resources: Mapping[str, Resource]
+    releases: Mapping[str, Any]
+
+    def study(self, study_id: str) -> Study:
+        """The study with this id.
+
+        Raises
+        ------
+        UsageError
+            With near names.
+        """
+        if study_id not in self.studies:
+            raise _unknown("study", study_id, list(self.studies))
+        return self.studies[study_id]
+
+    def resource(self, resource_id: str) -> Resource:
+        """The resource with this id.
+
+        Raises
+        ------
+        UsageError
+            With near names.
+        """
+        if resource_id not in self.resources:
+            raise _unknown("resource", resource_id, list(self.resources))
+        return self.resources[resource_id]
+
+
+def is_redistributable(license_id: str) -> bool:
+    """Whether data under this SPDX id may be passed on. NC, ND and every ``LicenseRef-`` (unread terms) may not."""
+    parts = license_id.upper().split("-")
+    return not ({"NC", "ND", "LICENSEREF"} & set(parts))
+
+
+def _unknown(noun: str, asked: str, known: list[str], **where: str) -> UsageError:
+    from difflib import get_close_matches
+
+    lowered = {name.lower(): name for name in known}
+    near = [lowered[match] for match in get_close_matches(asked.lower(), list(lowered), n=3, cutoff=0.5)]
+    shown = near or sorted(known)[:8]
+    return UsageError(
+        f"The catalog has no {noun} {asked!r}",
+        code=f"unknown-{noun}",
+        expected=f"one of {', '.join(shown)}" + (", ..." if len(shown) < len(known) else ""),
+        found=repr(asked),
+        todo="`humanst list` shows what there is",
+        **where,
+    )

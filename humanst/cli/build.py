@@ -1,0 +1,97 @@
+"""``humanst build``: sources to validated SpatialData section stores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from humanst.cli.choose import choose_sections, open_catalog, section_options
+from humanst.cli.output import (
+    catalog_option,
+    echo_json,
+    end_with,
+    failure_rows,
+    json_option,
+    progress,
+    say,
+    say_findings,
+    workers_option,
+)
+from humanst.errors import HumanstError
+
+if TYPE_CHECKING:
+    from humanst.build import BuiltSection
+
+
+@click.command()
+@click.argument("studies", nargs=-1)
+@section_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder for sections/ and images/."
+)
+@click.option(
+    "--embed-image", is_flag=True, help="Carry the image from max(native, 0.5) um/px down instead of 2 um/px."
+)
+@click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@workers_option
+@catalog_option
+@json_option
+def build(
+    studies: tuple[str, ...],
+    sections: str | None,
+    where: str | None,
+    output: str,
+    embed_image: bool,
+    pin: bool,
+    workers: int | None,
+    catalog: str | None,
+    as_json: bool,
+) -> None:
+    """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections."""
+    from humanst.build import BuildOptions, build_sections
+    from humanst.runner import default_workers
+
+    pairs = choose_sections(open_catalog(catalog), studies, sections, where)
+    options = BuildOptions(folder=Path(output), pin=pin, embed_image=embed_image)
+    built: list[BuiltSection] = []
+    failures: list[tuple[str, HumanstError]] = []
+    n_done = 0
+
+    def count(outcome: object) -> None:
+        nonlocal n_done
+        n_done += 1
+        tell("sections", n_done, len(pairs), 0)
+
+    with progress("build") as tell:
+        for study_id in dict.fromkeys(study.study_id for study, _ in pairs):
+            mine = [(study, section) for study, section in pairs if study.study_id == study_id]
+            sections_of_study = [section for _, section in mine]
+            good, bad = build_sections(
+                mine[0][0], sections_of_study, options, workers=workers or default_workers(), done=count
+            )
+            built += good
+            failures += bad
+    _print(built, failures, as_json)
+    end_with(len(pairs), failures)
+
+
+def _print(built: list[BuiltSection], failures: list[tuple[str, HumanstError]], as_json: bool) -> None:
+    for section in built:
+        say_findings(section.findings, section.sample_id)
+    if as_json:
+        rows = [
+            {
+                "sample_id": section.sample_id,
+                "path": str(section.path),
+                "reused": section.reused,
+                "findings": [finding.to_dict() for finding in section.findings],
+            }
+            for section in built
+        ]
+        echo_json("humanst.build/1", {"sections": rows, "failures": failure_rows(failures)})
+        return
+    for section in built:
+        click.echo(f"{section.sample_id}  {'current' if section.reused else 'built'}  {section.path}")
+    say(f"{len(built)} sections are there, {len(failures)} failed")

@@ -1,0 +1,91 @@
+"""Which sections a command means: study ids, ``--sections``, ``--where``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanst.catalog import Catalog, Section, Study
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def section_options(command: Command) -> Command:
+    """``--sections`` and ``--where``, as on every command that takes sections."""
+    command = click.option("--sections", help="Only these sections, comma-separated (ids as in the study).")(command)
+    return click.option("--where", help="Only sections for which this holds, as organ == 'breast' and license != ...")(
+        command
+    )
+
+
+def open_catalog(path: str | None) -> Catalog:
+    """The catalog a command works on."""
+    from pathlib import Path
+
+    from humanst.catalog import load_catalog
+
+    return load_catalog(Path(path) if path else None)
+
+
+def section_row(study: Study, section: Section) -> dict[str, Any]:
+    """One section as the columns that ``--where`` and ``humanst list`` know."""
+    row: dict[str, Any] = dict(section.metadata)
+    row |= {
+        "study_id": study.study_id,
+        "section_id": section.section_id,
+        "sample_id": section.sample_id,
+        "platform": study.platform,
+        "license": study.license,
+        "redistributable": study.redistributable,
+        "status": section.status,
+        "has_image": section.source("image") is not None,
+        "bytes": sum(source.bytes or 0 for source in section.sources),
+        "unpinned_files": sum(source.sha256 is None for source in section.sources),
+    }
+    return row
+
+
+def choose_sections(
+    catalog: Catalog, studies: Sequence[str], sections: str | None, where: str | None
+) -> list[tuple[Study, Section]]:
+    """Resolve a command's choice, in catalog order.
+
+    Raises
+    ------
+    UsageError
+        For an id that is not in the catalog, or a choice that leaves nothing.
+    """
+    chosen = [catalog.study(name) for name in studies] if studies else list(catalog.studies.values())
+    pairs = [(study, section) for study in chosen for section in study.sections]
+    if sections:
+        wanted = [name.strip() for name in sections.split(",") if name.strip()]
+        known = {name for _, section in pairs for name in (section.section_id, section.sample_id)}
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            raise UsageError(
+                f"No section {', '.join(unknown)}",
+                study=",".join(studies) or None,
+                field="--sections",
+                expected="section ids such as " + ", ".join(section.section_id for _, section in pairs[:6]),
+                found=sections,
+                todo="`humanst list STUDY` prints them",
+            )
+        pairs = [(study, section) for study, section in pairs if {section.section_id, section.sample_id} & set(wanted)]
+    if where:
+        pairs = _matching(pairs, where)
+    if not pairs:
+        raise UsageError("No section is left", field="--where", expected="at least one section", found=where or "none")
+    return pairs
+
+
+def _matching(pairs: list[tuple[Study, Section]], where: str) -> list[tuple[Study, Section]]:
+    from humanst.select import compile_where
+
+    rows = [section_row(study, section) for study, section in pairs]
+    condition = compile_where(where, sorted(rows[0]) if rows else [])
+    return [pair for pair, row in zip(pairs, rows, strict=True) if condition.matches(row)]

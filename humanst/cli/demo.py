@@ -1,0 +1,110 @@
+"""``humanst demo``: write the embedded mini atlas, run the main job on it, and read pairs back."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from humanst.cli.output import echo_json, json_option, progress, say, workers_option
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False), default="humanst-demo")
+@click.option("--only-write", is_flag=True, help="Write the vendor files and the catalog, build nothing.")
+@click.option("--seed", default=0, show_default=True, help="Another seed is another atlas.")
+@workers_option
+@json_option
+def demo(folder: str, only_write: bool, seed: int, workers: int | None, as_json: bool) -> None:
+    """Write the mini atlas to FOLDER, build a release from it, verify it and read pairs back.
+
+    The atlas is synthetic but its files are the vendors' formats: everything runs as it does on real data.
+    """
+    from humanst.demo import write_atlas
+
+    root = Path(folder)
+    say(f"Writing the mini atlas to {root}/atlas")
+    began = time.monotonic()
+    atlas = root / "atlas"
+    write_atlas(atlas, seed=seed)
+    if only_write:
+        if as_json:
+            echo_json("humanst.demo/1", {"atlas": str(atlas), "catalog": str(atlas / "catalog.yaml")})
+        else:
+            click.echo(f"HUMANST_CATALOG={atlas}/catalog.yaml HUMANST_MIRROR={atlas}/mirror")
+        return
+    content = _build_and_read(root, atlas, workers, as_json)
+    content["seconds"] = round(time.monotonic() - began, 1)
+    if as_json:
+        echo_json("humanst.demo/1", content)
+        return
+    _print(content, root)
+
+
+def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool) -> dict[str, Any]:
+    from humanst.cli.build_shards import print_report, release_spec
+    from humanst.cli.choose import choose_sections, open_catalog
+    from humanst.errors import raise_for_failures
+    from humanst.runner import default_workers
+    from humanst.shards.release import Chosen, ReleaseRequest, build_release
+    from humanst.shards.verify import verify_release
+
+    # The demo is a world of its own: its files come from its own mirror and go to its own cache.
+    os.environ |= {
+        "HUMANST_MIRROR": str((atlas / "mirror").resolve()),
+        "HUMANST_CACHE_DIR": str((root / "cache").resolve()),
+        "HUMANST_OFFLINE": "1",
+    }
+    book = open_catalog(str(atlas / "catalog.yaml"))
+    chosen = choose_sections(book, (), None, None)
+    options = {"gene_sets": None, "assign": str(atlas / "assign.csv"), "release_version": "demo", "pin": False}
+    request = ReleaseRequest(
+        chosen=tuple(Chosen(study, section) for study, section in chosen),
+        release=root / "release",
+        work=root / "work",
+        spec=release_spec(book, {**options, "shard_pairs": 512, "seed": 0}),
+        workers=workers or default_workers(),
+    )
+    with progress("demo") as tell:
+        report = build_release(request, progress=tell)
+    if not as_json:
+        print_report(report, False)
+    raise_for_failures(len(chosen), report.failures)
+    verification = verify_release(request.release)
+    verification.raise_if_bad()
+    return {"release": str(request.release), "totals": report.manifest["totals"], "read": _read_back(request.release)}
+
+
+def _read_back(release: Path) -> dict[str, Any]:
+    """Read every pair of every split as a user of the release does."""
+    from humanst.load import PairDataset, open_release
+
+    opened = open_release(release)
+    pairs: dict[str, int] = {}
+    example: dict[str, Any] = {}
+    for split in opened.splits:
+        dataset = PairDataset(opened, split)
+        keys = {dataset[number]["key"] for number in range(len(dataset))}
+        pairs[split] = len(keys)
+        if len(dataset) and not example:
+            pair = dataset[0]
+            example = {
+                "key": pair["key"],
+                "image": f"{pair['image'].dtype} {pair['image'].shape}",
+                "pathways": f"{pair['pathways'].dtype} {pair['pathways'].shape}",
+                "measured": int(pair["mask"].sum()),
+            }
+    return {"pairs": pairs, "example": example}
+
+
+def _print(content: dict[str, Any], root: Path) -> None:
+    example = content["read"]["example"]
+    click.echo(f"read back: {', '.join(f'{n:,} {split}' for split, n in content['read']['pairs'].items())} pairs")
+    click.echo(f"one pair: {example['key']}, image {example['image']}, pathways {example['pathways']}")
+    click.echo(f"done in {content['seconds']} s; the release is {content['release']}")
+    click.echo("read it:  from humanst import dataloader")
+    click.echo(f"          for batch in dataloader({content['release']!r}, 'train', 64): ...")
+    say(f"The vendor files are below {root}/atlas/mirror, the section stores below {root}/work/sections")

@@ -1,0 +1,111 @@
+"""Counts with known causes: programmes, library size, batch, over-dispersion and dropout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from humanst.demo.seeding import Field, named_rng, smooth_noise
+from humanst.demo.tissue import CLASSES, PROGRAMME_NAMES, Tissue
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from humanst.demo.genes import DemoGenes
+    from humanst.demo.layout import SectionPlan
+
+DISPERSION = 4.0
+DROPOUT = 0.25
+BATCH_SD = 0.25
+DONOR_SD = 0.15
+# Spots where permeabilisation failed, as every real section has: spot QC must drop them by name.
+FAILED_SPOTS = 2
+FAILED_FACTOR = 0.02
+DEEP_UM = 50.0
+_LIBRARY_BY_CLASS = (1.25, 0.85, 0.60, 1.15, 0.50, 1.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Counts of a section's spots and the truth behind them.
+
+    Attributes
+    ----------
+    counts
+        (n_spots, n_genes) int32.
+    library_factor
+        (n_spots,) float32, expected size of the spot's library over the section's typical size.
+    activity
+        (n_spots, P) float32, programme activity.
+    """
+
+    counts: NDArray[np.int32]
+    library_factor: Field
+    activity: Field
+
+
+def draw_counts(
+    tissue: Tissue, plan: SectionPlan, xy_um: NDArray[np.float64], *, genes: DemoGenes, seed: int, typical_size: float
+) -> Expression:
+    """Draw the counts of spots centred at (n, 2) ``xy_um``.
+
+    Negative binomial (gamma-Poisson) around rate x library size, then dropout that spares high counts.
+    """
+    activity = tissue.at(tissue.activity, xy_um)
+    membership = tissue.at(tissue.membership, xy_um)
+    library = _library(tissue, plan, xy_um, membership, seed=seed)
+    rate = _rates(plan, activity, membership, genes, seed=seed)
+    mean = rate * (library * typical_size)[:, None]
+    rng = named_rng(seed, plan.sample_id, "counts")
+    lit = rng.poisson(mean * rng.gamma(DISPERSION, 1.0 / DISPERSION, mean.shape))
+    kept = rng.uniform(size=mean.shape) >= DROPOUT * np.exp(-mean)
+    return Expression((lit * kept).astype(np.int32), library.astype(np.float32), activity)
+
+
+def _library(
+    tissue: Tissue, plan: SectionPlan, xy_um: NDArray[np.float64], membership: Field, *, seed: int
+) -> NDArray[np.float64]:
+    """Library size over the typical one: by class, by a smooth field, and by spot."""
+    rng = named_rng(seed, plan.sample_id, "library")
+    field = tissue.at(smooth_noise(rng, tissue.mask.shape, 30.0), xy_um).astype(np.float64)
+    by_class = (membership * np.array(_LIBRARY_BY_CLASS)).sum(axis=1)
+    factor: NDArray[np.float64] = by_class * np.exp(0.3 * field + rng.normal(0.0, 0.1, len(xy_um)))
+    deep = np.flatnonzero(tissue.at(tissue.depth_um, xy_um) > DEEP_UM)
+    factor[rng.choice(deep, FAILED_SPOTS, replace=False)] = FAILED_FACTOR
+    return factor
+
+
+def _rates(
+    plan: SectionPlan, activity: Field, membership: Field, genes: DemoGenes, *, seed: int
+) -> NDArray[np.float64]:
+    """(n_spots, n_genes) share of each gene in a spot's transcripts; rows sum to 1."""
+    n_genes = len(genes.symbols)
+    atlas = named_rng(seed, "genes")
+    base = _base(genes, atlas)
+    loading = atlas.uniform(1.3, 2.2, n_genes)
+    taste = np.where(atlas.uniform(size=n_genes) < 0.15, 1.0, 0.0) * atlas.normal(0.0, 0.5, (len(CLASSES), n_genes))
+    taste[:, np.array(genes.gene_sets) != ""] = 0.0
+    donor = named_rng(seed, plan.donor_id, "genes").normal(0.0, DONOR_SD, n_genes)
+    batch = named_rng(seed, plan.sample_id, "batch").normal(0.0, BATCH_SD, n_genes)
+    log_rate = np.tile(base + donor + batch, (len(activity), 1))
+    for p, name in enumerate(PROGRAMME_NAMES):
+        members = genes.members(name)
+        log_rate[:, members] += activity[:, p, None] * loading[members]
+    for k in range(len(CLASSES)):
+        log_rate += membership[:, k, None] * taste[k]
+    rate = np.exp(log_rate)
+    shares: NDArray[np.float64] = rate / rate.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _base(genes: DemoGenes, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Log expression of each gene: spread over orders of magnitude, mitochondrial and ribosomal genes on top."""
+    base = rng.normal(0.0, 1.5, len(genes.symbols)).clip(-4.0, 3.5)
+    in_set = np.array(genes.gene_sets) != ""
+    base[in_set] = 0.7 + 0.45 * base[in_set]
+    symbols = np.array(genes.symbols)
+    base[np.char.startswith(symbols, "MT-")] += 3.8
+    base[np.char.startswith(symbols, "RPL") | np.char.startswith(symbols, "RPS")] += 2.0
+    return base

@@ -1,0 +1,134 @@
+"""What fetch gives to the readers: the verified local files of a section, or one file of a resource."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from humanst.catalog import Resource, Section, Study
+from humanst.errors import HumanstError, IntegrityError, NetworkError
+from humanst.fetch.engine import Wanted, expectation, fetch_file
+from humanst.fetch.receive import Progress
+from humanst.settings import Settings, settings
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """The files of one section, each verified against its digest on record.
+
+    Attributes
+    ----------
+    paths
+        Role -> local file.
+    sha256
+        Role -> hex digest.
+    names
+        Role -> path in the catalog, for provenance and messages.
+    """
+
+    study_id: str
+    section_id: str
+    paths: Mapping[str, Path]
+    sha256: Mapping[str, str]
+    names: Mapping[str, str]
+
+
+def fetch_section(
+    study: Study,
+    section: Section,
+    *,
+    roles: Collection[str] | None = None,
+    pin: bool = False,
+    progress: Progress | None = None,
+) -> LocalFiles:
+    """Fetch and verify the files of one section.
+
+    Parameters
+    ----------
+    roles
+        Only these roles; ``None`` for every file. Roles the section has no file for are left out of the result.
+    pin
+        Take files without a digest on record, trusting the first download and pinning it.
+    progress
+        Called with (path, bytes so far, bytes expected or ``None``) while bytes arrive.
+
+    Raises
+    ------
+    IntegrityError
+        When a file is not the one on record anywhere; code ``unpinned`` names every file without a digest.
+    NetworkError
+        When a file is nowhere to be had; code ``offline`` names every file that is missing.
+    HostileError, NoRoomError, UsageError
+        See :func:`humanst.fetch.engine.fetch_file`.
+    """
+    current = settings()
+    sources = [source for source in section.sources if roles is None or source.role in roles]
+    wanted = [Wanted(study.study_id, source, study.hosts, pin) for source in sources]
+    paths: dict[str, Path] = {}
+    sha256: dict[str, str] = {}
+    missing: list[HumanstError] = []
+    try:
+        _refuse_unpinned(wanted, current)
+        for item in wanted:
+            try:
+                paths[item.source.role], sha256[item.source.role] = fetch_file(item, current, progress=progress)
+            except NetworkError as error:
+                if error.facts.code != "offline":
+                    raise
+                missing.append(error)
+        _raise_all(missing)
+    except HumanstError as error:
+        raise error.located(study=study.study_id, section=section.section_id) from None
+    names = {source.role: source.path for source in sources}
+    return LocalFiles(study.study_id, section.section_id, paths, sha256, names)
+
+
+def fetch_resource(
+    resource: Resource, path: str | None = None, *, pin: bool = False, progress: Progress | None = None
+) -> Path:
+    """Fetch and verify one file of a resource (its default without ``path``).
+
+    Raises
+    ------
+    UsageError
+        When the resource has no such file.
+    IntegrityError, NetworkError, HostileError, NoRoomError
+        See :func:`humanst.fetch.engine.fetch_file`.
+    """
+    wanted = Wanted(resource.resource_id, resource.source(path), resource.hosts, pin)
+    try:
+        return fetch_file(wanted, settings(), progress=progress)[0]
+    except HumanstError as error:
+        raise error.located(study=resource.resource_id) from None
+
+
+def _refuse_unpinned(wanted: list[Wanted], current: Settings) -> None:
+    refused: list[HumanstError] = []
+    for item in wanted:
+        try:
+            expectation(item, current)
+        except IntegrityError as error:
+            if error.facts.code != "unpinned":
+                raise
+            refused.append(error)
+    _raise_all(refused)
+
+
+def _raise_all(errors: list[HumanstError]) -> None:
+    """Raise the first of several errors of one kind, naming the files of all."""
+    if not errors:
+        return
+    first = errors[0].facts
+    if len(errors) == 1:
+        raise errors[0]
+    raise type(errors[0])(
+        f"{first.what} (and {len(errors) - 1} more)",
+        code=first.code,
+        file=", ".join(str(error.facts.file) for error in errors),
+        field=first.field,
+        expected=first.expected if first.code == "unpinned" else "these files in a mirror or at their host",
+        found=first.found,
+        done=first.done,
+        todo=first.todo,
+    )

@@ -1,0 +1,340 @@
+"""The only room that writes, renames and deletes.
+
+Every artefact is written aside in the same folder, hashed while it is written, flushed and fsynced, renamed into
+place, and the folder is fsynced. What carries a final name is therefore whole. Partials left by a killed process are
+swept at the next start. Locks only save work: a unique partial name keeps the data right without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Any
+
+from humanst.errors import HostileError, NoRoomError
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 20
+STALE_PARTIAL_SECONDS = 24 * 3600
+_PARTIAL = re.compile(r"^\.(?P<name>.+)\.partial-(?P<host>[A-Za-z0-9-]+)-(?P<pid>\d+)-[0-9a-f]{8}$")
+_REPLACED = re.compile(r"^\.(?P<name>.+)\.replaced-[0-9a-f]{8}$")
+_WINDOWS_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
+
+
+class AsideFile:
+    """A file being written aside: ``write`` hashes and counts as it goes.
+
+    Attributes
+    ----------
+    n_bytes
+        Bytes written so far.
+    path
+        The partial file, for readers that need a path before the commit.
+    """
+
+    def __init__(self, handle: IO[bytes], path: Path) -> None:
+        self._handle = handle
+        self._hash = hashlib.sha256()
+        self.path = path
+        self.n_bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append ``data``; returns the number of bytes written."""
+        self._handle.write(data)
+        self._hash.update(data)
+        self.n_bytes += len(data)
+        return len(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of everything written so far."""
+        return self._hash.hexdigest()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "host"
+
+
+def _partial_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def write_aside(path: Path) -> Iterator[AsideFile]:
+    """Write ``path`` aside and put it in place when the block ends without an error.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk fills up. Nothing is left behind and an older ``path`` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial_path(path)
+    try:
+        with partial.open("xb") as handle:
+            aside = AsideFile(handle, partial)
+            yield aside
+            handle.flush()
+            os.fsync(handle.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _no_room(error, path) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
+
+
+def _no_room(error: OSError, path: Path) -> Exception:
+    import errno
+
+    if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        return error
+    free = shutil.disk_usage(path.parent).free
+    return NoRoomError(
+        "The disk is full",
+        file=path.name,
+        expected="room to finish writing",
+        found=f"{free:,} bytes free",
+        done="The unfinished file was removed",
+        todo="Make room and run the same command again",
+    )
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Write ``data`` to ``path`` atomically; returns its sha256."""
+    with write_aside(path) as aside:
+        aside.write(data)
+        return aside.sha256
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON with sorted keys, two-space indent and a final newline: the same value gives the same bytes."""
+    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_json(path: Path, value: Any) -> str:
+    """Write ``value`` as canonical JSON atomically; returns its sha256."""
+    return write_bytes(path, canonical_json(value))
+
+
+def write_with(path: Path, writer: Callable[[Path], None]) -> str:
+    """Let a library that wants a path write aside, then fsync, hash and rename; returns the sha256.
+
+    The partial keeps the suffix of ``path``, for writers that choose a format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = _partial_path(path)
+    partial = folder / path.name
+    folder.mkdir()
+    try:
+        writer(partial)
+        _fsync_file(partial)
+        digest = sha256_file(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise _no_room(error, path) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    _fsync_folder(path.parent)
+    return digest
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def folder_aside(path: Path) -> Iterator[Path]:
+    """Fill a folder aside and swap it into place when the block ends without an error.
+
+    An older folder at ``path`` stays whole until the new one is complete; after a kill in the middle of the swap
+    :func:`sweep_partials` puts it back.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial_path(path)
+    partial.mkdir()
+    try:
+        yield partial
+        for folder, _, names in os.walk(partial):
+            for name in names:
+                _fsync_file(Path(folder) / name)
+            _fsync_folder(Path(folder))
+        _swap_folder(partial, path)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise _no_room(error, path) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _swap_folder(partial: Path, path: Path) -> None:
+    if not path.exists():
+        partial.replace(path)
+        _fsync_folder(path.parent)
+        return
+    replaced = path.with_name(f".{path.name}.replaced-{secrets.token_hex(4)}")
+    path.replace(replaced)
+    partial.replace(path)
+    _fsync_folder(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def sweep_partials(folder: Path) -> list[Path]:
+    """Remove partials that no living process owns, and put back a folder whose swap was cut short.
+
+    A partial of this host is dead when its process is; one of another host when it is older than a day.
+
+    Returns
+    -------
+    list of Path
+        What was removed or put back.
+    """
+    if not folder.is_dir():
+        return []
+    swept = []
+    for entry in sorted(folder.iterdir()):
+        if (partial := _PARTIAL.match(entry.name)) and not _is_owned(partial, entry):
+            _remove(entry)
+            swept.append(entry)
+        elif replaced := _REPLACED.match(entry.name):
+            final = folder / replaced["name"]
+            _remove(entry) if final.exists() else entry.replace(final)
+            swept.append(entry)
+    if swept:
+        logger.info("Swept %d leftovers of an interrupted run from %s", len(swept), folder)
+    return swept
+
+
+def _is_owned(partial: re.Match[str], entry: Path) -> bool:
+    if partial["host"] == _host():
+        pid = int(partial["pid"])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    return time.time() - entry.stat().st_mtime < STALE_PARTIAL_SECONDS
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder of ours; missing is fine."""
+    if path.exists() or path.is_symlink():
+        _remove(path)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in 1 MiB chunks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def require_room(folder: Path, need_bytes: int) -> None:
+    """Ask for disk room before starting.
+
+    Raises
+    ------
+    NoRoomError
+        With the bytes needed and the bytes free.
+    """
+    probe = folder
+    while not probe.exists():
+        probe = probe.parent
+    free = shutil.disk_usage(probe).free
+    if free < need_bytes:
+        raise NoRoomError(
+            "Not enough disk room",
+            file=folder.name,
+            expected=f"{need_bytes:,} bytes free",
+            found=f"{free:,} bytes free",
+            done="Nothing was written",
+            todo="Make room, or choose another folder",
+        )
+
+
+def safe_relative_path(name: str) -> Path:
+    """Accept a relative path that stays below its folder on POSIX and on Windows.
+
+    Raises
+    ------
+    HostileError
+        For absolute paths, drives, ``..``, NUL and control characters, reserved names, trailing dots or spaces.
+    """
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    bad_part = any(
+        part in ("..", ".") or part != part.rstrip(". ") or part.split(".")[0].lower() in _WINDOWS_RESERVED
+        for part in windows.parts
+    )
+    bad_character = any(ord(character) < 32 or character in '<>:"|?*\\' for character in name)
+    if not name or bad_character or posix.is_absolute() or windows.drive or windows.root or bad_part:
+        raise HostileError(
+            "This file name is not safe to write",
+            found=repr(name),
+            expected="a relative path below its folder, valid on POSIX and Windows",
+            done="Nothing was written",
+            todo="Correct the name in the catalog or archive",
+        )
+    return Path(*posix.parts)
+
+
+@contextmanager
+def locked(path: Path, *, what: str) -> Iterator[None]:
+    """Hold ``<path>.lock`` while working, saying every ten seconds what is being waited for."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    while True:
+        try:
+            lock.acquire(timeout=10)
+            break
+        except Timeout:
+            logger.warning("Waiting for another process that is working on %s (lock %s)", what, lock.lock_file)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def hoist(inner: Path) -> None:
+    """Move the content of ``inner`` into its parent (inside a partial folder, before its commit)."""
+    for entry in sorted(inner.iterdir()):
+        entry.replace(inner.parent / entry.name)
+    inner.rmdir()
+
+
+def replace_folder(new: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``old`` (inside a partial folder, before its commit)."""
+    shutil.rmtree(old)
+    new.replace(old)

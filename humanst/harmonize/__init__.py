@@ -1,0 +1,1 @@
+"""Harmonize: a micrometre, a gene and a count mean the same in every section."""

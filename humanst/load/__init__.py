@@ -1,0 +1,47 @@
+"""From a release to training: pairs of H&E patches and pathway targets, each exactly once, each verified.
+
+Two front ends read the same files through the same index: :class:`PairDataset` by number (map-style, for shards on
+local disk) and :class:`PairStream` in order (iterable, for cold or remote storage). Both work without torch as plain
+Python objects; :func:`dataloader` wraps either in a ``torch.utils.data.DataLoader``.
+
+Names resolve on first use: importing this package imports neither torch nor pyarrow. :class:`PairStream` inherits
+from torch's ``IterableDataset`` when torch is installed, so *naming* it imports torch then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from humanst.load.dataset import PairDataset
+    from humanst.load.loader import collate, dataloader
+    from humanst.load.pairs import Pair
+    from humanst.load.release import Release, open_release
+    from humanst.load.stream import PairStream
+
+_WHERE = {
+    "Pair": "humanst.load.pairs",
+    "PairDataset": "humanst.load.dataset",
+    "PairStream": "humanst.load.stream",
+    "Release": "humanst.load.release",
+    "collate": "humanst.load.loader",
+    "dataloader": "humanst.load.loader",
+    "open_release": "humanst.load.release",
+}
+
+__all__ = ["Pair", "PairDataset", "PairStream", "Release", "collate", "dataloader", "open_release"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        message = f"module 'humanst.load' has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module
+
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,110 @@
+"""Pairs by number: a map-style dataset over a release on local disk, exact under any sampler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from humanst.load.index import row_number
+from humanst.load.pairs import Pair, PairReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from humanst.load.release import Release
+
+
+class PairDataset:
+    """The pairs of one split, each read where the index says it lies.
+
+    A map-style dataset for ``torch.utils.data.DataLoader`` (which asks for ``__len__`` and ``__getitem__`` only), and
+    a plain Python sequence without torch. Numbers follow the order of the shards, in which pairs were shuffled when
+    the release was built.
+
+    Parameters
+    ----------
+    release
+        A release folder or an opened release.
+    split
+        Name of the split, for example ``"train"``.
+    where
+        Keep the pairs this expression over the index columns is true for, for example
+        ``"platform == 'visium' and tissue_fraction > 0.5"``.
+    transform
+        Called with each (side_px, side_px, 3) uint8 image; its result takes the image's place.
+    verify
+        Compare size and sha256 of each shard with the manifest when it is first opened in a process.
+    check_members
+        Also compare every member with its own hash in the index, each time it is read.
+
+    Raises
+    ------
+    DataError
+        When the folder is no release, or index and manifest do not fit.
+    IntegrityError
+        When the index, or later a shard, is not the one on record.
+    UsageError
+        For an unknown split or an expression that cannot be used.
+
+    Examples
+    --------
+    >>> dataset = PairDataset("humanst-1.0.0", "train")  # doctest: +SKIP
+    >>> dataset[0]["image"].shape  # doctest: +SKIP
+    (224, 224, 3)
+    """
+
+    def __init__(
+        self,
+        release: str | Path | Release,
+        split: str,
+        *,
+        where: str | None = None,
+        transform: Callable[[NDArray[np.uint8]], Any] | None = None,
+        verify: bool = True,
+        check_members: bool = False,
+    ) -> None:
+        self._reader = PairReader(
+            release, split, where=where, transform=transform, verify=verify, check_members=check_members
+        )
+        self.split = split
+
+    @property
+    def release(self) -> Release:
+        """The opened release."""
+        return self._reader.release
+
+    @property
+    def pathway_names(self) -> tuple[str, ...]:
+        """Names of the P pathways, in the order of the target vectors."""
+        return self.release.pathway_names
+
+    @property
+    def table(self) -> pa.Table:
+        """The selected rows of the index, all columns; row i belongs to ``dataset[i]``."""
+        return self._reader.rows.table
+
+    @property
+    def metadata(self) -> pd.DataFrame:
+        """What the index says about each pair; row i belongs to ``dataset[i]``."""
+        return self._reader.rows.to_pandas()
+
+    def verify(self) -> None:
+        """Hash every shard these pairs need now; worker processes started afterwards need not do it again.
+
+        Raises
+        ------
+        IntegrityError
+            For the first shard that is not the one on record.
+        """
+        self._reader.verify()
+
+    def __len__(self) -> int:
+        return len(self._reader.rows)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self._reader.pair(row_number(index, len(self)))

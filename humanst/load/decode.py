@@ -1,0 +1,152 @@
+"""Members of a pair into arrays. Nothing in a pair can run code: jpg, json and npy without objects, nothing else.
+
+The bytes are those of a shard whose sha256 was checked when it was opened, which covers every member; asking for
+``check_members`` compares each member with its own hash in the index as well, against changes after the opening.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import simplejpeg
+
+from humanst.errors import DataError, HostileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NPY_1_0 = b"\x93NUMPY\x01\x00"
+
+
+def decode_jpg(data: bytes, *, side_px: int = 224) -> NDArray[np.uint8]:
+    """Decode a patch.
+
+    Parameters
+    ----------
+    data
+        A JPEG file.
+    side_px
+        The side it must have; read from its header before any pixel is decoded.
+
+    Returns
+    -------
+    ndarray
+        (side_px, side_px, 3) uint8, RGB.
+
+    Raises
+    ------
+    DataError
+        When it is no JPEG, is cut short, or has another size.
+    """
+    try:
+        height_px, width_px, _, _ = simplejpeg.decode_jpeg_header(data)
+        if (height_px, width_px) != (side_px, side_px):
+            raise _bad("jpg", f"{side_px} x {side_px} px", f"{width_px} x {height_px} px")
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    except ValueError as error:
+        raise _bad("jpg", "a whole JPEG image", str(error)) from error
+    return pixels
+
+
+def decode_json(data: bytes) -> dict[str, Any]:
+    """Decode the metadata of a pair.
+
+    Raises
+    ------
+    DataError
+        When it is not a JSON object with a text ``key`` and an integer ``label``.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise _bad("json", "a JSON document", str(error)) from error
+    if not isinstance(document, dict):
+        raise _bad("json", "an object", type(document).__name__)
+    for field, kind in (("key", str), ("label", int)):
+        if type(document.get(field)) is not kind:
+            raise _bad("json", f"{field}: {kind.__name__}", repr(document.get(field)))
+    return document
+
+
+def decode_npy(data: bytes, *, length: int | None = None) -> NDArray[np.float32]:
+    """Decode a target vector: npy format 1.0, float32 little-endian, one dimension.
+
+    Parameters
+    ----------
+    data
+        An npy file.
+    length
+        The number of pathways it must have; None takes any.
+
+    Returns
+    -------
+    ndarray
+        (P,) float32, a copy that may be changed; NaN where a pathway is unmeasured.
+
+    Raises
+    ------
+    HostileError
+        When it holds Python objects, which could run code.
+    DataError
+        When it is anything else than such a vector, shorter or longer than its header says.
+    """
+    if data[:8] != _NPY_1_0:
+        raise _bad("pathway.npy", "npy format 1.0", repr(data[:8]))
+    begin = 10 + int.from_bytes(data[8:10], "little")
+    (count,) = _npy_shape(data[:begin])
+    if length is not None and count != length:
+        raise _bad("pathway.npy", f"{length} pathways", str(count))
+    if len(data) - begin != 4 * count:
+        raise _bad("pathway.npy", f"{4 * count} bytes of numbers", str(len(data) - begin))
+    return np.frombuffer(data, dtype="<f4", offset=begin).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _npy_shape(header: bytes) -> tuple[int]:
+    # All vectors of a release have the same header, so its literal is parsed once, not once a pair.
+    try:
+        shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
+    except ValueError as error:
+        raise _bad("pathway.npy", "an npy header", str(error)) from error
+    if dtype.hasobject:
+        raise HostileError(
+            "The pathway.npy of this pair holds Python objects, which could run code when read",
+            expected="float32 numbers",
+            found=f"dtype {dtype}",
+            done="Nothing was unpickled",
+        )
+    if dtype != np.dtype("<f4") or len(shape) != 1:
+        raise _bad("pathway.npy", "float32, one dimension", f"{dtype}, shape {shape}")
+    return shape
+
+
+def split_targets(vector: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Separate what was measured from what was not.
+
+    Parameters
+    ----------
+    vector
+        (P,) float32, NaN where a pathway is unmeasured.
+
+    Returns
+    -------
+    values, mask
+        (P,) float32 with 0 for every NaN, and (P,) bool, true where measured. ``vector`` stays as it is.
+    """
+    mask = ~np.isnan(vector)
+    return np.where(mask, vector, np.float32(0)), mask
+
+
+def _bad(member: str, expected: str, found: str) -> DataError:
+    return DataError(
+        f"The {member} of this pair cannot be read",
+        code="pair-unreadable",
+        expected=expected,
+        found=found,
+        done="The run stops rather than leave the pair out",
+        todo="Run humanst verify on the release",
+    )

@@ -1,0 +1,216 @@
+"""The index of a split as rows: where each pair lies in its shard, and what is known about it.
+
+Numbers are kept as numpy arrays and texts as Arrow arrays, so that a million rows cost a few hundred megabytes once
+and forked workers share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from humanst.errors import DataError
+from humanst.load.release import not_on_record
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from humanst.load.manifest import Split
+    from humanst.load.release import Release
+
+MEMBERS = ("jpg", "json", "npy")
+LOCATION_COLUMNS = tuple(f"{member}_{part}" for member in MEMBERS for part in ("offset", "length", "hash"))
+NEEDED_COLUMNS = ("uid", "key", "shard", *LOCATION_COLUMNS, "log10_counts_z")
+
+
+def read_index(release: Release, split: Split) -> pa.Table:
+    """Read ``index/<split>.parquet``, hash first.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row a pair, in shard order.
+
+    Raises
+    ------
+    IntegrityError
+        When the file is missing or its sha256 is not the one in the manifest.
+    DataError
+        When a column is missing, a key comes twice, or rows do not add up to the pairs the manifest counts.
+    """
+    try:
+        data = release.file(split.index).read_bytes()
+    except OSError as error:
+        raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=str(error)) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != split.index_sha256:
+        raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=f"sha256 {digest}")
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except pa.ArrowException as error:
+        raise _bad_index(split, "a parquet table", str(error)) from error
+    if missing := [name for name in NEEDED_COLUMNS if name not in table.column_names]:
+        raise _bad_index(split, f"columns {', '.join(missing)}", f"columns {', '.join(table.column_names)}")
+    _check_counts(table, split)
+    return table
+
+
+def _check_counts(table: pa.Table, split: Split) -> None:
+    counted = {entry["values"]: entry["counts"] for entry in table["shard"].value_counts().to_pylist()}
+    recorded = {shard.name: shard.n_pairs for shard in split.shards if shard.n_pairs}
+    for name in sorted(recorded.keys() | counted.keys()):
+        if counted.get(name, 0) != recorded.get(name, 0):
+            expected, found = f"{recorded.get(name, 0)} rows of {name}", f"{counted.get(name, 0)}"
+            raise _bad_index(split, expected, found)
+    for column in ("key", "uid"):
+        if (different := pc.count_distinct(table[column], mode="all").as_py()) != table.num_rows:
+            raise _bad_index(split, f"{table.num_rows} different values of {column}", str(different))
+
+
+def _bad_index(split: Split, expected: str, found: str) -> DataError:
+    return DataError(
+        "The index does not fit the manifest",
+        code="index-invalid",
+        file=split.index,
+        expected=expected,
+        found=found,
+        done="No pair was read",
+        todo="Run humanst verify on the release",
+    )
+
+
+class Rows:
+    """The rows of one split that were selected, numbered from 0 in shard order.
+
+    Parameters
+    ----------
+    release
+        The release.
+    split
+        Name of the split.
+    where
+        Keep the rows this expression is true for (grammar of ``humanst.select``); None keeps all.
+
+    Attributes
+    ----------
+    table
+        The selected rows as ``pyarrow.Table``.
+    starts, stops
+        (n,) int64, bytes: the run of the shard that holds the jpg, json and npy of each row.
+
+    Raises
+    ------
+    IntegrityError, DataError
+        See :func:`read_index`; also when a row points outside its shard.
+    UsageError
+        For an expression that is not in the grammar or names no column.
+    """
+
+    def __init__(self, release: Release, split: str, *, where: str | None = None) -> None:
+        table = release.index(split)
+        if where is not None:
+            from humanst.select import compile_where
+
+            mask = np.asarray(compile_where(where, table.column_names).mask(table), dtype=np.bool_)
+            table = table.filter(pa.array(mask))
+        self.table: pa.Table = table.combine_chunks()
+        self._columns = {name: _column(self.table, name) for name in self.table.column_names}
+        self._described = {name: column for name, column in self._columns.items() if name not in LOCATION_COLUMNS}
+        self._offsets, self._lengths = offsets, lengths = self._locations("offset"), self._locations("length")
+        self.starts: NDArray[np.int64] = offsets.min(axis=1)
+        self.stops: NDArray[np.int64] = (offsets + lengths).max(axis=1)
+        self._check_inside(release.split(split))
+
+    def _locations(self, part: str) -> NDArray[np.int64]:
+        columns = [np.asarray(self._columns[f"{member}_{part}"], dtype=np.int64) for member in MEMBERS]
+        return np.stack(columns, axis=1).reshape(-1, len(MEMBERS))
+
+    def _check_inside(self, split: Split) -> None:
+        sizes = {shard.name: shard.n_bytes for shard in split.shards}
+        for shard, rows in self.by_shard().items():
+            negative = (self.starts[rows] < 0) | (self._lengths[rows].min(axis=1) < 0)
+            bad = rows[negative | (self.stops[rows] > sizes[shard])]
+            if bad.size:
+                found = f"{self.key(int(bad[0]))} at bytes {self.starts[bad[0]]:,} to {self.stops[bad[0]]:,}"
+                raise _bad_index(split, f"members inside the {sizes[shard]:,} bytes of {shard}", found)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def key(self, row: int) -> str:
+        """Give the key of a row."""
+        return str(self._columns["key"][row])
+
+    def shard(self, row: int) -> str:
+        """Name of the shard that holds a row."""
+        return str(self._columns["shard"][row])
+
+    def by_shard(self) -> dict[str, NDArray[np.int64]]:
+        """Shard name to its rows, shards in order of first appearance, rows ascending."""
+        if not len(self):
+            return {}
+        codes = self.table["shard"].combine_chunks().dictionary_encode()
+        if isinstance(codes, pa.ChunkedArray):
+            codes = codes.unify_dictionaries().combine_chunks()
+        number = codes.indices.to_numpy(zero_copy_only=False)
+        order = np.argsort(number, kind="stable").astype(np.int64)
+        borders = np.cumsum(np.bincount(number, minlength=len(codes.dictionary)))
+        return dict(zip(codes.dictionary.to_pylist(), np.split(order, borders[:-1]), strict=True))
+
+    def members(self, row: int, data: bytes, begin: int) -> dict[str, bytes]:
+        """Cut the members of a row out of ``data``, which holds the shard's bytes from ``begin`` on."""
+        cuts = zip(MEMBERS, self._offsets[row].tolist(), self._lengths[row].tolist(), strict=True)
+        return {member: data[offset - begin : offset - begin + length] for member, offset, length in cuts}
+
+    def hash_of(self, row: int, member: str) -> str:
+        """Give the blake2b-64 hex digest on record for a member of a row."""
+        return str(self._columns[f"{member}_hash"][row])
+
+    def metadata(self, row: int) -> dict[str, Any]:
+        """Give what the index says about a row as plain Python values, without the columns that only locate bytes."""
+        return {name: _plain(column[row]) for name, column in self._described.items()}
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Names of the index columns that describe a pair."""
+        return tuple(self._described)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Give the describing columns of all rows as a ``pandas.DataFrame``."""
+        frame: pd.DataFrame = self.table.select(list(self.metadata_columns)).to_pandas()
+        return frame
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    column = table[name].combine_chunks()
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        return column.to_numpy(zero_copy_only=False)
+    return column
+
+
+def _plain(value: Any) -> Any:
+    return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+
+
+def row_number(index: object, length: int) -> int:
+    """Turn what stands in ``dataset[...]`` into a row from 0 to ``length - 1``.
+
+    Raises
+    ------
+    IndexError
+        Outside ``-length`` to ``length - 1``.
+    TypeError
+        For anything but an integer.
+    """
+    row = operator.index(index)  # type: ignore[arg-type]
+    if not -length <= row < length:
+        message = f"pair {row} of {length}"
+        raise IndexError(message)
+    return row % length

@@ -1,0 +1,219 @@
+"""Who reads which pair when: pure functions of numbers, the same on every machine, rank and worker.
+
+An epoch is one sequence of positions 0 to n - 1. Ranks take consecutive slices of it; workers of a rank take chunks
+of one batch in turn, the way ``torch.utils.data.DataLoader`` collects their batches. The batches of a rank are
+therefore the same with any number of workers, and every position belongs to exactly one worker of one rank.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+Tail = Literal["exact", "drop"]
+
+# SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). numpy's own generators may change their
+# streams between versions; an order that is part of a published run may not.
+_GAMMA = 0x9E3779B97F4A7C15
+_MIX_1 = 0xBF58476D1CE4E5B9
+_MIX_2 = 0x94D049BB133111EB
+
+
+def keyed_permutation(n: int, *key: str | int) -> NDArray[np.int64]:
+    """Permute 0 to n - 1 as a pure function of ``key``.
+
+    Parameters
+    ----------
+    n
+        How many.
+    *key
+        What the order depends on, for example seed, epoch and the name of a shard.
+
+    Returns
+    -------
+    ndarray
+        (n,) int64, each number from 0 to n - 1 once: the order of SplitMix64 of the position, started from the
+        blake2b-64 of the key.
+    """
+    text = "|".join(str(part) for part in key)
+    start = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    mixed = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(start)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MIX_1)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MIX_2)
+    return np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable").astype(np.int64)
+
+
+def check_tail(tail: str, batch_size: int | None) -> None:
+    """Refuse an unknown ``tail``, or ``"drop"`` without a batch size.
+
+    Raises
+    ------
+    UsageError
+        See above.
+    """
+    if tail not in ("exact", "drop"):
+        raise UsageError("Unknown tail", code="unknown-tail", expected="'exact' or 'drop'", found=repr(tail))
+    if batch_size is not None and batch_size < 1:
+        raise UsageError("A batch needs at least one pair", code="batch-size", expected=">= 1", found=str(batch_size))
+    if tail == "drop" and batch_size is None:
+        raise UsageError(
+            "tail='drop' needs the batch size to give every rank the same number of steps",
+            code="batch-size",
+            expected="batch_size=",
+            found="None",
+        )
+
+
+def rank_slice(n: int, rank: int, world: int, *, tail: Tail = "exact", batch_size: int | None = None) -> range:
+    """Cut out the positions of one rank.
+
+    Parameters
+    ----------
+    n
+        Positions in the epoch.
+    rank, world
+        This rank and the number of ranks.
+    tail
+        ``"exact"``: every position belongs to one rank, slices differ by at most one position. ``"drop"``: every
+        rank gets the same whole number of batches; the last ``n mod (world * batch_size)`` positions stay out.
+    batch_size
+        Pairs a batch of one rank, for ``"drop"``.
+
+    Returns
+    -------
+    range
+        Consecutive positions.
+    """
+    if tail == "drop" and batch_size is not None:
+        n -= n % (world * batch_size)
+    return range(n * rank // world, n * (rank + 1) // world)
+
+
+def of_worker(positions: NDArray[np.int64], begin: int, worker: int, workers: int, *, chunk: int) -> NDArray[np.bool_]:
+    """Which positions a worker reads: chunks of ``chunk`` positions from ``begin`` on go to the workers in turn.
+
+    Returns
+    -------
+    ndarray
+        (n,) bool.
+    """
+    turn: NDArray[np.bool_] = (positions - begin) // chunk % workers == worker
+    return turn
+
+
+def find_rank(rank: int | None = None, world: int | None = None) -> tuple[int, int]:
+    """Find this process among its peers.
+
+    Both given; else ``torch.distributed`` when it is initialised; else the environment's ``RANK`` and ``WORLD_SIZE``;
+    else alone. ``torch`` is not imported for this: what is not imported is not initialised.
+
+    Returns
+    -------
+    rank, world
+        ``0 <= rank < world``.
+
+    Raises
+    ------
+    UsageError
+        When only one of the two is known or they do not fit: guessing would read pairs twice or not at all.
+    """
+    source = "the call"
+    found: tuple[str | int | None, str | int | None] = (rank, world)
+    if found == (None, None) and (group := _process_group()) is not None:
+        source, found = "torch.distributed", group
+    if found == (None, None):
+        source, found = "the environment", (os.environ.get("RANK"), os.environ.get("WORLD_SIZE"))
+    if found == (None, None):
+        return 0, 1
+    try:
+        numbers = int(str(found[0])), int(str(found[1]))
+    except ValueError:
+        numbers = (-1, -1)
+    if not 0 <= numbers[0] < numbers[1]:
+        raise UsageError(
+            f"Rank and world size from {source} do not fit",
+            code="rank-world",
+            expected="0 <= rank < world size, both given",
+            found=f"rank {found[0]}, world size {found[1]}",
+            todo="Give rank= and world=, or set both RANK and WORLD_SIZE",
+        )
+    return numbers
+
+
+def _process_group() -> tuple[int, int] | None:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def find_worker() -> tuple[int, int]:
+    """Find the number of this DataLoader worker and how many there are: ``(0, 1)`` outside of workers."""
+    data = sys.modules.get("torch.utils.data")
+    info = None if data is None else data.get_worker_info()
+    return (0, 1) if info is None else (info.id, info.num_workers)
+
+
+class EpochSampler:
+    """Row numbers of one rank for a map-style dataset, epoch by epoch; a sampler for ``DataLoader(sampler=...)``.
+
+    Parameters
+    ----------
+    n
+        Number of rows, for example ``len(dataset)``.
+    shuffle
+        Another order each epoch; else ascending.
+    seed
+        Orders differ between seeds and are equal for one seed.
+    rank, world
+        See :func:`find_rank`.
+    tail, batch_size
+        See :func:`rank_slice`.
+
+    Raises
+    ------
+    UsageError
+        For arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int | None = None,
+        world: int | None = None,
+        tail: Tail = "exact",
+        batch_size: int | None = None,
+    ) -> None:
+        check_tail(tail, batch_size)
+        self.n, self.shuffle, self.seed = n, shuffle, seed
+        self.rank, self.world = find_rank(rank, world)
+        self._slice = rank_slice(n, self.rank, self.world, tail=tail, batch_size=batch_size)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._slice)
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            yield from self._slice
+            return
+        order = keyed_permutation(self.n, "rows", self.seed, self.epoch)
+        yield from order[self._slice.start : self._slice.stop].tolist()

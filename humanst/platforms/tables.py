@@ -1,0 +1,124 @@
+"""What every reader needs of text tables: columns that must be there, counts that must be counts, unique ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanst.errors import DataError
+from humanst.findings import Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+
+def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
+    """Read a delimited text file with pandas.
+
+    Raises
+    ------
+    DataError
+        ``table-unreadable`` when the file is not the table it should be.
+    """
+    import gzip
+
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, **how)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise DataError(
+            "This table cannot be read",
+            code="table-unreadable",
+            file=name,
+            expected="a delimited text table",
+            found=str(error),
+            todo="Fetch the file again, or correct it",
+        ) from error
+
+
+def missing_columns(table: pd.DataFrame, needed: Iterable[str], *, name: str, findings: Findings) -> bool:
+    """Add one refusal for the columns that are not there; returns whether any is missing."""
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        findings.refuse(
+            "missing-column",
+            f"The table has no column {', '.join(missing)}",
+            file=name,
+            field=missing[0],
+            expected=f"columns {', '.join(needed)}",
+            found=f"columns {', '.join(map(str, table.columns[:12]))}",
+            todo="Name the columns in the recipe, or correct the file",
+        )
+    return bool(missing)
+
+
+def first_duplicates(ids: Sequence[str] | NDArray[Any], most: int = 3) -> list[str]:
+    """The first few ids that occur more than once."""
+    values, n = np.unique(np.asarray(ids, dtype=str), return_counts=True)
+    return [str(value) for value in values[n > 1][:most]]
+
+
+def refuse_duplicates(ids: Sequence[str] | NDArray[Any], *, name: str, field: str, findings: Findings) -> None:
+    """Refuse ids that occur more than once, naming the first three."""
+    twice = first_duplicates(ids)
+    if twice:
+        findings.refuse(
+            "duplicate-spot-ids",
+            "Spot ids occur more than once",
+            file=name,
+            field=field,
+            expected="each spot id once",
+            found=f"{', '.join(twice)} more than once",
+            todo="Correct the file; humanst does not choose between two rows",
+        )
+
+
+def counts_from_values(values: NDArray[Any], *, name: str, findings: Findings) -> NDArray[np.int64] | None:
+    """Turn count values (any shape) into int64, refusing what is not a count.
+
+    NaN, negative and fractional values are refused by name with the number of offenders; ``None`` is returned then.
+    """
+    if values.dtype.kind in "iu":
+        bad = {"counts-negative": values < 0}
+        numbers = values
+    else:
+        try:
+            numbers = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            findings.refuse("counts-not-numbers", "Counts are not numbers", file=name, field="counts", found=str(error))
+            return None
+        bad = {
+            "counts-nan": ~np.isfinite(numbers),
+            "counts-negative": numbers < 0,
+            "counts-fractional": np.isfinite(numbers) & (numbers != np.floor(numbers)),
+        }
+    ok = True
+    for code, where in bad.items():
+        if n := int(np.count_nonzero(where)):
+            ok = False
+            example = numbers[where].flat[0]
+            findings.refuse(
+                code,
+                "Counts must be whole numbers of transcripts",
+                file=name,
+                field="counts",
+                expected="integers >= 0",
+                found=f"{n:,} values such as {example}",
+                todo="Use the raw count matrix, not a normalised one",
+            )
+    return numbers.astype(np.int64) if ok else None
+
+
+def dense_to_csr(values: NDArray[np.int64]) -> csr_matrix:
+    """A dense count table as CSR int64 with sorted indices."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix(values)
+    matrix.sort_indices()
+    return matrix

@@ -1,0 +1,259 @@
+"""The contracts of ``schemas/``: loaded once, checked in full, every failure one finding.
+
+Tables (samples, spots, genes, pairs) are pandera schemas in YAML; documents (catalog, recipe, manifest, shard_card,
+pair) are JSON Schema 2020-12 written as YAML. pandera and jsonschema are imported on first use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from humanst.findings import Findings
+from humanst.settings import data_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLES = ("genes", "pairs", "samples", "spots")
+DOCUMENTS = ("catalog", "manifest", "pair", "recipe", "shard_card")
+_SHOWN = 80
+_TABLE_CODES = {
+    "column_in_dataframe": "missing-column",
+    "column_in_schema": "unknown-column",
+    "column_ordered": "column-order",
+    "not_nullable": "missing-value",
+    "field_uniqueness": "duplicate-value",
+    "multiple_fields_uniqueness": "duplicate-value",
+}
+_DOCUMENT_CODES = {
+    "required": "missing-field",
+    "additionalProperties": "unknown-field",
+    "propertyNames": "bad-name",
+    "type": "wrong-type",
+}
+
+
+@cache
+def table_schema(name: str) -> Any:
+    """The pandera ``DataFrameSchema`` of ``schemas/<name>.yaml``.
+
+    Raises
+    ------
+    ValueError
+        When there is no such table.
+    """
+    if name not in TABLES:
+        message = f"no table schema {name!r}; there are {', '.join(TABLES)}"
+        raise ValueError(message)
+    import pandera.pandas as pa
+
+    _register_checks()
+    schema = pa.DataFrameSchema.from_yaml(data_path("schemas", f"{name}.yaml"))
+    return schema
+
+
+@cache
+def document_schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of ``schemas/<name>.yaml`` as plain data.
+
+    Raises
+    ------
+    ValueError
+        When there is no such document.
+    """
+    if name not in DOCUMENTS:
+        message = f"no document schema {name!r}; there are {', '.join(DOCUMENTS)}"
+        raise ValueError(message)
+    import yaml
+
+    text = data_path("schemas", f"{name}.yaml").read_text(encoding="utf-8")
+    schema: dict[str, Any] = yaml.safe_load(text)
+    return schema
+
+
+@cache
+def _register_checks() -> None:
+    """Add the checks that pandera's own cannot say. They are named in the YAML like pandera's."""
+    from pandera.api.checks import Check
+    from pandera.extensions import register_check_method
+
+    def no_blank(values: pd.Series[str], *, value: bool) -> pd.Series[bool]:
+        """Cells hold text without surrounding spaces (``value`` is always true)."""
+        return (values.str.strip() == values) & (values != "") | (not value)
+
+    def separated_list(values: pd.Series[str], *, separator: str, pattern: str, may_be_empty: bool) -> pd.Series[bool]:
+        """Cells are a list of items that match ``pattern``, none of them twice."""
+        item = re.compile(pattern)
+
+        def good(cell: object) -> bool:
+            if not isinstance(cell, str):
+                return False
+            items = cell.split(separator) if cell else []
+            whole = all(item.fullmatch(part) for part in items)
+            return whole and len(set(items)) == len(items) and bool(items or may_be_empty)
+
+        return values.map(good)
+
+    for check, statistics in ((no_blank, ["value"]), (separated_list, ["separator", "pattern", "may_be_empty"])):
+        if not hasattr(Check, check.__name__):
+            register_check_method(check, statistics=statistics)
+
+
+def check_table(table: pd.DataFrame, name: str, findings: Findings) -> None:
+    """Check a table against ``schemas/<name>.yaml``: one refusal a fault, with the column as ``field``.
+
+    A column that fails a check in several rows gives one finding that counts them; a row that fails two checks of one
+    column is counted under the first. A column of the wrong dtype is not checked further.
+
+    Parameters
+    ----------
+    table
+        The table. What the schema calls its index may be the index or a column of that name.
+    name
+        One of :data:`TABLES`.
+    findings
+        Where the findings go.
+    """
+    from pandera.errors import SchemaErrors
+
+    schema = table_schema(name)
+    index = getattr(schema.index, "name", None)
+    if index is not None and table.index.name != index:
+        table = table.set_index(index) if index in table.columns else table.rename_axis(index=index)
+    try:
+        schema.validate(table, lazy=True)
+    except SchemaErrors as error:
+        _report_table(error.failure_cases, schema, index, findings)
+
+
+def _report_table(cases: pd.DataFrame, schema: Any, index: str | None, findings: Findings) -> None:
+    done: dict[str, set[Any]] = {}
+    cases = cases.assign(check=cases["check"].astype(str), column=cases["column"].astype(object))
+    for (column, check), group in cases.groupby(["column", "check"], sort=False, dropna=False):
+        kind = check.split("(")[0]
+        if kind in ("column_in_dataframe", "column_in_schema", "column_ordered"):
+            for case in group["failure_case"]:
+                _column_fault(kind, str(case), schema, findings)
+            continue
+        field = str(column) if isinstance(column, str) else (index or "")
+        if kind == "dtype":
+            done[field] = {"every row"}
+            expected, found = check[len("dtype('") : -len("')")], str(group["failure_case"].iloc[0])
+            findings.refuse("wrong-dtype", "A column has the wrong type", field=field, expected=expected, found=found)
+            continue
+        rows = list(group["index"])
+        already = done.setdefault(field, set())
+        fresh = [position for position, row in enumerate(rows) if row not in already]
+        if not fresh or "every row" in already:
+            continue
+        already.update(rows)
+        _value_fault(kind, check, field, group.iloc[fresh], findings)
+
+
+def _column_fault(kind: str, column: str, schema: Any, findings: Findings) -> None:
+    what = {
+        "column_in_dataframe": "A column is missing",
+        "column_in_schema": "A column is not in the schema",
+        "column_ordered": "A column is not in its place",
+    }[kind]
+    findings.refuse(
+        _TABLE_CODES[kind], what, field=column, expected=f"columns {', '.join(schema.columns)}", found=column
+    )
+
+
+def _value_fault(kind: str, check: str, field: str, group: pd.DataFrame, findings: Findings) -> None:
+    examples = ", ".join(
+        f"{_short(case)} in row {row}"
+        for case, row in zip(group["failure_case"].iloc[:3], group["index"].iloc[:3], strict=True)
+    )
+    findings.refuse(
+        _TABLE_CODES.get(kind, "bad-value"),
+        "A column breaks its rule",
+        field=field,
+        expected=check,
+        found=f"{len(group)}: {examples}",
+    )
+
+
+def check_document(document: Any, name: str, findings: Findings) -> None:
+    """Check a document against ``schemas/<name>.yaml``: one refusal a fault, with the JSON path as ``field``.
+
+    Parameters
+    ----------
+    document
+        Plain data (dicts, lists, strings, numbers, booleans, nulls).
+    name
+        One of :data:`DOCUMENTS`.
+    findings
+        Where the findings go.
+    """
+    from jsonschema import Draft202012Validator
+
+    seen: set[str] = set()
+    errors = Draft202012Validator(document_schema(name)).iter_errors(document)
+    for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
+        for path, expected, found in _document_faults(error):
+            if path in seen:
+                continue
+            seen.add(path)
+            code = _DOCUMENT_CODES.get(str(error.validator), "bad-value")
+            what = f"The {name.replace('_', ' ')} breaks its schema"
+            findings.refuse(code, what, field=path or "(document)", expected=expected, found=found)
+
+
+def _document_faults(error: Any) -> Iterator[tuple[str, str, str]]:
+    path = _path(error.absolute_path)
+    kind, rule, value = error.validator, error.validator_value, error.instance
+    if kind == "required":
+        for name in rule:
+            if name not in value:
+                yield _join(path, name), f"a field {name!r}", "nothing"
+    elif kind == "additionalProperties" and rule is False:
+        known = set(error.schema.get("properties", ()))
+        patterns = [re.compile(pattern) for pattern in error.schema.get("patternProperties", ())]
+        for name in sorted(map(str, value)):
+            if name not in known and not any(pattern.search(name) for pattern in patterns):
+                yield _join(path, name), f"one of {', '.join(sorted(known))}", f"field {name!r}"
+    elif error.parent is None and "propertyNames" in error.absolute_schema_path:
+        yield _join(path, str(value)), _rule_text(kind, rule, error.schema), f"name {value!r}"
+    else:
+        yield path, _rule_text(kind, rule, error.schema), _short(value)
+
+
+def _rule_text(kind: str, rule: Any, schema: Any) -> str:
+    texts = {
+        "type": f"type {' or '.join(rule) if isinstance(rule, list) else rule}",
+        "pattern": f"text matching {rule}",
+        "minimum": f"at least {rule}",
+        "maximum": f"at most {rule}",
+        "exclusiveMinimum": f"more than {rule}",
+        "exclusiveMaximum": f"less than {rule}",
+        "minItems": f"at least {rule} items",
+        "minProperties": f"at least {rule} entries",
+        "minLength": f"at least {rule} characters",
+        "const": f"{rule!r}",
+    }
+    if kind == "enum":
+        return f"one of {', '.join(map(str, rule))}"
+    text = texts.get(kind, f"{kind} {rule}")
+    description = schema.get("description") if isinstance(schema, dict) else None
+    return f"{text} ({description})" if description and kind == "pattern" else text
+
+
+def _path(parts: Any) -> str:
+    path = ""
+    for part in parts:
+        path = f"{path}[{part}]" if isinstance(part, int) else _join(path, str(part))
+    return path
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

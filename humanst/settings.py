@@ -1,0 +1,74 @@
+"""``HUMANST_*`` settings, and the one function that finds the data that travel with humanst.
+
+Nothing is read at import: :func:`settings` reads the environment when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings taken from ``HUMANST_*`` environment variables.
+
+    Attributes
+    ----------
+    mirror
+        ``HUMANST_MIRROR``: URLs or folders, comma-separated, tried in order before the original hosts. Each holds
+        ``<study or resource id>/<path>``.
+    cache_dir
+        ``HUMANST_CACHE_DIR``: where fetched files are placed (default: the platform's user cache).
+    offline
+        ``HUMANST_OFFLINE`` (or ``HF_HUB_OFFLINE``): never open a connection; folder mirrors still count.
+    catalog
+        ``HUMANST_CATALOG``: another ``catalog.yaml`` than the one that ships.
+    no_progress
+        ``HUMANST_NO_PROGRESS``: no progress bars even on a terminal.
+    allow_loopback_http
+        ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HUMANST_", extra="ignore")
+
+    mirror: Annotated[tuple[str, ...], NoDecode] = ()
+    cache_dir: Path | None = None
+    offline: bool = False
+    catalog: Path | None = None
+    no_progress: bool = False
+    allow_loopback_http: bool = False
+
+    @field_validator("mirror", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    def resolved_cache_dir(self) -> Path:
+        """The cache folder: the setting, else the platform's user cache."""
+        if self.cache_dir is not None:
+            return self.cache_dir.expanduser()
+        import pooch
+
+        return Path(pooch.os_cache("humanst"))
+
+
+def settings() -> Settings:
+    """Read the settings from the environment now."""
+    found = Settings()
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
+        found = found.model_copy(update={"offline": True})
+    return found
+
+
+def data_path(*parts: str) -> Path:
+    """Find ``catalog.yaml``, ``curation/`` or ``schemas/``: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_data"
+    root = inside if inside.is_dir() else package.parent
+    return root.joinpath(*parts)

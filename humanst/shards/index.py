@@ -1,0 +1,104 @@
+"""The index of a release: one row a pair, and the json that travels with each pair."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanst import files
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from humanst.shards.pack import SectionFacts
+
+_TEXT, _INT, _LONG, _FLOAT, _DOUBLE = "string", "int32", "int64", "float32", "float64"
+COLUMNS: Mapping[str, str] = {
+    "uid": _TEXT,
+    "key": _TEXT,
+    "shard": _TEXT,
+    "jpg_offset": _LONG,
+    "jpg_length": _INT,
+    "jpg_hash": _TEXT,
+    "json_offset": _LONG,
+    "json_length": _INT,
+    "json_hash": _TEXT,
+    "npy_offset": _LONG,
+    "npy_length": _INT,
+    "npy_hash": _TEXT,
+    "sample_id": _TEXT,
+    "spot_id": _TEXT,
+    "donor_group": _TEXT,
+    "platform": _TEXT,
+    "x_px": _DOUBLE,
+    "y_px": _DOUBLE,
+    "x_um": _DOUBLE,
+    "y_um": _DOUBLE,
+    "row": _INT,
+    "col": _INT,
+    "native_um_per_pixel": _DOUBLE,
+    "target_shape": _TEXT,
+    "target_side_um": _DOUBLE,
+    "tissue_fraction": _FLOAT,
+    "blur": _FLOAT,
+    "n_counts": _LONG,
+    "n_genes": _INT,
+    "mt_fraction": _FLOAT,
+    "log10_counts": _FLOAT,
+    "log10_counts_z": _FLOAT,
+    "qc_flags": _TEXT,
+}
+_JSON_ROUND = dict.fromkeys(("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction"), 6)
+_JSON_COLUMNS = (
+    "uid",
+    "key",
+    "sample_id",
+    "spot_id",
+    "x_px",
+    "y_px",
+    "x_um",
+    "y_um",
+    "row",
+    "col",
+    "target_shape",
+    "target_side_um",
+    "n_counts",
+    "n_genes",
+    "qc_flags",
+    *_JSON_ROUND,
+)
+
+
+def index_schema() -> pa.Schema:
+    """The Arrow schema of ``index/<split>.parquet``: names, order and types of architecture.md."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+
+
+def write_index(path: Path, table: pa.Table) -> str:
+    """Write an index table; same rows, same bytes. Returns its sha256."""
+    import pyarrow.parquet as pq
+
+    return files.write_with(
+        path, lambda target: pq.write_table(table, target, compression="zstd", row_group_size=65536)
+    )
+
+
+def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
+    """The json member of a pair: constant keys, no nulls, an integer ``label`` (the organ's code)."""
+    values: dict[str, Any] = {
+        name: round(float(pair[name]), _JSON_ROUND[name]) if name in _JSON_ROUND else pair[name]
+        for name in _JSON_COLUMNS
+    }
+    values |= {
+        "donor_group": facts.donor_group,
+        "label": facts.organ_code,
+        "organ": facts.organ,
+        "platform": facts.platform,
+        "split": facts.split,
+        "study_id": facts.study_id,
+    }
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,331 @@
+"""The whole way from sections to a release, in numbered steps.
+
+1. Build the section stores that are missing.
+2. Plan: groups, splits, organ codes; refuse leakage before any patch is cut.
+3. Extract, a task a section.
+4. Pack, a task a shard, in the global order.
+5. Write the index of every split, the sidecars, SHA256SUMS and, last, the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from humanst import __version__, files
+from humanst.build import BuildOptions, BuiltSection, build_sections
+from humanst.catalog import Section, Study
+from humanst.errors import HumanstError
+from humanst.findings import Finding, Findings
+from humanst.runner import run_tasks
+from humanst.shards import sidecars
+from humanst.shards.extract import Extracted, ExtractTask, extract_section
+from humanst.shards.pack import Packed, SectionFacts, pack_shard, plan_packs
+from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec, organ_codes
+from humanst.splits import SPLITS, Assignment, Member, assign_splits
+
+MANIFEST = "MANIFEST.json"
+SUMS = "SHA256SUMS"
+
+Progress = Callable[[str, int, int, int], None]
+"""Called as ``progress(step, done, total, pairs)`` whenever a task ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One section that the release is asked to hold."""
+
+    study: Study
+    section: Section
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """What to build and where.
+
+    Attributes
+    ----------
+    release
+        The release folder.
+    work
+        Holds ``sections/``, ``images/``, ``extract/``, ``index/``; a later run goes on from it.
+    """
+
+    chosen: tuple[Chosen, ...]
+    release: Path
+    work: Path
+    spec: ReleaseSpec
+    pin: bool = False
+    embed_image: bool = False
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReport:
+    """What a build made.
+
+    Attributes
+    ----------
+    failures
+        ``(sample_id, error)`` of sections that are not in the release.
+    findings
+        Warnings about the release as a whole (unknown donors, empty splits).
+    """
+
+    release: Path
+    manifest: Mapping[str, Any]
+    built: tuple[BuiltSection, ...]
+    failures: tuple[tuple[str, HumanstError], ...]
+    findings: tuple[Finding, ...]
+
+
+def build_release(request: ReleaseRequest, *, progress: Progress | None = None) -> ReleaseReport:
+    """Build a release from catalog sections.
+
+    Sections that fail are listed in the report; the others are released. With none left nothing is written.
+
+    Raises
+    ------
+    DataError
+        ``leakage`` when an assignment splits a group.
+    HumanstError
+        The section's own error when every section failed and only one was asked for.
+    """
+    tell = progress or (lambda step, done, total, pairs: None)
+    for folder in (request.release, request.work / "sections", request.work / "extract"):
+        files.sweep_partials(folder)
+    built, failures = _build_stores(request, tell)
+    findings = Findings()
+    extracts, more = _extract(request, built, tell)
+    failures += more
+    if not extracts:
+        return ReleaseReport(request.release, {}, tuple(built), tuple(failures), ())
+    chosen = {item.section.sample_id: item for item in request.chosen}
+    assignment = _assign(extracts, chosen, request.spec, findings)
+    facts = _facts(extracts, chosen, assignment)
+    files.remove(request.release / MANIFEST)
+    _write_plan(request, extracts, facts)
+    packed = _pack(request, extracts, facts, tell)
+    manifest = _finish(request, extracts, facts, chosen, packed, findings)
+    return ReleaseReport(request.release, manifest, tuple(built), tuple(failures), tuple(findings))
+
+
+def _build_stores(request: ReleaseRequest, tell: Progress) -> tuple[list[BuiltSection], list[tuple[str, HumanstError]]]:
+    options = BuildOptions(folder=request.work, pin=request.pin, embed_image=request.embed_image)
+    by_study: dict[str, list[Chosen]] = {}
+    for item in request.chosen:
+        by_study.setdefault(item.study.study_id, []).append(item)
+    built: list[BuiltSection] = []
+    failures: list[tuple[str, HumanstError]] = []
+    n_done = 0
+
+    def count(outcome: object) -> None:
+        nonlocal n_done
+        n_done += 1
+        tell("build", n_done, len(request.chosen), 0)
+
+    tell("build", 0, len(request.chosen), 0)
+    for study_id in sorted(by_study):
+        items = by_study[study_id]
+        sections = [item.section for item in items]
+        good, bad = build_sections(items[0].study, sections, options, workers=request.workers, done=count)
+        built += good
+        failures += bad
+    return built, failures
+
+
+def _extract(
+    request: ReleaseRequest, built: Sequence[BuiltSection], tell: Progress
+) -> tuple[list[Extracted], list[tuple[str, HumanstError]]]:
+    tasks = [
+        ExtractTask(section.sample_id, section.path, section.image_path, request.work / "extract", request.spec)
+        for section in sorted(built, key=lambda section: section.sample_id)
+    ]
+    extracts, failures, pairs = [], [], 0
+    tell("extract", 0, len(tasks), 0)
+    for n_done, outcome in enumerate(run_tasks(tasks, extract_section, workers=request.workers), 1):
+        if outcome.result is not None:
+            extracts.append(outcome.result)
+            pairs += outcome.result.card["pairs"]
+        if outcome.error is not None:
+            failures.append((outcome.task.sample_id, outcome.error))
+        tell("extract", n_done, len(tasks), pairs)
+    return sorted(extracts, key=lambda extract: extract.sample_id), sorted(failures, key=lambda item: item[0])
+
+
+def _assign(
+    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], spec: ReleaseSpec, findings: Findings
+) -> Assignment:
+    members = [_member(extract, chosen[extract.sample_id]) for extract in extracts]
+    return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares)
+
+
+def _member(extract: Extracted, item: Chosen) -> Member:
+    row = item.section.metadata
+    picture = extract.card["section"]["picture"]
+    keys = [f"image:{picture['source_sha256']}"] if picture else []
+    if row.get("block_id", "unknown") not in ("", "unknown"):
+        keys.append(f"block:{item.study.study_id}:{row['block_id']}")
+    duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if name and name != "none")
+    return Member(
+        sample_id=extract.sample_id,
+        study_id=item.study.study_id,
+        donor_id=row.get("donor_id", "unknown"),
+        release_added=row.get("release_added", ""),
+        keys=tuple(keys),
+        duplicates=duplicates,
+    )
+
+
+def _facts(
+    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], assignment: Assignment
+) -> dict[str, SectionFacts]:
+    organs = {extract.sample_id: chosen[extract.sample_id].section.metadata["organ"] for extract in extracts}
+    codes = organ_codes(organs)
+    return {
+        sample_id: SectionFacts(
+            sample_id=sample_id,
+            study_id=chosen[sample_id].study.study_id,
+            split=assignment.split[sample_id],
+            donor_group=assignment.group[sample_id],
+            organ=organ,
+            organ_code=codes[organ],
+            disease=chosen[sample_id].section.metadata["disease"],
+            platform=chosen[sample_id].study.platform,
+        )
+        for sample_id, organ in organs.items()
+    }
+
+
+def _write_plan(request: ReleaseRequest, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts]) -> None:
+    plan = {
+        "schema": PLAN_SCHEMA,
+        "spec": request.spec.to_dict(),
+        "sections": [
+            {
+                "sample_id": extract.sample_id,
+                "extract": extract.path.name,
+                "pairs": extract.card["pairs"],
+                "group": facts[extract.sample_id].donor_group,
+                "split": facts[extract.sample_id].split,
+            }
+            for extract in extracts
+        ],
+    }
+    files.write_json(request.work / "plan.json", plan)
+
+
+def _pack(
+    request: ReleaseRequest, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts], tell: Progress
+) -> list[Packed]:
+    tasks = plan_packs(extracts, facts, request.spec, request.release, request.work)
+    _remove_strangers(request.release, {task.tar for task in tasks} | {task.card for task in tasks})
+    packed: list[Packed] = []
+    tell("pack", 0, len(tasks), 0)
+    for n_done, outcome in enumerate(run_tasks(tasks, pack_shard, workers=request.workers), 1):
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.result is not None:
+            packed.append(outcome.result)
+        tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
+    return sorted(packed, key=lambda item: item.task.name)
+
+
+def _remove_strangers(release: Path, expected: set[Path]) -> None:
+    """Shards of an earlier, larger build must not stay beside the new ones."""
+    for path in sorted((release / "data").glob("*/*")):
+        if path not in expected:
+            files.remove(path)
+
+
+def _finish(
+    request: ReleaseRequest,
+    extracts: Sequence[Extracted],
+    facts: Mapping[str, SectionFacts],
+    chosen: Mapping[str, Chosen],
+    packed: Sequence[Packed],
+    findings: Findings,
+) -> dict[str, Any]:
+    splits = {split: _write_split(request, split, packed) for split in SPLITS}
+    sections = sidecars.section_rows(
+        extracts,
+        facts,
+        {name: item.study for name, item in chosen.items()},
+        {name: item.section for name, item in chosen.items()},
+    )
+    sidecars.write_samples(request.release / "samples.parquet", sections)
+    sidecars.write_pathway_stats(request.release / "targets" / "pathway_stats.parquet", extracts)
+    pathways = extracts[0].card["pathways"]
+    manifest = {
+        "schema": RELEASE_SCHEMA,
+        "version": request.spec.version,
+        "humanst_version": __version__,
+        **{key: request.spec.to_dict()[key] for key in ("patch", "seed", "shard_pairs", "shares", "assigned")},
+        "pathways": {
+            "set": request.spec.gene_sets_name,
+            "sha256": request.spec.gene_sets_sha256,
+            "names": pathways["names"],
+            "n_members": pathways["n_members"],
+            "scorer": "bincontrol",
+            "normalisation": "log1p(CP10k), z per section over in-tissue spots that pass QC",
+        },
+        "organs": {fact.organ: fact.organ_code for fact in facts.values()},
+        "splits": splits,
+        "sections": sections,
+        "totals": _totals(sections, splits),
+        "findings": findings.to_list(),
+        "codecs": extracts[0].card["codecs"],
+        "sha256sums": write_sums(request.release),
+    }
+    files.write_json(request.release / MANIFEST, manifest)
+    return manifest
+
+
+def _write_split(request: ReleaseRequest, split: str, packed: Sequence[Packed]) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from humanst.shards.index import index_schema, write_index
+
+    mine = [item for item in packed if item.task.split == split]
+    parts = [pq.read_table(item.index_part) for item in mine] or [index_schema().empty_table()]
+    table = pa.concat_tables(parts)
+    path = request.release / "index" / f"{split}.parquet"
+    digest = write_index(path, table)
+    shards = [
+        {key: item.card[key] for key in ("path", "bytes", "sha256", "n_pairs")}
+        | {"card_sha256": files.sha256_file(item.task.card)}
+        for item in mine
+    ]
+    return {
+        "n_pairs": table.num_rows,
+        "index": f"index/{split}.parquet",
+        "index_sha256": digest,
+        "shards": shards,
+    }
+
+
+def _totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    return {
+        "sections": len(sections),
+        "donor_groups": len({section["group"] for section in sections}),
+        "pairs": sum(split["n_pairs"] for split in splits.values()),
+        "pairs_redistributable": sum(section["pairs"] for section in sections if section["redistributable"]),
+        "shards": sum(len(split["shards"]) for split in splits.values()),
+        "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
+    }
+
+
+def write_sums(release: Path) -> str:
+    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
+    lines = []
+    for path in sorted(p for p in release.rglob("*") if p.is_file()):
+        name = path.relative_to(release).as_posix()
+        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
+            lines.append((name, files.sha256_file(path)))
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
+    files.write_bytes(release / SUMS, text.encode())
+    return hashlib.sha256(text.encode()).hexdigest()

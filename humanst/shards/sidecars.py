@@ -1,0 +1,112 @@
+"""Small files beside the shards: samples.parquet and the raw mean and sd of every pathway."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from humanst import files
+from humanst.catalog import Section, Study
+from humanst.shards.extract import Extracted
+from humanst.shards.pack import SectionFacts
+
+
+def section_rows(
+    extracts: Sequence[Extracted],
+    facts: Mapping[str, SectionFacts],
+    studies: Mapping[str, Study],
+    sections: Mapping[str, Section],
+) -> list[dict[str, Any]]:
+    """One mapping a section for the manifest: identity, licence, split, and what went in, out and away."""
+    rows = []
+    for extract in extracts:
+        card, study = extract.card, studies[extract.sample_id]
+        about = card["section"]
+        rows.append(
+            {
+                "sample_id": extract.sample_id,
+                "study_id": study.study_id,
+                "section_id": sections[extract.sample_id].section_id,
+                "platform": about["platform"],
+                "organ": facts[extract.sample_id].organ,
+                "donor_id": sections[extract.sample_id].metadata.get("donor_id", "unknown"),
+                "group": facts[extract.sample_id].donor_group,
+                "split": facts[extract.sample_id].split,
+                "license": study.license,
+                "redistributable": study.redistributable,
+                "um_per_pixel": about["um_per_pixel"],
+                "target": about["target"],
+                "targeted": about["targeted"],
+                "counts_in": about["counts_in"],
+                "counts_out": about["counts_out"],
+                "spots_in": about["spots_in"],
+                "spots_out": about["spots_out"],
+                "drops": about["drops"],
+                "pairs": card["pairs"],
+                "pair_drops": card["pair_drops"],
+                "masked_pathways": card["pathways"]["masked"],
+                "findings": [finding for finding in about["findings"] if finding["severity"] != "note"],
+                "picture": about["picture"],
+                "extract_inputs": card["inputs"],
+                "metadata": dict(sections[extract.sample_id].metadata),
+            }
+        )
+    return rows
+
+
+_FLAT = (
+    "sample_id",
+    "study_id",
+    "section_id",
+    "platform",
+    "organ",
+    "donor_id",
+    "group",
+    "split",
+    "license",
+    "redistributable",
+    "um_per_pixel",
+    "counts_in",
+    "counts_out",
+    "spots_in",
+    "spots_out",
+    "pairs",
+)
+
+
+def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write samples.parquet, one row a section: the flat facts and the harmonised metadata. Returns its sha256."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = sorted({name for row in rows for name in row["metadata"]} - set(_FLAT))
+    columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FLAT}
+    columns |= {name: [row["metadata"].get(name, "unknown") for row in rows] for name in names}
+    table = pa.table(columns)
+    return files.write_with(path, lambda target: pq.write_table(table, target, compression="zstd"))
+
+
+def write_pathway_stats(path: Path, extracts: Sequence[Extracted]) -> str:
+    """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("sample_id", "pathway", "n_members", "n_measured", "raw_mean", "raw_sd", "masked_because")
+    }
+    for extract in extracts:
+        about = extract.card["pathways"]
+        for number, name in enumerate(about["names"]):
+            row = {
+                "sample_id": extract.sample_id,
+                "pathway": name,
+                "masked_because": about["masked"].get(name, ""),
+                **{key: about[key][number] for key in ("n_members", "n_measured", "raw_mean", "raw_sd")},
+            }
+            for key, value in row.items():
+                columns[key].append(value)
+    kinds = {"n_members": "int32", "n_measured": "int32", "raw_mean": "float64", "raw_sd": "float64"}
+    schema = pa.schema([(name, pa.type_for_alias(kinds.get(name, "string"))) for name in columns])
+    table = pa.table(columns, schema=schema)
+    return files.write_with(path, lambda target: pq.write_table(table, target, compression="zstd"))

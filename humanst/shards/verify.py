@@ -1,0 +1,234 @@
+"""Independent re-validation of a release: every byte by its hash, every pair by its tar, every split by its groups.
+
+Nothing of the writer is reused here but the names of the files: tars are walked with Python's own tarfile, offsets
+and hashes of the index are checked against what lies there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from humanst import files
+from humanst.errors import DataError, IntegrityError
+from humanst.findings import Findings
+
+MEMBERS = ("jpg", "json", "pathway.npy", "txt")
+INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was checked.
+
+    Attributes
+    ----------
+    files, shards, pairs
+        How many were checked.
+    findings
+        Every fault; empty when the release is whole.
+    """
+
+    version: str
+    files: int
+    shards: int
+    pairs: int
+    findings: Findings
+
+    def raise_if_bad(self) -> None:
+        """Raise the first fault with the others beside it: exit 6 for bytes, 5 for content."""
+        refusals = self.findings.of("refuse")
+        if any(finding.facts.code in INTEGRITY_CODES for finding in refusals):
+            first = next(finding.facts for finding in refusals if finding.facts.code in INTEGRITY_CODES)
+            raise IntegrityError(
+                f"The release is not as it was built ({len(refusals)} faults): {first.what}",
+                code=first.code,
+                file=first.file,
+                expected=first.expected,
+                found=first.found,
+                todo="Fetch or build it again; `humanst verify --json` lists every fault",
+            )
+        self.findings.raise_if_refused()
+
+
+def verify_release(release: Path, *, progress: Callable[[int, int], None] | None = None) -> Verification:
+    """Check a release folder.
+
+    Parameters
+    ----------
+    progress
+        Called with (shards done, shards in all).
+
+    Raises
+    ------
+    DataError
+        ``no-manifest`` or ``unknown-release`` for a folder that is no release.
+    """
+    findings = Findings()
+    manifest = _read_manifest(release)
+    n_files = _check_sums(release, manifest, findings)
+    shards = [(name, shard) for name, split in manifest["splits"].items() for shard in split["shards"]]
+    keys: set[str] = set()
+    for number, (split, shard) in enumerate(shards, 1):
+        _check_shard(release, split, shard, len(manifest["pathways"]["names"]), keys, findings)
+        if progress is not None:
+            progress(number, len(shards))
+    for split, entry in manifest["splits"].items():
+        _check_index(release, split, entry, findings)
+    _check_sections(manifest, findings)
+    return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
+
+
+def _read_manifest(release: Path) -> Mapping[str, Any]:
+    path = release / "MANIFEST.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(
+            "This folder holds no finished release",
+            code="no-manifest",
+            file=path.name,
+            expected="MANIFEST.json, which is written last",
+            found="no such file",
+            todo="Run `humanst build-shards` again: it goes on where it stopped",
+        ) from None
+    except ValueError as error:
+        raise IntegrityError("The manifest is not JSON", file=path.name, found=str(error)) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != "humanst.release/1":
+        found = manifest.get("schema") if isinstance(manifest, dict) else type(manifest).__name__
+        raise DataError(
+            "This manifest is of another kind", code="unknown-release", expected="humanst.release/1", found=found
+        )
+    return manifest
+
+
+def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) -> int:
+    sums = release / "SHA256SUMS"
+    if not sums.is_file():
+        findings.refuse("missing-file", "SHA256SUMS is missing", file="SHA256SUMS")
+        return 0
+    if (found := files.sha256_file(sums)) != manifest["sha256sums"]:
+        expected = manifest["sha256sums"]
+        findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
+    listed = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines())
+    here = {p.relative_to(release).as_posix() for p in release.rglob("*") if p.is_file()}
+    for name in sorted(here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}):
+        findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")
+    for name, expected in sorted(listed.items()):
+        if name not in here:
+            findings.refuse("missing-file", "A file of the release is missing", file=name, expected=expected)
+        elif (found := files.sha256_file(release / name)) != expected:
+            findings.refuse("hash", "A file differs from its hash", file=name, expected=expected, found=found)
+    return len(listed)
+
+
+def _check_shard(
+    release: Path, split: str, shard: Mapping[str, Any], n_pathways: int, keys: set[str], findings: Findings
+) -> None:
+    import pyarrow.parquet as pq
+
+    path = release / shard["path"]
+    index_path = release / "index" / f"{split}.parquet"
+    if not path.is_file() or not index_path.is_file():
+        return
+    rows = pq.read_table(index_path, filters=[("shard", "==", path.name)]).to_pylist()
+    try:
+        with tarfile.open(path, "r:") as tar, path.open("rb") as handle:
+            members = tar.getmembers()
+            faults = _pair_faults(members, rows, handle, n_pathways)
+    except tarfile.TarError as error:
+        findings.refuse("shard", "The shard is not a tar file", file=shard["path"], found=str(error))
+        return
+    if len(members) != len(MEMBERS) * len(rows) or len(rows) != shard["n_pairs"]:
+        faults.insert(0, f"{len(members)} members, {len(rows)} index rows, {shard['n_pairs']} pairs in the manifest")
+    if faults:
+        findings.refuse(
+            "shard",
+            "Shard and index disagree",
+            file=shard["path"],
+            expected="every pair where the index says",
+            found=f"{len(faults)} faults, first: {faults[0]}",
+        )
+    repeated = keys & {row["key"] for row in rows}
+    if repeated:
+        findings.refuse("shard", "A key occurs twice", file=shard["path"], found=sorted(repeated)[0])
+    keys.update(row["key"] for row in rows)
+
+
+def _pair_faults(members: list[tarfile.TarInfo], rows: list[dict[str, Any]], handle: Any, n_pathways: int) -> list[str]:
+    faults = []
+    for number, row in enumerate(rows):
+        here = members[number * len(MEMBERS) : (number + 1) * len(MEMBERS)]
+        if [member.name for member in here] != [f"{row['key']}.{suffix}" for suffix in MEMBERS]:
+            faults.append(f"{row['key']}: members {[member.name for member in here]}")
+            continue
+        for kind, member in zip(("jpg", "json", "npy"), here, strict=False):
+            handle.seek(row[f"{kind}_offset"])
+            data = handle.read(row[f"{kind}_length"])
+            placed = (member.offset_data, member.size) == (row[f"{kind}_offset"], row[f"{kind}_length"])
+            if not placed or hashlib.blake2b(data, digest_size=8).hexdigest() != row[f"{kind}_hash"]:
+                faults.append(f"{row['key']}.{kind}: offset, length or hash")
+            elif kind == "npy" and len(data) != 128 + 4 * n_pathways:
+                faults.append(f"{row['key']}: {len(data)} bytes of pathways, expected {128 + 4 * n_pathways}")
+            elif kind == "json" and json.loads(data).get("key") != row["key"]:
+                faults.append(f"{row['key']}: its json names another pair")
+    return faults
+
+
+def _check_index(release: Path, split: str, entry: Mapping[str, Any], findings: Findings) -> None:
+    path = release / entry["index"]
+    if not path.is_file():
+        findings.refuse("missing-file", "The index of a split is missing", file=entry["index"])
+        return
+    import pyarrow.parquet as pq
+
+    n_rows = pq.read_metadata(path).num_rows
+    promised = sum(shard["n_pairs"] for shard in entry["shards"])
+    if not n_rows == entry["n_pairs"] == promised:
+        findings.refuse(
+            "index",
+            "Index, manifest and shards count differently",
+            file=entry["index"],
+            expected=f"{entry['n_pairs']} pairs",
+            found=f"{n_rows} rows, {promised} pairs in shards",
+        )
+
+
+def _check_sections(manifest: Mapping[str, Any], findings: Findings) -> None:
+    """Every spot of the source is a pair or a named drop; every group stays on one side."""
+    sides: dict[str, set[str]] = {}
+    for section in manifest["sections"]:
+        sides.setdefault(section["group"], set()).add(section["split"])
+        spots_lost = sum(drop["n"] for drop in section["drops"] if drop["what"] == "spots")
+        pairs_lost = sum(drop["n"] for drop in section["pair_drops"])
+        if section["spots_in"] != section["pairs"] + spots_lost + pairs_lost:
+            findings.refuse(
+                "spots-not-conserved",
+                "Spots were lost without a name",
+                section=section["sample_id"],
+                expected=f"{section['spots_in']} spots = pairs + named drops",
+                found=f"{section['pairs']} pairs + {spots_lost} + {pairs_lost} dropped by name",
+            )
+        counts_lost = sum(drop["counts"] for drop in section["drops"])
+        if section["counts_in"] != section["counts_out"] + counts_lost:
+            findings.refuse(
+                "counts-not-conserved",
+                "Transcripts were lost without a name",
+                section=section["sample_id"],
+                expected=f"{section['counts_in']:,} in",
+                found=f"{section['counts_out']:,} out + {counts_lost:,} dropped by name",
+            )
+    for group, splits in sorted(sides.items()):
+        if len(splits) > 1:
+            findings.refuse(
+                "leakage",
+                "A group of related sections is in several splits",
+                section=group,
+                expected="one split a group",
+                found=", ".join(sorted(splits)),
+            )

@@ -1,0 +1,11 @@
+"""stamp_train: align a pathology foundation model to pathway targets with LoRA, and evaluate what it learnt.
+
+A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else. In this
+version the room has its command and no training code yet.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

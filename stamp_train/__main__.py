@@ -1,0 +1,8 @@
+"""``python -m stamp_train`` is ``stamp-train``."""
+
+from __future__ import annotations
+
+from stamp_train.cli import main
+
+if __name__ == "__main__":
+    main(prog_name="stamp-train")

@@ -1,0 +1,81 @@
+"""Fixtures every test may use: the real sections, the demo atlas, and a release built from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+REAL_DATA_REASON = "needs the real sections: set HUMANST_TEST_DATA, or put them at ../shared/data"
+
+
+def _real_data() -> Path | None:
+    named = os.environ.get("HUMANST_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    return folder if (folder / "her2st").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real sections; without it the test skips, and fails under CI."""
+    folder = _real_data()
+    if folder is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(REAL_DATA_REASON)
+        pytest.skip(REAL_DATA_REASON)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the user's settings or cache, and none reaches the network."""
+    for name in list(os.environ):
+        if name.startswith("HUMANST_") and name != "HUMANST_TEST_DATA":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HUMANST_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HUMANST_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all worker processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def demo_atlas(shared_tmp: Path) -> Path:
+    """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/."""
+    from humanst.demo import write_atlas
+
+    folder = shared_tmp / "demo_atlas"
+    with FileLock(shared_tmp / "demo_atlas.lock"):
+        if not (folder / "written").exists():
+            write_atlas(folder)
+            (folder / "written").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_release(demo_atlas: Path, shared_tmp: Path) -> Path:
+    """A release of the whole demo atlas, built once a run by the command itself."""
+    from tests.helpers import run_humanst
+
+    release = shared_tmp / "demo_release"
+    with FileLock(shared_tmp / "demo_release.lock"):
+        if not (release / "MANIFEST.json").exists():
+            result = run_humanst(
+                "build-shards",
+                "-o",
+                str(release),
+                "--assign",
+                str(demo_atlas / "assign.csv"),
+                "--shard-pairs",
+                "512",
+                atlas=demo_atlas,
+                cache=shared_tmp / "demo_cache",
+            )
+            assert result.returncode == 0, result.stderr
+    return release
