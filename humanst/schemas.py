@@ -51,8 +51,7 @@ def table_schema(name: str) -> Any:
     import pandera.pandas as pa
 
     _register_checks()
-    schema = pa.DataFrameSchema.from_yaml(data_path("schemas", f"{name}.yaml"))
-    return schema
+    return pa.DataFrameSchema.from_yaml(data_path("schemas", f"{name}.yaml"))
 
 
 @cache
@@ -132,7 +131,8 @@ def check_table(table: pd.DataFrame, name: str, findings: Findings) -> None:
 def _report_table(cases: pd.DataFrame, schema: Any, index: str | None, findings: Findings) -> None:
     done: dict[str, set[Any]] = {}
     cases = cases.assign(check=cases["check"].astype(str), column=cases["column"].astype(object))
-    for (column, check), group in cases.groupby(["column", "check"], sort=False, dropna=False):
+    for (column, check_text), group in cases.groupby(["column", "check"], sort=False, dropna=False):
+        check = str(check_text)
         kind = check.split("(")[0]
         if kind in ("column_in_dataframe", "column_in_schema", "column_ordered"):
             for case in group["failure_case"]:

@@ -91,7 +91,10 @@ def group_sections(members: Sequence[Member], findings: Findings) -> dict[str, l
     for member in members:
         node = f"sample:{member.sample_id}"
         keys = [*member.keys, *(f"sample:{other}" for other in member.duplicates if other in known)]
-        keys.append(f"study:{member.study_id}" if member.study_id in blind else f"donor:{member.donor_id.strip()}")
+        if member.study_id in blind:
+            keys.append(f"study:{member.study_id}")
+        if not is_unknown(member.donor_id):
+            keys.append(f"donor:{member.donor_id.strip()}")
         for key in keys:
             sets.join(node, key)
     for study in sorted(blind):

@@ -69,7 +69,7 @@ class Recipe:
     files: Mapping[str, str] = field(default_factory=dict)
 
     def for_section(self, section: Section) -> Recipe:
-        """This recipe with the section's own options laid over it: what the section's reader is given."""
+        """Lay the section's own options over this recipe: what the section's reader is given."""
         return replace(self, options={**self.options, **section.options})
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ loses the first: each is refused by line.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,17 @@ def _bounded_text(path: Path, shown: str) -> str:
         ) from error
 
 
-def _check_shape(events: Any, shown: str) -> None:
+def _check_shape(events: Iterable[Any], shown: str) -> None:
     import yaml
 
     depth = 0
     for event in events:
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
             raise _out_of_bounds(shown, "no aliases", f"*{event.anchor} in line {line}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1
                 raise _out_of_bounds(shown, f"at most {MAX_DEPTH} levels of nesting", f"more in line {line}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

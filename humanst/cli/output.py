@@ -62,9 +62,8 @@ class _JsonLines(logging.Formatter):
 def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
     """Run the command line and end the process with the exit code of what happened."""
     try:
-        command.main(args=list(arguments), standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        # Outside standalone mode click returns the code of an Exit, and None after a command that just ended.
+        sys.exit(command.main(args=list(arguments), standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -168,14 +168,13 @@ def _pump(url: str, response: requests.Response, write: Callable[[bytes], None],
             write(block)
             if time.monotonic() > deadline:
                 raise _too_slow(url, n_bytes)
-    except IncompleteRead as error:
-        raise TransientError(_short_body(url, length, n_bytes)) from error
     except HTTPError as error:
         if time.monotonic() > deadline:
             raise _too_slow(url, n_bytes) from error
-        raise TransientError(_unreachable(url, error)) from error
-    if not decode and length is not None and length.isdigit() and n_bytes < int(length):
-        raise TransientError(_short_body(url, length, n_bytes))
+        # urllib3 hands a body shorter than its Content-Length on as the cause of a broken connection.
+        cut = any(isinstance(cause, IncompleteRead) for cause in (error, *error.args))
+        fault = _short_body(url, length, n_bytes) if cut else _unreachable(url, error)
+        raise TransientError(fault) from error
 
 
 def _unreachable(url: str, error: Exception) -> NetworkError:

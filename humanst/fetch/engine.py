@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from humanst import files
@@ -19,6 +19,7 @@ from humanst.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+BACKOFF_S = 0.5
 _BUDGET_BASE_S = 600.0
 _BUDGET_BYTES_PER_S = 100_000.0
 
@@ -135,7 +136,8 @@ def _from_anywhere(
         try:
             return _from_place(place, wanted, target, expected, settings, progress)
         except (IntegrityError, NetworkError, HostileError) as error:
-            logger.warning("%s: %s: %s", wanted.key, place.label, error)
+            level = logging.INFO if error.facts.code == "not-found" else logging.WARNING
+            logger.log(level, "%s: %s: %s", wanted.key, place.label, error)
             faults.append((place.label, error))
     raise _verdict(wanted, faults, settings)
 
@@ -170,21 +172,33 @@ def _from_place(
 
 def _patience(expected: Expected) -> Patience:
     if expected.bytes is None:
-        return Patience()
-    return Patience(budget_s=_BUDGET_BASE_S + expected.bytes / _BUDGET_BYTES_PER_S)
+        return Patience(backoff_s=BACKOFF_S)
+    return Patience(backoff_s=BACKOFF_S, budget_s=_BUDGET_BASE_S + expected.bytes / _BUDGET_BYTES_PER_S)
 
 
 def _copy(path: Path, label: str, receiver: Receiver) -> None:
+    for block in _blocks(path, label):
+        receiver.write(block)
+
+
+def _blocks(path: Path, label: str) -> Iterator[bytes]:
     try:
         with path.open("rb") as handle:
             while block := handle.read(files.CHUNK_BYTES):
-                receiver.write(block)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+                yield block
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise NetworkError(
             "The mirror has no such file",
             code="not-found",
             expected="the file in the mirror",
             found=f"{type(error).__name__} in {label}",
+        ) from error
+    except OSError as error:
+        raise NetworkError(
+            "The mirror's file cannot be read",
+            code="mirror-unreadable",
+            expected="a file that can be read",
+            found=f"{error.strerror or error} in {label}",
         ) from error
 
 
@@ -209,7 +223,9 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
     for kind in (IntegrityError, HostileError):
         for _, error in faults:
             if isinstance(error, kind):
-                return error.located(file=wanted.source.path, done=f"Tried {tried}")
+                done = error.facts.done or "Nothing was placed"
+                error.facts = replace(error.facts, done=f"{done} (tried {tried})")
+                return error.located(file=wanted.source.path)
     where = {"file": wanted.source.path, "expected": f"{wanted.key} in a mirror or at its host"}
     if settings.offline:
         return NetworkError(

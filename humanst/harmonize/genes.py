@@ -34,6 +34,7 @@ MAX_FOREIGN_SHARE = 0.01
 MAX_TITLE_CASE_SHARE = 0.5
 MIN_MAPPED_SHARE = 0.5
 MAX_EXAMPLES = 5
+_GENE = "Gene Expression"
 NO_GENE = ("ambiguous-symbol", "excel-mangled", "not-human", "unknown-ensembl-id", "unmapped-symbol")
 REASONS = tuple(sorted((*NO_GENE, "control-probe")))
 
@@ -101,11 +102,10 @@ def map_genes(
     table
         The frozen gene table.
     gene_id_type
-        What the recipe promises. ``"ensembl"``: a column without a human Ensembl id (in ``gene_ids``, else in
-        ``gene_names``) is dropped as ``unknown-ensembl-id``. ``"symbol"``: it is looked up by its name.
+        What the recipe promises. A column without a human Ensembl id in ``gene_ids`` or ``gene_names`` is looked up by
+        its name (``"symbol"``), or dropped as ``unknown-ensembl-id`` (``"ensembl"``).
     findings
-        Gets the refusals ``not-human`` and ``genes-unrecognised``, the warning ``excel-mangled`` and the note
-        ``gene-collision``.
+        Gets ``not-human`` and ``genes-unrecognised`` (refuse), ``excel-mangled`` (warn), ``gene-collision`` (note).
     feature_types
         (n_columns,) 10x feature types; all but ``Gene Expression`` are dropped as ``control-probe``.
 
@@ -121,24 +121,12 @@ def map_genes(
     n_columns = counts.shape[1]
     names = _texts(gene_names, n_columns, "gene names")
     ids = [""] * n_columns if gene_ids is None else _texts(gene_ids, n_columns, "gene ids")
-    types = None if feature_types is None else _texts(feature_types, n_columns, "feature types")
-    columns = [
-        _judge(name, ident, types is not None and types[index] != "Gene Expression", table, gene_id_type)
-        for index, (name, ident) in enumerate(zip(names, ids, strict=True))
-    ]
+    types = [_GENE] * n_columns if feature_types is None else _texts(feature_types, n_columns, "feature types")
+    columns = [_judge(*feature, table, gene_id_type) for feature in zip(names, ids, types, strict=True)]
     totals = np.asarray(counts.sum(axis=0, dtype=np.int64)).ravel()
     _check_species(names, ids, columns, findings)
     _check_share(columns, totals, gene_id_type, findings)
-    mangled = [column.shown for column in columns if column.reason == "excel-mangled"]
-    if mangled:
-        findings.warn(
-            "excel-mangled",
-            f"{len(mangled)} gene names were turned into dates or numbers by a spreadsheet",
-            field="genes",
-            found=", ".join(mangled[:MAX_EXAMPLES]),
-            done="These columns were dropped and counted, for the gene cannot be known from the date",
-            todo="Give Ensembl ids, or the table as it was before the spreadsheet",
-        )
+    _warn_of_dates(columns, findings)
     return _collect(counts, columns, totals, table, findings)
 
 
@@ -155,9 +143,9 @@ def _texts(values: NDArray[Any] | Sequence[str], expected: int, what: str) -> li
     return texts
 
 
-def _judge(name: str, ident: str, is_other_feature: bool, table: GeneTable, gene_id_type: str) -> _Column:
+def _judge(name: str, ident: str, feature_type: str, table: GeneTable, gene_id_type: str) -> _Column:
     """Decide one column: control, other species, Ensembl id, spreadsheet date, symbol, in this order."""
-    if is_other_feature or is_control_probe(name) or is_control_probe(ident):
+    if feature_type != _GENE or is_control_probe(name) or is_control_probe(ident):
         return _Column(name, None, "control-probe")
     if foreign_mark(name) or foreign_mark(ident):
         return _Column(name, None, "not-human")
@@ -173,6 +161,19 @@ def _judge(name: str, ident: str, is_other_feature: bool, table: GeneTable, gene
         # The table knows a few real aliases of this look, such as DEC-205; those never come here.
         return _Column(name, None, "excel-mangled")
     return _Column(name, found, why)
+
+
+def _warn_of_dates(columns: list[_Column], findings: Findings) -> None:
+    mangled = [column.shown for column in columns if column.reason == "excel-mangled"]
+    if mangled:
+        findings.warn(
+            "excel-mangled",
+            f"{len(mangled)} gene names were turned into dates or numbers by a spreadsheet",
+            field="genes",
+            found=", ".join(mangled[:MAX_EXAMPLES]),
+            done="These columns were dropped and counted, for the gene cannot be known from the date",
+            todo="Give Ensembl ids, or the table as it was before the spreadsheet",
+        )
 
 
 def _check_species(names: list[str], ids: list[str], columns: list[_Column], findings: Findings) -> None:

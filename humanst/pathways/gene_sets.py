@@ -104,14 +104,7 @@ def read_gmt(path: Path, *, name: str, license: str | None = None) -> GeneSets: 
         ``gmt-empty`` for a file without sets, ``gmt-unreadable`` for a file that is not there or not UTF-8 text.
         File and line are named.
     """
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        what = "the gene-set file cannot be read"
-        raise DataError(
-            what, code="gmt-unreadable", file=path.name, expected="a UTF-8 text file in GMT format", found=error
-        ) from error
+    data, text = _read_text(path)
     members: dict[str, tuple[str, ...]] = {}
     repeated: dict[str, tuple[str, ...]] = {}
     first_line: dict[str, int] = {}
@@ -136,6 +129,17 @@ def read_gmt(path: Path, *, name: str, license: str | None = None) -> GeneSets: 
         license=license,
         repeated=tuple(repeated.items()),
     )
+
+
+def _read_text(path: Path) -> tuple[bytes, str]:
+    try:
+        data = path.read_bytes()
+        return data, data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = "the gene-set file cannot be read"
+        raise DataError(
+            what, code="gmt-unreadable", file=path.name, expected="a UTF-8 text file in GMT format", found=error
+        ) from error
 
 
 def _read_line(line: str, file: str, number: int) -> tuple[str, list[str]]:

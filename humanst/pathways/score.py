@@ -127,28 +127,39 @@ def score_section(
         ``scores-shape`` when the arrays do not fit together, ``gene-repeated`` when an id occurs twice.
     """
     _check(counts, ensembl_ids, measured, in_fit)
+    ids = np.asarray(ensembl_ids, dtype=np.str_)
     columns = np.flatnonzero(measured)
-    columns = columns[np.argsort(np.asarray(ensembl_ids, dtype=np.str_)[columns], kind="stable")]
-    genes = np.asarray(ensembl_ids, dtype=np.str_)[columns]
-    membership = _membership(sets, genes)
+    columns = columns[np.argsort(ids[columns], kind="stable")]
+    fit = np.asarray(in_fit, dtype=np.bool_) & (_totals(counts, columns, chunk_spots) > 0)
+    return _score(counts, columns, _membership(sets, ids[columns]), sets, fit, targeted, chunk_spots)
+
+
+def _score(
+    counts: csr_matrix,
+    columns: NDArray[np.int64],
+    membership: csr_matrix,
+    sets: ResolvedSets,
+    fit: NDArray[np.bool_],
+    targeted: bool,
+    size: int,
+) -> PathwayScores:
+    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``."""
     n_measured = np.asarray(membership.sum(axis=0)).ravel().astype(np.int64)
     n_members = np.array(sets.n_members, dtype=np.int64)
-    has_counts = _totals(counts, columns, chunk_spots) > 0
-    fit = np.asarray(in_fit, dtype=np.bool_) & has_counts
     reasons = _coverage_reasons(n_measured, n_members, targeted=targeted, n_fit=int(fit.sum()))
     scored = np.flatnonzero([reason is None for reason in reasons])
-    n_bins = bins_for(len(genes))
-    shape = (counts.shape[0], len(sets.names))
-    scores = np.full(shape, np.nan, dtype=np.float32)
-    mean, sd = np.full(shape[1], np.nan), np.full(shape[1], np.nan)
+    n_bins = bins_for(len(columns))
+    scores = np.full((counts.shape[0], len(sets.names)), np.nan, dtype=np.float32)
+    mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
     if len(scored):
-        bins = expression_bins(_mean_log(counts, columns, fit, chunk_spots), n_bins)
+        bins = expression_bins(_mean_log(counts, columns, fit, size), n_bins)
         scorer = BinControl.of(membership[:, scored], bins)
-        raw = np.vstack([scorer.score(log_cp10k(part)) for _, part in _parts(counts, columns, chunk_spots)])
+        raw = np.vstack([scorer.score(log_cp10k(part)) for _, part in _parts(counts, columns, size)])
         mean[scored], sd[scored] = _mean_and_sd(raw[fit])
         varies = sd[scored] > MIN_SD
         reasons = _with(reasons, scored[~varies], "no-variation")
         scored, raw = scored[varies], raw[:, varies]
+        has_counts = _totals(counts, columns, size) > 0
         scores[np.ix_(has_counts, scored)] = ((raw - mean[scored]) / sd[scored])[has_counts]
     return PathwayScores(
         names=sets.names,

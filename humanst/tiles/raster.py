@@ -204,7 +204,8 @@ def _computed(path: Path, compute: Callable[[], Any]) -> Any:
     try:
         return compute()
     except pyvips.Error as error:
-        raise vips_fault(path, error) from error
+        # Nothing goes to a disk here: "unable to write to memory" only says that the source stopped short.
+        raise unreadable(path, "an image that decodes to its end", error) from error
 
 
 def vips_fault(path: Path, error: Exception) -> Exception:
