@@ -91,7 +91,8 @@ class HumanstError(Exception):
     def located(self, **where: Any) -> Self:
         """Fill the location fields that are still unknown and return the same error."""
         known = asdict(self.facts)
-        self.facts = replace(self.facts, **{k: v for k, v in _as_text(where).items() if known[k] is None})
+        new = {name: text for name, text in _as_text(where).items() if known[name] is None and text is not None}
+        self.facts = replace(self.facts, **new)
         return self
 
     def to_dict(self) -> dict[str, Any]:

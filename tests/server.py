@@ -45,9 +45,7 @@ class FaultServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FaultServer
-    _redirects: ClassVar[frozenset[str]] = frozenset(
-        {"redirect-away", "redirect-file", "redirect-ok", "redirect-loop"}
-    )
+    _redirects: ClassVar[frozenset[str]] = frozenset({"redirect-away", "redirect-file", "redirect-ok", "redirect-loop"})
 
     def do_GET(self) -> None:
         self.server.hits[self.path] += 1

@@ -68,9 +68,9 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        error = InterruptedRun("Interrupted", todo="Run the same command again: it goes on where it stopped")
-        report_error(error, "--json" in arguments)
-        sys.exit(error.exit_code)
+        stopped = InterruptedRun("Interrupted", todo="Run the same command again: it goes on where it stopped")
+        report_error(stopped, "--json" in arguments)
+        sys.exit(stopped.exit_code)
     except HumanstError as error:
         report_error(error, "--json" in arguments)
         sys.exit(error.exit_code)

@@ -70,7 +70,8 @@ def measure(counts: csr_matrix, is_mitochondrial: NDArray[np.bool_]) -> SpotMeas
 
 def _explicit_zeros(counts: csr_matrix) -> NDArray[np.int32]:
     zeros = np.concatenate([[0], np.cumsum(counts.data == 0)])
-    return np.diff(zeros[counts.indptr]).astype(np.int32)
+    n_zeros: NDArray[np.int32] = np.diff(zeros[counts.indptr]).astype(np.int32)
+    return n_zeros
 
 
 def select_spots(

@@ -64,7 +64,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
     rows, drops = _join(barcodes, counts, spots, files, findings)
     findings.raise_if_refused()
-    placed = spots.loc[barcodes[rows]]
+    placed = spots.loc[barcodes[rows].tolist()]
     scale = float(recipe.options.get("image_scale", 1.0))
     xy = spots[[columns["pixel_x"], columns["pixel_y"]]].to_numpy(np.float64) * scale
     lattice_rc = spots[[columns["array_y"], columns["array_x"]]].to_numpy(np.int64)
@@ -100,7 +100,8 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
 def _selected(spots: pd.DataFrame, columns: Mapping[str, str]) -> NDArray[np.bool_]:
     if columns["selected"] not in spots.columns:
         return np.ones(len(spots), dtype=bool)
-    return spots[columns["selected"]].to_numpy() != 0
+    selected: NDArray[np.bool_] = spots[columns["selected"]].to_numpy() != 0
+    return selected
 
 
 def _read_spots(

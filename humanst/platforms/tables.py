@@ -30,7 +30,7 @@ def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, **how)
+        table: pd.DataFrame = pd.read_csv(path, **how)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise DataError(
             "This table cannot be read",
@@ -40,6 +40,7 @@ def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
             found=str(error),
             todo="Fetch the file again, or correct it",
         ) from error
+    return table
 
 
 def missing_columns(table: pd.DataFrame, needed: Iterable[str], *, name: str, findings: Findings) -> bool:

@@ -54,7 +54,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     rows, drops = _join(matrix, positions, files, findings)
     labels = _labels(files, recipe, matrix.barcodes[rows], findings)
     findings.raise_if_refused()
-    placed = positions.loc[matrix.barcodes[rows]]
+    placed = positions.loc[matrix.barcodes[rows].tolist()]
     return RawSection(
         study_id=files.study_id,
         section_id=files.section_id,
@@ -191,7 +191,7 @@ def _join(
             expected=f"all {len(tissue):,} in-tissue barcodes",
             found=f"{len(silent):,} missing, such as {', '.join(silent[:3])}",
         )
-    outside = (positions.loc[matrix.barcodes, "in_tissue"] != 1).to_numpy()
+    outside = (positions["in_tissue"].loc[matrix.barcodes.tolist()] != 1).to_numpy()
     rows = np.flatnonzero(~outside)
     if not outside.any():
         return rows, ()

@@ -115,7 +115,7 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
     if (found := files.sha256_file(sums)) != manifest["sha256sums"]:
         expected = manifest["sha256sums"]
         findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
-    listed = dict(reversed(line.split("  ", 1)) for line in sums.read_text().splitlines())
+    listed = {line[66:]: line[:64] for line in sums.read_text().splitlines()}
     here = {p.relative_to(release).as_posix() for p in release.rglob("*") if p.is_file()}
     for name in sorted(here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}):
         findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")

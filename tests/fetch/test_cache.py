@@ -120,9 +120,7 @@ def test_offline_names_every_missing_file(mirror: Path) -> None:
     assert facts.file == "data/spots.tsv, data/image.tsv"
 
 
-def test_file_without_address_says_where_a_mirror_must_hold_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_file_without_address_says_where_a_mirror_must_hold_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HUMANST_OFFLINE", "0")
     monkeypatch.setenv("HUMANST_MIRROR", str(tmp_path / "nowhere"))
     with pytest.raises(NetworkError) as caught:

@@ -45,9 +45,7 @@ def test_good_file_is_placed_with_its_bytes_and_asked_for_once(server: FaultServ
         ("redirect-file", HostileError, "redirect-away", 1),
     ],
 )
-def test_faults(
-    server: FaultServer, cache: Path, fault: str, kind: type[HumanstError], code: str, tries: int
-) -> None:
+def test_faults(server: FaultServer, cache: Path, fault: str, kind: type[HumanstError], code: str, tries: int) -> None:
     with pytest.raises(kind) as caught:
         fetch_from(server, fault)
     facts = caught.value.facts
