@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import choose_sections, open_catalog, section_options
+from humanst.cli.choose import choose_sections, open_catalog, qc_options, qc_overrides, section_options
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     "--embed-image", is_flag=True, help="Carry the image from max(native, 0.5) um/px down instead of 2 um/px."
 )
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@qc_options
 @workers_option
 @catalog_option
 @json_option
@@ -48,13 +49,14 @@ def build(
     workers: int | None,
     catalog: str | None,
     as_json: bool,
+    **thresholds: Any,
 ) -> None:
     """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections."""
     from humanst.build import BuildOptions, build_sections
     from humanst.runner import default_workers
 
     pairs = choose_sections(open_catalog(catalog), studies, sections, where)
-    options = BuildOptions(folder=Path(output), pin=pin, embed_image=embed_image)
+    options = BuildOptions(folder=Path(output), pin=pin, embed_image=embed_image, qc=qc_overrides(thresholds))
     built: list[BuiltSection] = []
     failures: list[tuple[str, HumanstError]] = []
     n_done = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import choose_sections, open_catalog, section_options
+from humanst.cli.choose import choose_sections, open_catalog, qc_options, qc_overrides, section_options
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -48,6 +48,14 @@ if TYPE_CHECKING:
 )
 @click.option("--embed-image", is_flag=True, help="Section stores carry the image from max(native, 0.5) um/px down.")
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@click.option(
+    "--min-tissue-fraction",
+    type=click.FloatRange(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Drop patches with less tissue than this share.",
+)
+@qc_options
 @workers_option
 @catalog_option
 @json_option
@@ -79,6 +87,7 @@ def build_shards(
         spec=release_spec(book, options),
         pin=options["pin"],
         embed_image=options["embed_image"],
+        qc=qc_overrides(options),
         workers=workers or default_workers(),
     )
     with progress("build-shards") as tell:
@@ -92,6 +101,7 @@ def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
     from humanst.files import sha256_file
     from humanst.shards.spec import ReleaseSpec
     from humanst.splits import read_assignment
+    from humanst.tiles import PatchSpec
 
     path, name = gene_sets(book, options["gene_sets"], pin=options["pin"])
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
@@ -100,6 +110,7 @@ def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
         gene_sets_path=path,
         gene_sets_name=name,
         gene_sets_sha256=sha256_file(path),
+        patch=PatchSpec(min_tissue_fraction=options["min_tissue_fraction"]),
         assigned=tuple(sorted(assigned.items())),
         shard_pairs=options["shard_pairs"],
         seed=options["seed"],

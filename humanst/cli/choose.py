@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,6 +21,25 @@ def section_options(command: Command) -> Command:
     return click.option("--where", help="Only sections for which this holds, as organ == 'breast' and license != ...")(
         command
     )
+
+
+QC_OPTIONS = ("min_counts", "min_genes", "max_mt_fraction")
+
+
+def qc_options(command: Command) -> Command:
+    """The thresholds of spot QC, as on every command that builds section stores."""
+    for name, kind, text in (
+        ("--max-mt-fraction", float, "Flag spots above this mitochondrial share [default: 0.3]."),
+        ("--min-genes", int, "Drop spots with fewer detected genes [default: 100; targeted: 0]."),
+        ("--min-counts", int, "Drop spots with fewer transcripts [default: 200; targeted: 30]."),
+    ):
+        command = click.option(name, type=kind, help=text)(command)
+    return command
+
+
+def qc_overrides(options: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
+    """The thresholds that were given."""
+    return tuple((name, options[name]) for name in QC_OPTIONS if options.get(name) is not None)
 
 
 def open_catalog(path: str | None) -> Catalog:

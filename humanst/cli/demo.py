@@ -65,7 +65,7 @@ def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool)
         chosen=tuple(Chosen(study, section) for study, section in chosen),
         release=root / "release",
         work=root / "work",
-        spec=release_spec(book, {**options, "shard_pairs": 512, "seed": 0}),
+        spec=release_spec(book, {**options, "shard_pairs": 512, "seed": 0, "min_tissue_fraction": 0.15}),
         workers=workers or default_workers(),
     )
     with progress("demo") as tell:

@@ -63,7 +63,7 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
     """Run the command line and end the process with the exit code of what happened."""
     try:
         # Outside standalone mode click returns the code of an Exit, and None after a command that just ended.
-        sys.exit(command.main(args=list(arguments), standalone_mode=False) or 0)
+        sys.exit(command.main(args=list(arguments), prog_name="humanst", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

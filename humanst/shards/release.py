@@ -60,6 +60,7 @@ class ReleaseRequest:
     spec: ReleaseSpec
     pin: bool = False
     embed_image: bool = False
+    qc: tuple[tuple[str, float], ...] = ()
     workers: int = 1
 
 
@@ -114,7 +115,7 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
 
 
 def _build_stores(request: ReleaseRequest, tell: Progress) -> tuple[list[BuiltSection], list[tuple[str, HumanstError]]]:
-    options = BuildOptions(folder=request.work, pin=request.pin, embed_image=request.embed_image)
+    options = BuildOptions(folder=request.work, pin=request.pin, embed_image=request.embed_image, qc=request.qc)
     by_study: dict[str, list[Chosen]] = {}
     for item in request.chosen:
         by_study.setdefault(item.study.study_id, []).append(item)
