@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 TABLES = ("genes", "pairs", "samples", "spots")
 DOCUMENTS = ("catalog", "manifest", "pair", "recipe", "shard_card")
 _SHOWN = 80
-_TABLE_CODES = {
-    "column_in_dataframe": "missing-column",
-    "column_in_schema": "unknown-column",
-    "column_ordered": "column-order",
-    "not_nullable": "missing-value",
-    "field_uniqueness": "duplicate-value",
-    "multiple_fields_uniqueness": "duplicate-value",
+_COLUMN_FAULTS = {
+    "column_in_dataframe": ("missing-column", "A column is missing"),
+    "column_in_schema": ("unknown-column", "A column is not in the schema"),
+    "column_ordered": ("column-order", "A column is not in its place"),
+}
+_VALUE_FAULTS = {
+    "not_nullable": ("missing-value", "a value in every row"),
+    "field_uniqueness": ("duplicate-value", "no value twice"),
 }
 _DOCUMENT_CODES = {
     "required": "missing-field",
@@ -129,39 +130,35 @@ def check_table(table: pd.DataFrame, name: str, findings: Findings) -> None:
 
 
 def _report_table(cases: pd.DataFrame, schema: Any, index: str | None, findings: Findings) -> None:
-    done: dict[str, set[Any]] = {}
     cases = cases.assign(check=cases["check"].astype(str), column=cases["column"].astype(object))
-    for (column, check_text), group in cases.groupby(["column", "check"], sort=False, dropna=False):
-        check = str(check_text)
+    groups = [
+        (column, str(check), group)
+        for (column, check), group in cases.groupby(["column", "check"], sort=False, dropna=False)
+    ]
+    seen: dict[str, set[Any]] = {}
+    untyped: set[str] = set()
+    # A wrong dtype makes every other check of its column fail or mean nothing, so it is told first and alone.
+    for column, check, group in sorted(groups, key=lambda item: not item[1].startswith("dtype(")):
         kind = check.split("(")[0]
-        if kind in ("column_in_dataframe", "column_in_schema", "column_ordered"):
+        field = str(column) if isinstance(column, str) else (index or "")
+        if kind in _COLUMN_FAULTS:
             for case in group["failure_case"]:
                 _column_fault(kind, str(case), schema, findings)
-            continue
-        field = str(column) if isinstance(column, str) else (index or "")
-        if kind == "dtype":
-            done[field] = {"every row"}
+        elif kind == "dtype":
+            untyped.add(field)
             expected, found = check[len("dtype('") : -len("')")], str(group["failure_case"].iloc[0])
             findings.refuse("wrong-dtype", "A column has the wrong type", field=field, expected=expected, found=found)
-            continue
-        rows = list(group["index"])
-        already = done.setdefault(field, set())
-        fresh = [position for position, row in enumerate(rows) if row not in already]
-        if not fresh or "every row" in already:
-            continue
-        already.update(rows)
-        _value_fault(kind, check, field, group.iloc[fresh], findings)
+        elif field not in untyped:
+            rows = seen.setdefault(field, set())
+            fresh = group[[row not in rows for row in group["index"]]]
+            rows.update(fresh["index"])
+            if len(fresh):
+                _value_fault(kind, check, field, fresh, findings)
 
 
 def _column_fault(kind: str, column: str, schema: Any, findings: Findings) -> None:
-    what = {
-        "column_in_dataframe": "A column is missing",
-        "column_in_schema": "A column is not in the schema",
-        "column_ordered": "A column is not in its place",
-    }[kind]
-    findings.refuse(
-        _TABLE_CODES[kind], what, field=column, expected=f"columns {', '.join(schema.columns)}", found=column
-    )
+    code, what = _COLUMN_FAULTS[kind]
+    findings.refuse(code, what, field=column, expected=f"columns {', '.join(schema.columns)}", found=column)
 
 
 def _value_fault(kind: str, check: str, field: str, group: pd.DataFrame, findings: Findings) -> None:
@@ -169,11 +166,12 @@ def _value_fault(kind: str, check: str, field: str, group: pd.DataFrame, finding
         f"{_short(case)} in row {row}"
         for case, row in zip(group["failure_case"].iloc[:3], group["index"].iloc[:3], strict=True)
     )
+    code, expected = _VALUE_FAULTS.get(kind, ("bad-value", check))
     findings.refuse(
-        _TABLE_CODES.get(kind, "bad-value"),
+        code,
         "A column breaks its rule",
         field=field,
-        expected=check,
+        expected=expected,
         found=f"{len(group)}: {examples}",
     )
 
@@ -224,21 +222,22 @@ def _document_faults(error: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _rule_text(kind: str, rule: Any, schema: Any) -> str:
-    texts = {
-        "type": f"type {' or '.join(rule) if isinstance(rule, list) else rule}",
-        "pattern": f"text matching {rule}",
-        "minimum": f"at least {rule}",
-        "maximum": f"at most {rule}",
-        "exclusiveMinimum": f"more than {rule}",
-        "exclusiveMaximum": f"less than {rule}",
-        "minItems": f"at least {rule} items",
-        "minProperties": f"at least {rule} entries",
-        "minLength": f"at least {rule} characters",
-        "const": f"{rule!r}",
-    }
     if kind == "enum":
         return f"one of {', '.join(map(str, rule))}"
-    text = texts.get(kind, f"{kind} {rule}")
+    if kind == "type":
+        return f"type {' or '.join(rule) if isinstance(rule, list) else rule}"
+    wording = {
+        "pattern": "text matching {}",
+        "const": "{!r}",
+        "minimum": "at least {}",
+        "maximum": "at most {}",
+        "exclusiveMinimum": "more than {}",
+        "exclusiveMaximum": "less than {}",
+        "minItems": "at least {} items",
+        "minProperties": "at least {} entries",
+        "minLength": "at least {} characters",
+    }
+    text = wording[kind].format(rule) if kind in wording else f"{kind} {rule}"
     description = schema.get("description") if isinstance(schema, dict) else None
     return f"{text} ({description})" if description and kind == "pattern" else text
 

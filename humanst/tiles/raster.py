@@ -25,6 +25,7 @@ Access = Literal["sequential", "random"]
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _OPAQUE = 255
+_VIPS_PREAMBLE = re.compile(r"^unable to (call \w+|copy to memory|[a-z ]+)\s*")
 _WRITE_FAULT = re.compile(r"no space left|write error|unable to write|file too large|quota", re.IGNORECASE)
 
 
@@ -53,8 +54,9 @@ def format_of(path: Path) -> Format:
 def open_raster(path: Path, *, access: Access = "sequential", level: TileTable | None = None) -> pyvips.Image:
     """Open an image lazily; the size limit and the orientation are checked on the header.
 
-    Truncated JPEG and PNG data and TIFF warnings (which is how libvips reports missing tiles) become errors when the
-    pixels are read.
+    Truncated JPEG and PNG data and TIFF warnings (which is how libvips reports tiles it cannot decode) become errors
+    when the pixels are read. Where every read of a TIFF warns of the order of its tags, warnings mean nothing and only
+    errors count; that its tiles lie inside the file is checked on the header for every TIFF.
 
     Parameters
     ----------
@@ -77,14 +79,11 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     kind = format_of(path)
     try:
         if kind == "jpeg":
-            image = pyvips.Image.jpegload(str(path), access=access, fail_on="truncated")
+            image = pyvips.Image.jpegload(str(path), access=access, fail_on="truncated", revalidate=True)
         elif kind == "png":
-            image = pyvips.Image.pngload(str(path), access=access, fail_on="truncated")
+            image = pyvips.Image.pngload(str(path), access=access, fail_on="truncated", revalidate=True)
         else:
-            where = {} if level is None else {"page": level.page}
-            if level is not None and level.subifd is not None:
-                where["subifd"] = level.subifd
-            image = pyvips.Image.tiffload(str(path), access=access, fail_on="warning", **where)
+            image = _tiff(path, access, level)
     except pyvips.Error as error:
         raise unreadable(path, f"a whole {kind.upper()} image", error) from error
     require_size(path, image.width, image.height)
@@ -92,6 +91,16 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     if orientation != 1:
         raise turned(path, orientation)
     return image
+
+
+def _tiff(path: Path, access: Access, level: TileTable | None) -> pyvips.Image:
+    import pyvips
+
+    fail_on = "warning" if read_layout(path).has_tags_in_order else "error"
+    where = {} if level is None else {"page": level.page}
+    if level is not None and level.subifd is not None:
+        where["subifd"] = level.subifd
+    return pyvips.Image.tiffload(str(path), access=access, fail_on=fail_on, revalidate=True, **where)
 
 
 def open_rgb(path: Path, *, access: Access = "sequential") -> pyvips.Image:
@@ -104,8 +113,6 @@ def open_rgb(path: Path, *, access: Access = "sequential") -> pyvips.Image:
     HostileError
         ``image-too-large``.
     """
-    if format_of(path) == "tiff":
-        read_layout(path)
     image = open_raster(path, access=access)
     found = f"{image.bands} channels, {image.format}, {image.interpretation}"
     if image.format != "uchar" or image.interpretation not in ("srgb", "rgb") or image.bands not in (3, 4):
@@ -144,7 +151,8 @@ def thumbnail(path: Path, um_per_pixel_in: float, um_per_pixel_out: float) -> ND
     """Read the whole image, made smaller by averaging areas.
 
     The extent is kept: pixel ``i`` of ``n`` covers the ``i``-th ``n``-th of the image, so the true scale along an axis
-    is ``size_in * um_per_pixel_in / size_out``. Gray and 16-bit images become RGB, transparency becomes white.
+    is ``size_in * um_per_pixel_in / size_out`` (from a pyramid, true to half a result pixel at the far edges). Gray and
+    16-bit images become RGB, transparency becomes white.
 
     Parameters
     ----------
@@ -180,7 +188,8 @@ def thumbnail(path: Path, um_per_pixel_in: float, um_per_pixel_out: float) -> ND
 def _coarse_level(path: Path, factor: float) -> TileTable | None:
     if format_of(path) != "tiff":
         return None
-    fine_enough = [table for table in read_layout(path).levels if table.level.downsample <= factor]
+    # A level may lack one of its own pixels at the far edges; at half the step that is half a pixel of the result.
+    fine_enough = [table for table in read_layout(path).levels if table.level.downsample <= factor / 2]
     return fine_enough[-1] if fine_enough else None
 
 
@@ -214,4 +223,5 @@ def vips_fault(path: Path, error: Exception) -> Exception:
 
     if _WRITE_FAULT.search(str(error)):
         return OSError(errno.ENOSPC, str(error))
-    return unreadable(path, "an image that decodes to its end", error)
+    reason = _VIPS_PREAMBLE.sub("", str(error)).strip()
+    return unreadable(path, "an image that decodes to its end", reason or "pixels that libvips cannot decode")

@@ -5,8 +5,10 @@ One pass over the header. No pixel is decoded here.
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from tifffile import TiffPage, TiffPages
+    from tifffile import TiffFile, TiffPage, TiffPages
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = 7
@@ -100,11 +102,15 @@ class TiffLayout:
         Size of the first page.
     orientation
         The TIFF orientation tag; 1 is upper left.
+    has_tags_in_order
+        Whether the tags of the pages are in ascending order without repeats, as TIFF 6.0 asks. Some writers repeat
+        the description; libtiff warns of that at every read.
     """
 
     width_px: int
     height_px: int
     orientation: int
+    has_tags_in_order: bool
     levels: tuple[TileTable, ...]
 
     @property
@@ -133,9 +139,11 @@ def read_layout(path: Path) -> TiffLayout:
             pages = list(_pages(tiff.pages, first))
             for page, number, subifd in pages:
                 _require_inside(path, page, f"page {number}" if subifd is None else f"SubIFD {subifd}", size)
+            _require_end(path, tiff, pages[-1][0] if pages[-1][2] is None else first)
             orientation = first.tags.valueof(_ORIENTATION_TAG, _UPPER_LEFT)
             levels = tuple(_levels(first, pages))
-            return TiffLayout(first.imagewidth, first.imagelength, int(orientation), levels)
+            in_order = all(_has_tags_in_order(page) for page, _, _ in pages)
+            return TiffLayout(first.imagewidth, first.imagelength, int(orientation), in_order, levels)
     except faults as error:
         raise unreadable(path, "a whole TIFF with readable pages", error) from error
 
@@ -146,6 +154,23 @@ def _pages(pages: TiffPages, first: TiffPage) -> Iterator[tuple[TiffPage, int, i
         if number == 0 and first.subifds:
             for subifd, child in enumerate(first.pages or ()):
                 yield child.aspage(), 0, subifd
+
+
+def _require_end(path: Path, tiff: TiffFile, last: TiffPage) -> None:
+    """Refuse when the last page that could be read names a next one: it lies outside the file, or in a circle."""
+    how = tiff.tiff
+    with path.open("rb") as handle:
+        handle.seek(last.offset)
+        (n_tags,) = struct.unpack(how.tagnoformat, handle.read(how.tagnosize))
+        handle.seek(n_tags * how.tagsize, os.SEEK_CUR)
+        (following,) = struct.unpack(how.offsetformat, handle.read(how.offsetsize))
+    if following:
+        raise unreadable(path, "a last page that names no further one", f"a further page at byte {following:,}")
+
+
+def _has_tags_in_order(page: TiffPage) -> bool:
+    codes = [tag.code for tag in sorted(page.tags, key=lambda tag: tag.offset)]
+    return all(code < after for code, after in pairwise(codes))
 
 
 def _require_inside(path: Path, page: TiffPage, where: str, size: int) -> None:

@@ -114,7 +114,7 @@ def test_anything_else_is_refused_with_the_columns(text: str) -> None:
 
 
 def test_position_of_the_fault_is_named() -> None:
-    with pytest.raises(UsageError, match=r"position 23"):
+    with pytest.raises(UsageError, match=r"position 24"):
         compile_where("organ == 'breast' and (organs == 'x')", TABLE)
 
 
