@@ -17,6 +17,7 @@ from humanst.findings import Finding, Findings
 from humanst.harmonize import section as harmonizing
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
+from humanst.harmonize.outline import read_outline
 from humanst.harmonize.space import LatticeFit
 from humanst.harmonize.spots import SpotQC
 from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, check_stain, tissue_mask
@@ -48,6 +49,9 @@ class BuildOptions:
         Accept unpinned files, writing their hash to the lock file.
     embed_image
         Carry the image from max(native, 0.5) um per pixel down instead of 2.
+    tissue
+        GeoJSON outline in level-0 pixels instead of the optical-density mask; a section may also have one on record
+        (role ``tissue``).
     qc
         Overrides of :class:`~humanst.harmonize.spots.SpotQC`, by name.
     """
@@ -55,6 +59,7 @@ class BuildOptions:
     folder: Path
     pin: bool = False
     embed_image: bool = False
+    tissue: Path | None = None
     qc: tuple[tuple[str, float], ...] = ()
 
 
@@ -166,7 +171,7 @@ def _build(task: SectionTask) -> BuiltSection:
         table=load_gene_table(),
         choices=harmonizing.Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
         picture=_picture(record, raw) if record else None,
-        tissue=_tissue(record, fit) if record else None,
+        tissue=_tissue(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
         fit=fit,
     )
     harmonized.findings.extend(stain)
@@ -197,6 +202,7 @@ def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQ
         "gene_table": load_gene_table().sha256,
         "measured": None if task.measured is None else sorted(task.measured),
         "qc": qc.to_dict(),
+        "tissue": files.sha256_file(task.options.tissue) if task.options.tissue else None,
         "embed_image": task.options.embed_image,
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
@@ -250,7 +256,12 @@ def _picture(record: ImageOfRecord, raw: RawSection) -> harmonizing.Picture:
     )
 
 
-def _tissue(record: ImageOfRecord, fit: LatticeFit) -> TissueMask:
+def _tissue(record: ImageOfRecord, fit: LatticeFit, outline: Path | None) -> TissueMask:
+    if outline is not None:
+        size_px = (record.width_px, record.height_px)
+        return read_outline(
+            outline, size_px=size_px, um_per_pixel=fit.um_per_pixel, mask_um_per_pixel=MASK_UM_PER_PIXEL
+        )
     um_per_pixel = max(MASK_UM_PER_PIXEL, fit.um_per_pixel)
     rgb = thumbnail(record.path, fit.um_per_pixel, um_per_pixel)
     # The thumbnail has whole pixels: its true scale is that of the image it covers.

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 @click.option(
     "--embed-image", is_flag=True, help="Carry the image from max(native, 0.5) um/px down instead of 2 um/px."
 )
+@click.option(
+    "--tissue",
+    type=click.Path(exists=True, dir_okay=False),
+    help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
+)
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
 @qc_options
 @workers_option
@@ -45,6 +50,7 @@ def build(
     where: str | None,
     output: str,
     embed_image: bool,
+    tissue: str | None,
     pin: bool,
     workers: int | None,
     catalog: str | None,
@@ -56,7 +62,15 @@ def build(
     from humanst.runner import default_workers
 
     pairs = choose_sections(open_catalog(catalog), studies, sections, where)
-    options = BuildOptions(folder=Path(output), pin=pin, embed_image=embed_image, qc=qc_overrides(thresholds))
+    if tissue and len(pairs) != 1:
+        raise click.UsageError("--tissue is the outline of one section: name it with --sections.")
+    options = BuildOptions(
+        folder=Path(output),
+        pin=pin,
+        embed_image=embed_image,
+        tissue=Path(tissue) if tissue else None,
+        qc=qc_overrides(thresholds),
+    )
     built: list[BuiltSection] = []
     failures: list[tuple[str, HumanstError]] = []
     n_done = 0
