@@ -42,13 +42,13 @@ GRAIN = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """A synthetic slide: its file, its scale, its JPEG tiles row by row and the decoded period of its texture."""
+    """A synthetic slide: its file, its scale, its JPEG tiles row by row, and its decoded period by reduction."""
 
     path: Path
     um_per_pixel: float
     size_px: int
     tiles: tuple[bytes, ...]
-    texture: NDArray[np.uint8]
+    textures: dict[int, NDArray[np.uint8]]
 
 
 def texture(seed: int) -> NDArray[np.uint8]:
@@ -74,6 +74,7 @@ def texture(seed: int) -> NDArray[np.uint8]:
 
 def write_slide(path: Path, um_per_pixel: float, rgb: NDArray[np.uint8]) -> Slide:
     """Write a one-level tiled JPEG TIFF of ``SLIDE_UM`` a side from a periodic texture."""
+    import cv2
     import simplejpeg
     import tifffile
 
@@ -101,7 +102,9 @@ def write_slide(path: Path, um_per_pixel: float, rgb: NDArray[np.uint8]) -> Slid
         compression="jpeg",
         metadata=None,
     )
-    return Slide(path, um_per_pixel, size, tiles, np.pad(decoded, ((0, WRAP_PX), (0, WRAP_PX), (0, 0)), mode="wrap"))
+    wrapped = np.pad(decoded, ((0, WRAP_PX), (0, WRAP_PX), (0, 0)), mode="wrap")
+    half = cv2.resize(wrapped, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return Slide(path, um_per_pixel, size, tiles, {1: wrapped, 2: np.asarray(half, dtype=np.uint8)})
 
 
 def dense_grid(n_spots: int, seed: int) -> NDArray[np.float64]:
@@ -180,8 +183,7 @@ def resample_and_encode(slide: Slide, xy_um: NDArray[np.float64], reduction: int
     import simplejpeg
 
     span = SIDE_UM / slide.um_per_pixel / reduction
-    small = slide.texture if reduction == 1 else slide.texture[::reduction, ::reduction]
-    small = np.ascontiguousarray(small)
+    small = slide.textures[reduction]
     period = TEXTURE_PX // reduction
     total = 0
     for x, y in (xy_um / slide.um_per_pixel / reduction - span / 2) % period:

@@ -17,6 +17,7 @@ from typing import Any
 from humanst import files
 from humanst.errors import DataError, IntegrityError
 from humanst.findings import Findings
+from humanst.schemas import check_document
 
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
 INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index"})
@@ -71,6 +72,10 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
     """
     findings = Findings()
     manifest = _read_manifest(release)
+    findings.file = "MANIFEST.json"
+    check_document(manifest, "manifest", findings)
+    findings.raise_if_refused()
+    findings.file = None
     n_files = _check_sums(release, manifest, findings)
     shards = [(name, shard) for name, split in manifest["splits"].items() for shard in split["shards"]]
     keys: set[str] = set()
