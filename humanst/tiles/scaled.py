@@ -46,7 +46,7 @@ def scaled_image(path: Path, shrink: float) -> ScaledImage:
     import pyvips
 
     factor = max(1.0, shrink)
-    source = pyvips.Image.new_from_file(str(path), access="random", fail_on="warning")
+    source = pyvips.Image.new_from_file(str(path), access="random", fail_on="error", revalidate=True)
     image = source.resize(1.0 / factor, kernel="linear") if factor > 1.0 else source
     width, height = image.width, image.height
     chunks = ((3,), _blocks(height), _blocks(width))
