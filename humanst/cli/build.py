@@ -22,7 +22,7 @@ from humanst.cli.output import (
 from humanst.errors import HumanstError
 
 if TYPE_CHECKING:
-    from humanst.build import BuiltSection
+    from humanst.builder import BuiltSection
 
 
 @click.command()
@@ -58,7 +58,7 @@ def build(
     **thresholds: Any,
 ) -> None:
     """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections."""
-    from humanst.build import BuildOptions, build_sections
+    from humanst.builder import BuildOptions, build_sections
     from humanst.runner import default_workers
 
     pairs = choose_sections(open_catalog(catalog), studies, sections, where)

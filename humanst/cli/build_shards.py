@@ -75,7 +75,8 @@ def build_shards(
     Sections that cannot be built are listed and left out; the others are released (exit code 4).
     """
     from humanst.runner import default_workers
-    from humanst.shards.release import Chosen, ReleaseRequest, build_release
+    from humanst.shards.grouping import Chosen
+    from humanst.shards.release import ReleaseRequest, build_release
 
     book = open_catalog(catalog)
     pairs = choose_sections(book, studies, sections, where)

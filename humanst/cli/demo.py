@@ -49,7 +49,8 @@ def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool)
     from humanst.cli.choose import choose_sections, open_catalog
     from humanst.errors import raise_for_failures
     from humanst.runner import default_workers
-    from humanst.shards.release import Chosen, ReleaseRequest, build_release
+    from humanst.shards.grouping import Chosen
+    from humanst.shards.release import ReleaseRequest, build_release
     from humanst.shards.verify import verify_release
 
     # The demo is a world of its own: its files come from its own mirror and go to its own cache.

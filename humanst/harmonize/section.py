@@ -172,16 +172,8 @@ def harmonize(
     findings.raise_if_refused()
     measures = measure(mapped.counts, mapped.is_mitochondrial)
     keep, qc_drops, flags = select_spots(measures, raw.spot_ids, choices.qc)
+    _require_spots(keep, measures, choices.qc, findings)
     rows = np.flatnonzero(keep)
-    if not len(rows):
-        findings.refuse(
-            "no-spots-left",
-            "No spot passes quality control",
-            field="spots",
-            expected=f"spots with >= {choices.qc.min_counts} transcripts and >= {choices.qc.min_genes} genes",
-            found=f"{len(raw.spot_ids)} spots, the best with {int(measures.n_counts.max(initial=0))} transcripts",
-        )
-        findings.raise_if_refused()
     counts, genes = _gene_axis(mapped, mapped.counts[rows], choices.measured, table)
     spots = _spot_table(raw, rows, measures, flags, fit, tissue)
     drops = (*raw.drops, *mapped.drops, *qc_drops)
@@ -205,6 +197,18 @@ def harmonize(
         findings=findings,
         provenance=_provenance(raw, recipe, table, choices, fit, mapped),
     )
+
+
+def _require_spots(keep: NDArray[np.bool_], measures: SpotMeasures, qc: SpotQC, findings: Findings) -> None:
+    if not keep.any():
+        findings.refuse(
+            "no-spots-left",
+            "No spot passes quality control",
+            field="spots",
+            expected=f"spots with >= {qc.min_counts} transcripts and >= {qc.min_genes} genes",
+            found=f"{len(keep)} spots, the best with {int(measures.n_counts.max(initial=0))} transcripts",
+        )
+    findings.raise_if_refused()
 
 
 def measure_scale(raw: RawSection, recipe: Recipe) -> LatticeFit:

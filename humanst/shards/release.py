@@ -16,30 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from humanst import __version__, files
-from humanst.build import BuildOptions, BuiltSection, build_sections
-from humanst.catalog import Section, Study
+from humanst.builder import BuildOptions, BuiltSection, build_sections
 from humanst.errors import HumanstError
 from humanst.findings import Finding, Findings
 from humanst.runner import run_tasks
 from humanst.shards import sidecars
 from humanst.shards.extract import Extracted, ExtractTask, extract_section
+from humanst.shards.grouping import Chosen, assign_sections, section_facts
 from humanst.shards.pack import Packed, SectionFacts, pack_shard, plan_packs
-from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec, organ_codes
-from humanst.splits import SPLITS, Assignment, Member, assign_splits
+from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec
+from humanst.splits import SPLITS
 
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 
 Progress = Callable[[str, int, int, int], None]
 """Called as ``progress(step, done, total, pairs)`` whenever a task ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """One section that the release is asked to hold."""
-
-    study: Study
-    section: Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +97,8 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
     if not extracts:
         return ReleaseReport(request.release, {}, tuple(built), tuple(failures), ())
     chosen = {item.section.sample_id: item for item in request.chosen}
-    assignment = _assign(extracts, chosen, request.spec, findings)
-    facts = _facts(extracts, chosen, assignment)
+    assignment = assign_sections(extracts, chosen, request.spec, findings)
+    facts = section_facts(extracts, chosen, assignment)
     files.remove(request.release / MANIFEST)
     _write_plan(request, extracts, facts)
     packed = _pack(request, extracts, facts, tell)
@@ -155,50 +147,6 @@ def _extract(
             failures.append((outcome.task.sample_id, outcome.error))
         tell("extract", n_done, len(tasks), pairs)
     return sorted(extracts, key=lambda extract: extract.sample_id), sorted(failures, key=lambda item: item[0])
-
-
-def _assign(
-    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], spec: ReleaseSpec, findings: Findings
-) -> Assignment:
-    members = [_member(extract, chosen[extract.sample_id]) for extract in extracts]
-    return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares)
-
-
-def _member(extract: Extracted, item: Chosen) -> Member:
-    row = item.section.metadata
-    picture = extract.card["section"]["picture"]
-    keys = [f"image:{picture['source_sha256']}"] if picture else []
-    if row.get("block_id", "unknown") not in ("", "unknown"):
-        keys.append(f"block:{item.study.study_id}:{row['block_id']}")
-    duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if name and name != "none")
-    return Member(
-        sample_id=extract.sample_id,
-        study_id=item.study.study_id,
-        donor_id=row.get("donor_id", "unknown"),
-        release_added=row.get("release_added", ""),
-        keys=tuple(keys),
-        duplicates=duplicates,
-    )
-
-
-def _facts(
-    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], assignment: Assignment
-) -> dict[str, SectionFacts]:
-    organs = {extract.sample_id: chosen[extract.sample_id].section.metadata["organ"] for extract in extracts}
-    codes = organ_codes(organs)
-    return {
-        sample_id: SectionFacts(
-            sample_id=sample_id,
-            study_id=chosen[sample_id].study.study_id,
-            split=assignment.split[sample_id],
-            donor_group=assignment.group[sample_id],
-            organ=organ,
-            organ_code=codes[organ],
-            disease=chosen[sample_id].section.metadata["disease"],
-            platform=chosen[sample_id].study.platform,
-        )
-        for sample_id, organ in organs.items()
-    }
 
 
 def _write_plan(request: ReleaseRequest, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts]) -> None:

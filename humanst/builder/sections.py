@@ -1,15 +1,16 @@
-"""Sources to validated section stores: fetch, read, harmonize, validate, write, one task a section."""
+"""One task a section: fetch, read, harmonize, validate, write; and all sections of a study over any runner."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from humanst import files
+from humanst.builder.images import picture_of, record_image, store_picture, tissue_of
 from humanst.catalog import Recipe, Section, Study
 from humanst.errors import DataError, HumanstError
 from humanst.fetch import LocalFiles, fetch_section
@@ -17,21 +18,17 @@ from humanst.findings import Finding, Findings
 from humanst.harmonize import section as harmonizing
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
-from humanst.harmonize.outline import read_outline
-from humanst.harmonize.space import LatticeFit
 from humanst.harmonize.spots import SpotQC
-from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, check_stain, tissue_mask
+from humanst.harmonize.tissue import check_stain
 from humanst.platforms import RawSection, reader_for
 from humanst.runner import Outcome, run_tasks
-from humanst.store import StorePicture, is_current, read_attrs, write_section
-from humanst.tiles import ImageOfRecord, image_of_record, image_size, scaled_image, thumbnail
+from humanst.store import is_current, read_attrs, write_section
+from humanst.tiles import image_size, thumbnail
 from humanst.validate import validate_section
 
 logger = logging.getLogger(__name__)
 
 IMAGE_ROLES = ("image", "hires", "lowres")
-STORE_UM_PER_PIXEL = 2.0
-EMBED_UM_PER_PIXEL = 0.5
 STAIN_THUMBNAIL_PX = 1024
 # Raised whenever the same inputs would give another store.
 BUILD_VERSION = 1
@@ -164,20 +161,25 @@ def _build(task: SectionTask) -> BuiltSection:
             return BuiltSection(section.sample_id, path, True, image_path, inputs)
     raw, stain = _read(recipe, local)
     fit = harmonizing.measure_scale(raw, recipe)
-    record = _record_image(raw, record_path, fit)
+    record = record_image(raw, record_path, fit)
     harmonized = harmonizing.harmonize(
         raw,
         recipe,
         table=load_gene_table(),
         choices=harmonizing.Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
-        picture=_picture(record, raw) if record else None,
-        tissue=_tissue(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
+        picture=picture_of(record, raw) if record else None,
+        tissue=tissue_of(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
         fit=fit,
     )
     harmonized.findings.extend(stain)
     validate_section(harmonized)
     harmonized.findings.raise_if_refused()
-    write_section(harmonized, path, picture=_store_picture(record, fit, options) if record else None, inputs=inputs)
+    write_section(
+        harmonized,
+        path,
+        picture=store_picture(record, fit, embed=options.embed_image) if record else None,
+        inputs=inputs,
+    )
     return BuiltSection(
         section.sample_id, path, False, record.path if record else None, inputs, tuple(harmonized.findings)
     )
@@ -228,51 +230,6 @@ def _read(recipe: Recipe, local: LocalFiles) -> tuple[RawSection, list[Finding]]
     if raw is None:  # pragma: no cover - a reader that fails says why
         raise DataError("The section could not be read")
     return raw, list(findings)
-
-
-def _record_image(raw: RawSection, target: Path, fit: LatticeFit) -> ImageOfRecord | None:
-    if raw.image_path is None:
-        raw.findings.warn(
-            "no-image",
-            "The section has no image: it builds without patches",
-            field="image",
-            expected="an H&E image",
-            found="none in the catalog",
-        )
-        return None
-    return image_of_record(raw.image_path, target, um_per_pixel=fit.um_per_pixel, name=raw.image_name)
-
-
-def _picture(record: ImageOfRecord, raw: RawSection) -> harmonizing.Picture:
-    return harmonizing.Picture(
-        name=f"images/{record.path.name}" if record.derived else raw.image_name,
-        sha256=record.sha256,
-        source_name=raw.image_name,
-        source_sha256=record.source_sha256,
-        width_px=record.width_px,
-        height_px=record.height_px,
-        levels=tuple(asdict(level) for level in record.levels),
-        derived=record.derived,
-    )
-
-
-def _tissue(record: ImageOfRecord, fit: LatticeFit, outline: Path | None) -> TissueMask:
-    if outline is not None:
-        size_px = (record.width_px, record.height_px)
-        return read_outline(
-            outline, size_px=size_px, um_per_pixel=fit.um_per_pixel, mask_um_per_pixel=MASK_UM_PER_PIXEL
-        )
-    um_per_pixel = max(MASK_UM_PER_PIXEL, fit.um_per_pixel)
-    rgb = thumbnail(record.path, fit.um_per_pixel, um_per_pixel)
-    # The thumbnail has whole pixels: its true scale is that of the image it covers.
-    return tissue_mask(rgb, fit.um_per_pixel * record.width_px / rgb.shape[1])
-
-
-def _store_picture(record: ImageOfRecord, fit: LatticeFit, options: BuildOptions) -> StorePicture:
-    wanted = EMBED_UM_PER_PIXEL if options.embed_image else STORE_UM_PER_PIXEL
-    scaled = scaled_image(record.path, wanted / fit.um_per_pixel)
-    x, y = scaled.px_per_source_px
-    return StorePicture(scaled.array, (fit.um_per_pixel / x, fit.um_per_pixel / y))
 
 
 def build_sections(

@@ -1,0 +1,66 @@
+"""A section's images: the record that patches are cut from, its tissue mask, the picture its store carries."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from humanst.harmonize import section as harmonizing
+from humanst.harmonize.outline import read_outline
+from humanst.harmonize.space import LatticeFit
+from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, tissue_mask
+from humanst.platforms import RawSection
+from humanst.store import StorePicture
+from humanst.tiles import ImageOfRecord, image_of_record, scaled_image, thumbnail
+
+STORE_UM_PER_PIXEL = 2.0
+EMBED_UM_PER_PIXEL = 0.5
+
+
+def record_image(raw: RawSection, target: Path, fit: LatticeFit) -> ImageOfRecord | None:
+    """The image of record of a section, made at ``target`` where needed; ``None`` (and a warning) without an image."""
+    if raw.image_path is None:
+        raw.findings.warn(
+            "no-image",
+            "The section has no image: it builds without patches",
+            field="image",
+            expected="an H&E image",
+            found="none in the catalog",
+        )
+        return None
+    return image_of_record(raw.image_path, target, um_per_pixel=fit.um_per_pixel, name=raw.image_name)
+
+
+def picture_of(record: ImageOfRecord, raw: RawSection) -> harmonizing.Picture:
+    """What the section records of its image, without machine paths."""
+    return harmonizing.Picture(
+        name=f"images/{record.path.name}" if record.derived else raw.image_name,
+        sha256=record.sha256,
+        source_name=raw.image_name,
+        source_sha256=record.source_sha256,
+        width_px=record.width_px,
+        height_px=record.height_px,
+        levels=tuple(asdict(level) for level in record.levels),
+        derived=record.derived,
+    )
+
+
+def tissue_of(record: ImageOfRecord, fit: LatticeFit, outline: Path | None) -> TissueMask:
+    """The tissue mask of the whole image: from an outline, else by optical density."""
+    if outline is not None:
+        size_px = (record.width_px, record.height_px)
+        return read_outline(
+            outline, size_px=size_px, um_per_pixel=fit.um_per_pixel, mask_um_per_pixel=MASK_UM_PER_PIXEL
+        )
+    um_per_pixel = max(MASK_UM_PER_PIXEL, fit.um_per_pixel)
+    rgb = thumbnail(record.path, fit.um_per_pixel, um_per_pixel)
+    # The thumbnail has whole pixels: its true scale is that of the image it covers.
+    return tissue_mask(rgb, fit.um_per_pixel * record.width_px / rgb.shape[1])
+
+
+def store_picture(record: ImageOfRecord, fit: LatticeFit, *, embed: bool) -> StorePicture:
+    """The picture a store carries: 2 um per pixel and coarser, or from max(native, 0.5) down with ``embed``."""
+    wanted = EMBED_UM_PER_PIXEL if embed else STORE_UM_PER_PIXEL
+    scaled = scaled_image(record.path, wanted / fit.um_per_pixel)
+    x, y = scaled.px_per_source_px
+    return StorePicture(scaled.array, (fit.um_per_pixel / x, fit.um_per_pixel / y))
