@@ -88,8 +88,9 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
         The section's own error when every section failed and only one was asked for.
     """
     tell = progress or (lambda step, done, total, pairs: None)
-    for folder in (request.release, request.work / "sections", request.work / "extract"):
-        files.sweep_partials(folder)
+    for root in (request.release, request.work):
+        for folder in (root, *sorted(root.glob("*/")), *sorted(root.glob("data/*/"))):
+            files.sweep_partials(folder)
     built, failures = _build_stores(request, tell)
     findings = Findings()
     extracts, more = _extract(request, built, tell)
