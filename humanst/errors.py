@@ -230,6 +230,6 @@ def raise_for_failures(asked: int, failures: Sequence[tuple[str, HumanstError]],
     raise PartialFailure(
         f"{len(failures)} of {asked} {noun}s failed: {names}",
         failures=failures,
-        done="The others were done",
+        done="The others were done" if len(failures) < asked else "None was done",
         todo="Each failure is listed with its own reason; mend those and run the same command again",
     )

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
 STALE_PARTIAL_SECONDS = 24 * 3600
 _PARTIAL = re.compile(r"^\.(?P<name>.+)\.partial-(?P<host>[A-Za-z0-9-]+)-(?P<pid>\d+)-[0-9a-f]{8}$")
-_REPLACED = re.compile(r"^\.(?P<name>.+)\.replaced-[0-9a-f]{8}$")
+_REPLACED = re.compile(r"^\.(?P<name>.+)\.replaced-(?P<host>[A-Za-z0-9-]+)-(?P<pid>\d+)-[0-9a-f]{8}$")
 _WINDOWS_RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))})
 
 
@@ -195,7 +195,7 @@ def _swap_folder(partial: Path, path: Path) -> None:
         partial.replace(path)
         _fsync_folder(path.parent)
         return
-    replaced = path.with_name(f".{path.name}.replaced-{secrets.token_hex(4)}")
+    replaced = path.with_name(f".{path.name}.replaced-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
     path.replace(replaced)
     partial.replace(path)
     _fsync_folder(path.parent)
@@ -216,13 +216,19 @@ def sweep_partials(folder: Path) -> list[Path]:
         return []
     swept = []
     for entry in sorted(folder.iterdir()):
-        if (partial := _PARTIAL.match(entry.name)) and not _is_owned(partial, entry):
-            _remove(entry)
+        leftover = _PARTIAL.match(entry.name) or _REPLACED.match(entry.name)
+        try:
+            if leftover is None or _is_owned(leftover, entry):
+                continue
+            final = folder / leftover["name"]
+            if leftover.re is _REPLACED and not final.exists():
+                entry.replace(final)
+            else:
+                _remove(entry)
             swept.append(entry)
-        elif replaced := _REPLACED.match(entry.name):
-            final = folder / replaced["name"]
-            _remove(entry) if final.exists() else entry.replace(final)
-            swept.append(entry)
+        except FileNotFoundError:
+            # Another process swept it first.
+            continue
     if swept:
         logger.info("Swept %d leftovers of an interrupted run from %s", len(swept), folder)
     return swept

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +15,26 @@ from typing import Generic, TypeVar
 
 from humanst.errors import HumanstError
 
+logger = logging.getLogger(__name__)
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+# What a bug in a task raises. Interrupts and exits are not among them.
+BUGS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +63,9 @@ def run_tasks(
 ) -> Iterator[Outcome[Task, Result]]:
     """Yield an outcome for every task, in the order they finish.
 
-    Errors of humanst's own family become outcomes; anything else is a bug and propagates. A worker process that dies
-    costs the tasks it had taken with it, each reported as an error.
+    Errors of humanst's own family become outcomes as they are; any other is a bug, reported as ``unexpected`` with
+    its traceback in the log. A worker process that dies costs the tasks it had taken with it. With more than one worker
+    a script needs the usual ``if __name__ == "__main__":`` guard: workers are fresh interpreters.
     """
     if workers <= 1 or len(tasks) <= 1:
         for position, task in enumerate(tasks):
@@ -51,7 +73,8 @@ def run_tasks(
         return
     # "spawn" gives every worker a clean interpreter: libvips and other threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=min(workers, len(tasks)), mp_context=context) as pool:
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_die_with_parent)
+    try:
         waiting: dict[Future[Outcome[Task, Result]], int] = {
             pool.submit(_attempt, position, task, work): position for position, task in enumerate(tasks)
         }
@@ -65,9 +88,22 @@ def run_tasks(
                     code="worker-died",
                     found=str(error),
                     done="The task was given up",
-                    todo="Run the same command again, with fewer --workers if memory was short",
+                    todo="Run the same command again, with fewer --workers if memory was short; a script of your own "
+                    "needs an `if __name__ == '__main__':` guard",
                 )
                 yield Outcome(position, tasks[position], None, died)
+    finally:
+        # An interrupted run must not work off the tasks that are still queued.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this worker when its parent is gone, so that a rerun meets no live writer."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def _attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcome[Task, Result]:
@@ -75,3 +111,12 @@ def _attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outco
         return Outcome(position, task, work(task), None)
     except HumanstError as error:
         return Outcome(position, task, None, error)
+    except BUGS as error:
+        logger.exception("Unexpected error in a task")
+        bug = HumanstError(
+            f"Unexpected {type(error).__name__}: {error}",
+            code="unexpected",
+            done="The task was given up; the others go on",
+            todo="This is a bug in humanst: please report it with the traceback above",
+        )
+        return Outcome(position, task, None, bug)

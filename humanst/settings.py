@@ -9,8 +9,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import field_validator
+from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from humanst.errors import UsageError
 
 
 class Settings(BaseSettings):
@@ -27,8 +29,6 @@ class Settings(BaseSettings):
         ``HUMANST_OFFLINE`` (or ``HF_HUB_OFFLINE``): never open a connection; folder mirrors still count.
     catalog
         ``HUMANST_CATALOG``: another ``catalog.yaml`` than the one that ships.
-    no_progress
-        ``HUMANST_NO_PROGRESS``: no progress bars even on a terminal.
     allow_loopback_http
         ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
     """
@@ -39,7 +39,6 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     offline: bool = False
     catalog: Path | None = None
-    no_progress: bool = False
     allow_loopback_http: bool = False
 
     @field_validator("mirror", mode="before")
@@ -60,7 +59,16 @@ class Settings(BaseSettings):
 
 def settings() -> Settings:
     """Read the settings from the environment now."""
-    found = Settings()
+    try:
+        found = Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            "A setting cannot be read",
+            field=f"HUMANST_{str(first['loc'][0]).upper()}",
+            expected=first["msg"],
+            found=repr(first["input"]),
+        ) from error
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}:
         found = found.model_copy(update={"offline": True})
     return found

@@ -1,8 +1,8 @@
 """Splits that keep a donor on one side: groups by union-find, a group's split by the hash of its anchor.
 
-Sections are joined when they share a donor, a block or slide serial, an image, a count fingerprint, or are known
-duplicates. Sections of unknown donor join all of their study. The anchor of a group is its member with the smallest
-``(release_added, sample_id)``, so adding a study moves nobody.
+Sections are joined when they share a donor, a block or an image, or are known duplicates. Sections of unknown
+donor join all of their study. The anchor of a group is its member with the smallest ``(release_added, sample_id)``, so
+adding a study moves nobody.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Member:
     sample_id, study_id, donor_id, release_added
         From the catalog; an unknown donor is ``unknown``.
     keys
-        Further identities, each already prefixed by its kind: ``block:...``, ``image:<sha256>``, ``counts:<hash>``.
+        Further identities, each already prefixed by its kind: ``block:...``, ``image:<sha256>``.
     duplicates
         ``sample_id`` of sections known to be the same tissue.
     """
@@ -80,10 +80,13 @@ def is_unknown(donor_id: str) -> bool:
     return donor_id.strip().lower() in UNKNOWN
 
 
-def group_sections(members: Sequence[Member], findings: Findings) -> dict[str, list[Member]]:
+def group_sections(
+    members: Sequence[Member], findings: Findings, *, present: frozenset[str] | None = None
+) -> dict[str, list[Member]]:
     """Join sections into groups; returns anchor sample_id -> members, both sorted.
 
-    A study with a section of unknown donor becomes one group, with a warning that says so.
+    A study with a section of unknown donor becomes one group, with a warning that says so when a section of it is
+    ``present``.
     """
     sets = _UnionFind()
     known = {member.sample_id for member in members}
@@ -97,7 +100,8 @@ def group_sections(members: Sequence[Member], findings: Findings) -> dict[str, l
             keys.append(f"donor:{member.donor_id.strip()}")
         for key in keys:
             sets.join(node, key)
-    for study in sorted(blind):
+    here = {member.study_id for member in members if present is None or member.sample_id in present}
+    for study in sorted(blind & here):
         findings.warn(
             "donor-unknown",
             "A donor is unknown, so the whole study is one split group",
@@ -131,6 +135,7 @@ def assign_splits(
     *,
     assigned: Mapping[str, str] | None = None,
     shares: Sequence[float] = DEFAULT_SHARES,
+    present: frozenset[str] | None = None,
 ) -> Assignment:
     """Group the sections and give every group a split.
 
@@ -138,39 +143,62 @@ def assign_splits(
     ----------
     assigned
         ``donor_id`` or ``sample_id`` -> split, overriding the hash for the whole group of that member.
+    present
+        ``sample_id`` of the sections that are released; the others only help to join. All by default.
 
     Raises
     ------
     DataError
         ``leakage`` when the assignment puts members of one group on different sides.
+    UsageError
+        When it names nobody on record.
     """
-    groups = group_sections(sorted(members, key=lambda member: member.sample_id), findings)
+    ordered = sorted(members, key=lambda member: member.sample_id)
+    _check_names(ordered, assigned or {})
+    groups = group_sections(ordered, findings, present=present)
     group_of: dict[str, str] = {}
     split_of: dict[str, str] = {}
     for anchor, group in groups.items():
-        asked = (
-            {assigned[key] for member in group for key in (member.donor_id, member.sample_id) if key in assigned}
-            if assigned
-            else set()
-        )
-        if len(asked) > 1:
-            raise DataError(
-                "The assignment splits one group of related sections",
-                code="leakage",
-                section=anchor,
-                expected="one split for all sections that share a donor, block or image",
-                found=f"{', '.join(sorted(asked))} for {', '.join(member.sample_id for member in group)}",
-                done="Nothing was written",
-                todo="Give all of them the same split",
-            )
-        split = asked.pop() if asked else hashed_split(anchor, shares)
-        for member in group:
+        here = [member for member in group if present is None or member.sample_id in present]
+        if not here:
+            continue
+        split = _asked_split(anchor, group, assigned or {}) or hashed_split(anchor, shares)
+        for member in here:
             group_of[member.sample_id] = anchor
             split_of[member.sample_id] = split
     for name in SPLITS:
         if name not in split_of.values():
             findings.warn("empty-split", f"No group falls into the {name} split", field=name, found="0 sections")
     return Assignment(group_of, split_of)
+
+
+def _check_names(members: Sequence[Member], assigned: Mapping[str, str]) -> None:
+    known = {name for member in members for name in (member.donor_id, member.sample_id)}
+    strangers = sorted(set(assigned) - known)
+    if strangers:
+        raise UsageError(
+            "The assignment names donors or sections that are not on record",
+            code="unknown-donor",
+            field="donor_id",
+            expected="donor_id or sample_id as in the catalog",
+            found=", ".join(strangers[:5]),
+            done="Nothing was written",
+        )
+
+
+def _asked_split(anchor: str, group: Sequence[Member], assigned: Mapping[str, str]) -> str | None:
+    asked = {assigned[key] for member in group for key in (member.donor_id, member.sample_id) if key in assigned}
+    if len(asked) > 1:
+        raise DataError(
+            "The assignment splits one group of related sections",
+            code="leakage",
+            section=anchor,
+            expected="one split for all sections that share a donor, block or image",
+            found=f"{', '.join(sorted(asked))} for {', '.join(member.sample_id for member in group)}",
+            done="Nothing was written",
+            todo="Give all of them the same split",
+        )
+    return asked.pop() if asked else None
 
 
 def read_assignment(path: Path) -> dict[str, str]:
@@ -182,7 +210,7 @@ def read_assignment(path: Path) -> dict[str, str]:
         For a file without these columns, or a split that does not exist.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
             rows = list(csv.DictReader(handle))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("The assignment cannot be read", file=path.name, found=str(error)) from error
@@ -195,7 +223,7 @@ def read_assignment(path: Path) -> dict[str, str]:
             expected="columns donor_id (or sample_id) and split",
             found=", ".join(sorted(columns)) or "an empty file",
         )
-    wrong = sorted({row["split"] for row in rows} - set(SPLITS))
+    wrong = sorted({str(row["split"]) for row in rows} - set(SPLITS))
     if wrong:
         raise UsageError(
             "The assignment names a split that does not exist",
@@ -204,4 +232,9 @@ def read_assignment(path: Path) -> dict[str, str]:
             expected=", ".join(SPLITS),
             found=", ".join(map(repr, wrong)),
         )
-    return {row[key].strip(): row["split"] for row in rows}
+    assigned: dict[str, str] = {}
+    for row in rows:
+        name = row[key].strip()
+        if assigned.setdefault(name, row["split"]) != row["split"]:
+            raise UsageError("The assignment contradicts itself", file=path.name, field=key, found=f"{name} twice")
+    return assigned

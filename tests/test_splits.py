@@ -66,7 +66,7 @@ def test_image_block_and_known_duplicates_join() -> None:
         Member("b", "s2", "d2", "0.1", keys=("image:1", "block:9")),
         Member("c", "s3", "d3", "0.1", keys=("block:9",)),
         Member("d", "s4", "d4", "0.1", duplicates=("c",)),
-        Member("e", "s5", "d5", "0.1", duplicates=("not-in-this-release",)),
+        Member("e", "s5", "d5", "0.1", duplicates=("not-on-record",)),
     ]
     groups = group_sections(members, Findings())
     assert {anchor: [m.sample_id for m in group] for anchor, group in groups.items()} == {"a": list("abcd"), "e": ["e"]}

@@ -8,7 +8,6 @@ from humanst.builder.sections import (
     SectionTask,
     build_section,
     build_sections,
-    measured_genes,
     store_path,
 )
 
@@ -18,6 +17,5 @@ __all__ = [
     "SectionTask",
     "build_section",
     "build_sections",
-    "measured_genes",
     "store_path",
 ]

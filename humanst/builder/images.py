@@ -10,7 +10,7 @@ from humanst.harmonize.outline import read_outline
 from humanst.harmonize.space import LatticeFit
 from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, tissue_mask
 from humanst.platforms import RawSection
-from humanst.store import StorePicture
+from humanst.store import StorePicture, halvings_for
 from humanst.tiles import ImageOfRecord, image_of_record, scaled_image, thumbnail
 
 STORE_UM_PER_PIXEL = 2.0
@@ -61,6 +61,8 @@ def tissue_of(record: ImageOfRecord, fit: LatticeFit, outline: Path | None) -> T
 def store_picture(record: ImageOfRecord, fit: LatticeFit, *, embed: bool) -> StorePicture:
     """The picture a store carries: 2 um per pixel and coarser, or from max(native, 0.5) down with ``embed``."""
     wanted = EMBED_UM_PER_PIXEL if embed else STORE_UM_PER_PIXEL
-    scaled = scaled_image(record.path, wanted / fit.um_per_pixel)
+    shrink = max(1.0, wanted / fit.um_per_pixel)
+    halvings = halvings_for(min(record.width_px, record.height_px) / shrink)
+    scaled = scaled_image(record.path, shrink, halvings=halvings)
     x, y = scaled.px_per_source_px
-    return StorePicture(scaled.array, (fit.um_per_pixel / x, fit.um_per_pixel / y))
+    return StorePicture(scaled.array, (fit.um_per_pixel / x, fit.um_per_pixel / y), halvings)

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from humanst import files
 from humanst.builder.images import picture_of, record_image, store_picture, tissue_of
+from humanst.builder.measured import MeasuredGenes, measured_genes
 from humanst.catalog import Recipe, Section, Study
 from humanst.errors import DataError, HumanstError
 from humanst.fetch import LocalFiles, fetch_section
 from humanst.findings import Finding, Findings
 from humanst.harmonize import section as harmonizing
 from humanst.harmonize.gene_table import load_gene_table
-from humanst.harmonize.genes import map_genes
 from humanst.harmonize.spots import SpotQC
 from humanst.harmonize.tissue import check_stain
 from humanst.platforms import RawSection, reader_for
 from humanst.runner import Outcome, run_tasks
 from humanst.store import is_current, read_attrs, write_section
-from humanst.tiles import image_size, thumbnail
+from humanst.tiles import image_of_record, image_size, thumbnail
 from humanst.validate import validate_section
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class SectionTask:
     study: Study
     section: Section
     options: BuildOptions
-    measured: frozenset[str] | None = None
+    measured: MeasuredGenes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,40 +94,9 @@ def store_path(folder: Path, sample_id: str) -> Path:
     return folder / "sections" / f"{sample_id}.zarr"
 
 
-def measured_genes(study: Study, sections: Iterable[Section], options: BuildOptions) -> frozenset[str] | None:
-    """Ensembl ids that any of these sections lists, for studies whose tables list only what they found.
-
-    A section that cannot be read contributes nothing here; building it reports why.
-    """
-    chosen = list(sections)
-    if study.recipe.absent_genes != "zero" or len(chosen) < 2:
-        return None
-    union: set[str] = set()
-    for section in chosen:
-        try:
-            local = fetch_section(study, section, pin=options.pin)
-            raw = reader_for(study.recipe.platform)(local, section_recipe(study, section))
-            union.update(_map(raw, study.recipe).ensembl_ids)
-        except HumanstError as error:
-            logger.debug("%s adds no genes to the study's axis: %s", section.sample_id, error)
-    return frozenset(map(str, union))
-
-
 def section_recipe(study: Study, section: Section) -> Recipe:
     """The study's recipe with the section's own options laid over it."""
     return study.recipe.for_section(section)
-
-
-def _map(raw: RawSection, recipe: Recipe) -> Any:
-    return map_genes(
-        raw.counts,
-        raw.gene_names,
-        raw.gene_ids,
-        feature_types=raw.feature_types,
-        table=load_gene_table(),
-        gene_id_type=recipe.gene_id_type,
-        findings=Findings(study=raw.study_id, section=raw.section_id),
-    )
 
 
 def build_section(task: SectionTask) -> BuiltSection:
@@ -153,12 +121,9 @@ def _build(task: SectionTask) -> BuiltSection:
     qc = SpotQC.for_recipe(targeted=recipe.targeted, overrides=dict(options.qc))
     inputs = _inputs_hash(task, recipe, local, qc)
     path = store_path(options.folder, section.sample_id)
-    files.sweep_partials(path.parent)
     record_path = options.folder / "images" / f"{section.sample_id}.tif"
-    if is_current(path, inputs):
-        there, image_path = _image_of_current(path, local, record_path)
-        if there:
-            return BuiltSection(section.sample_id, path, True, image_path, inputs)
+    if is_current(path, inputs) and (current := _current(section, path, local, record_path, inputs)):
+        return current
     raw, stain = _read(recipe, local)
     fit = harmonizing.measure_scale(raw, recipe)
     record = record_image(raw, record_path, fit)
@@ -166,7 +131,7 @@ def _build(task: SectionTask) -> BuiltSection:
         raw,
         recipe,
         table=load_gene_table(),
-        choices=harmonizing.Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
+        choices=_choices(task, qc),
         picture=picture_of(record, raw) if record else None,
         tissue=tissue_of(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
         fit=fit,
@@ -185,14 +150,34 @@ def _build(task: SectionTask) -> BuiltSection:
     )
 
 
-def _image_of_current(path: Path, local: LocalFiles, record_path: Path) -> tuple[bool, Path | None]:
-    """Whether the image of record of a current store is still there, and where it lies."""
-    picture = read_attrs(path)["picture"]
-    if picture is None:
-        return True, None
-    if picture["derived"]:
-        return record_path.is_file(), record_path
-    return True, next(local.paths[role] for role in IMAGE_ROLES if role in local.paths)
+def _choices(task: SectionTask, qc: SpotQC) -> harmonizing.Choices:
+    measured = task.measured
+    return harmonizing.Choices(
+        sample_id=task.section.sample_id,
+        qc=qc,
+        measured=measured.ensembl_ids if measured else None,
+        measured_from=measured.to_dict() if measured else {"rule": "this section's own table"},
+    )
+
+
+def _current(section: Section, path: Path, local: LocalFiles, record_path: Path, inputs: str) -> BuiltSection | None:
+    """The store as it is, when its image of record is still the one it was made with; else ``None``."""
+    attrs = read_attrs(path)
+    picture, image_path = attrs["picture"], None
+    if picture is not None:
+        role = next(role for role in IMAGE_ROLES if role in local.paths)
+        record = image_of_record(
+            local.paths[role],
+            record_path,
+            um_per_pixel=attrs["um_per_pixel"],
+            name=local.names[role],
+            source_sha256=local.sha256[role],
+        )
+        if record.sha256 != picture["sha256"]:
+            return None
+        image_path = record.path
+    findings = tuple(Finding.from_dict(item) for item in attrs["findings"])
+    return BuiltSection(section.sample_id, path, True, image_path, inputs, findings)
 
 
 def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQC) -> str:
@@ -202,7 +187,7 @@ def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQ
         "files": {role: [local.names[role], local.sha256[role]] for role in sorted(local.paths)},
         "recipe": recipe.to_dict(),
         "gene_table": load_gene_table().sha256,
-        "measured": None if task.measured is None else sorted(task.measured),
+        "measured": None if task.measured is None else task.measured.to_dict(),
         "qc": qc.to_dict(),
         "tissue": files.sha256_file(task.options.tissue) if task.options.tissue else None,
         "embed_image": task.options.embed_image,
@@ -253,7 +238,9 @@ def build_sections(
         In the order asked.
     failures : list of (sample_id, error)
     """
-    measured = measured_genes(study, sections, options)
+    measured = measured_genes(study, sections, pin=options.pin)
+    for name in ("sections", "images"):
+        files.sweep_partials(options.folder / name)
     tasks = [SectionTask(study, section, options, measured) for section in sections]
     outcomes = []
     for outcome in run_tasks(tasks, build_section, workers=workers):

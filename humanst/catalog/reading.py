@@ -49,7 +49,28 @@ def load_catalog(path: Path | None = None) -> Catalog:
             found=", ".join(clash),
             todo="Rename one of them",
         )
+    _check_sample_ids(studies, path.name)
     return Catalog(path=path, studies=studies, resources=resources, releases=document["releases"])
+
+
+def _check_sample_ids(studies: Mapping[str, Study], file: str) -> None:
+    """Sample ids name stores, keys and rows of every table: each stands for one section of the whole catalog."""
+    seen: dict[str, str] = {}
+    for study in studies.values():
+        for section in study.sections:
+            other = seen.setdefault(section.sample_id, study.study_id)
+            if other != study.study_id:
+                raise DataError(
+                    "Two studies share a sample id",
+                    code="duplicate-id",
+                    study=study.study_id,
+                    section=section.section_id,
+                    file=file,
+                    field="sample_id",
+                    expected="ids that are unique over the catalog",
+                    found=f"{section.sample_id}, also in {other}",
+                    todo="Rename one of them in its samples.csv",
+                )
 
 
 def load_recipe(path: Path) -> Recipe:

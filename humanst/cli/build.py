@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import choose_sections, open_catalog, qc_options, qc_overrides, section_options
+from humanst.cli.choose import (
+    choose_sections,
+    open_catalog,
+    qc_options,
+    qc_overrides,
+    require_one_section,
+    section_options,
+)
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -62,10 +69,9 @@ def build(
     from humanst.runner import default_workers
 
     pairs = choose_sections(open_catalog(catalog), studies, sections, where)
-    if tissue and len(pairs) != 1:
-        raise click.UsageError("--tissue is the outline of one section: name it with --sections.")
+    require_one_section(tissue, pairs)
     options = BuildOptions(
-        folder=Path(output),
+        folder=Path(output).resolve(),
         pin=pin,
         embed_image=embed_image,
         tissue=Path(tissue) if tissue else None,

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import choose_sections, open_catalog, qc_options, qc_overrides, section_options
+from humanst.cli.choose import (
+    choose_sections,
+    open_catalog,
+    qc_options,
+    qc_overrides,
+    require_one_section,
+    section_options,
+)
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -46,6 +53,11 @@ if TYPE_CHECKING:
 @click.option(
     "--shard-pairs", type=click.IntRange(min=1), default=4096, show_default=True, help="Pairs in a full shard."
 )
+@click.option(
+    "--tissue",
+    type=click.Path(exists=True, dir_okay=False),
+    help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
+)
 @click.option("--embed-image", is_flag=True, help="Section stores carry the image from max(native, 0.5) um/px down.")
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
 @click.option(
@@ -80,14 +92,17 @@ def build_shards(
 
     book = open_catalog(catalog)
     pairs = choose_sections(book, studies, sections, where)
-    release = Path(output)
+    require_one_section(options["tissue"], pairs)
+    release = Path(output).resolve()
     request = ReleaseRequest(
         chosen=tuple(Chosen(study, section) for study, section in pairs),
+        related=tuple(Chosen(study, section) for study in book.studies.values() for section in study.sections),
         release=release,
         work=Path(work) if work else release.with_name(f"{release.name}.work"),
         spec=release_spec(book, options),
         pin=options["pin"],
         embed_image=options["embed_image"],
+        tissue=Path(options["tissue"]) if options["tissue"] else None,
         qc=qc_overrides(options),
         workers=workers or default_workers(),
     )

@@ -29,9 +29,9 @@ QC_OPTIONS = ("min_counts", "min_genes", "max_mt_fraction")
 def qc_options(command: Command) -> Command:
     """The thresholds of spot QC, as on every command that builds section stores."""
     for name, kind, text in (
-        ("--max-mt-fraction", float, "Flag spots above this mitochondrial share [default: 0.3]."),
-        ("--min-genes", int, "Drop spots with fewer detected genes [default: 100; targeted: 0]."),
-        ("--min-counts", int, "Drop spots with fewer transcripts [default: 200; targeted: 30]."),
+        ("--max-mt-fraction", click.FloatRange(0, 1), "Flag spots above this mitochondrial share [default: 0.3]."),
+        ("--min-genes", click.IntRange(min=0), "Drop spots with fewer detected genes [default: 100; targeted: 0]."),
+        ("--min-counts", click.IntRange(min=0), "Drop spots with fewer transcripts [default: 200; targeted: 30]."),
     ):
         command = click.option(name, type=kind, help=text)(command)
     return command
@@ -40,6 +40,18 @@ def qc_options(command: Command) -> Command:
 def qc_overrides(options: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """The thresholds that were given."""
     return tuple((name, options[name]) for name in QC_OPTIONS if options.get(name) is not None)
+
+
+def require_one_section(tissue: str | None, pairs: Sequence[object]) -> None:
+    """Refuse an outline that would go to several sections."""
+    if tissue and len(pairs) != 1:
+        raise UsageError(
+            "--tissue is the outline of one section",
+            field="--tissue",
+            expected="one section",
+            found=f"{len(pairs)} sections",
+            todo="Name the section with --sections",
+        )
 
 
 def open_catalog(path: str | None) -> Catalog:
@@ -79,7 +91,7 @@ def choose_sections(
     UsageError
         For an id that is not in the catalog, or a choice that leaves nothing.
     """
-    chosen = [catalog.study(name) for name in studies] if studies else list(catalog.studies.values())
+    chosen = [catalog.study(name) for name in dict.fromkeys(studies)] if studies else list(catalog.studies.values())
     pairs = [(study, section) for study in chosen for section in study.sections]
     if sections:
         wanted = [name.strip() for name in sections.split(",") if name.strip()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.errors import HumanstError, InterruptedRun, PartialFailure, raise_for_failures
+from humanst.errors import HumanstError, InterruptedRun, PartialFailure, UsageError, raise_for_failures
 
 if TYPE_CHECKING:
     from humanst.findings import Finding
@@ -49,9 +50,16 @@ def configure_logging(verbose: int, log_file: str | None) -> None:
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
     if log_file:
-        handler = logging.FileHandler(log_file, encoding="utf-8")
-        handler.setFormatter(_JsonLines())
-        logger.addHandler(handler)
+        logger.addHandler(_log_file(log_file))
+
+
+def _log_file(path: str) -> logging.Handler:
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise UsageError("The log file cannot be written", field="--log-file", found=str(error)) from error
+    handler.setFormatter(_JsonLines())
+    return handler
 
 
 class _JsonLines(logging.Formatter):
@@ -61,6 +69,8 @@ class _JsonLines(logging.Formatter):
 
 def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
     """Run the command line and end the process with the exit code of what happened."""
+    # A scheduler that ends a job sends SIGTERM: it is an interruption like any other.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         # Outside standalone mode click returns the code of an Exit, and None after a command that just ended.
         sys.exit(command.main(args=list(arguments), prog_name="humanst", standalone_mode=False) or 0)
@@ -113,7 +123,7 @@ def say_findings(findings: Sequence[Finding], name: str) -> None:
 
 def progress_wanted() -> bool:
     """Whether progress bars make sense: a terminal, and nobody said no."""
-    return sys.stderr.isatty() and not os.environ.get("HUMANST_NO_PROGRESS")
+    return sys.stderr.isatty() and os.environ.get("HUMANST_NO_PROGRESS", "").lower() in ("", "0", "false", "no", "off")
 
 
 @contextmanager

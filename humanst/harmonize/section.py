@@ -120,6 +120,8 @@ class Choices:
         The section's id in the atlas.
     measured
         Ensembl ids that the study measured although this table may not list them; ``None`` for this table's own.
+    measured_from
+        Where that axis comes from, for provenance.
     qc
         Thresholds of spot QC.
     """
@@ -127,6 +129,7 @@ class Choices:
     sample_id: str
     qc: SpotQC
     measured: frozenset[str] | None = None
+    measured_from: Mapping[str, Any] = field(default_factory=dict)
 
 
 def harmonize(
@@ -297,12 +300,12 @@ def _spot_table(
 def _provenance(
     raw: RawSection, recipe: Recipe, table: GeneTable, choices: Choices, fit: LatticeFit, mapped: MappedGenes
 ) -> dict[str, Any]:
-    measured = choices.measured
     return {
         "files": {role: {"path": raw.files.names[role], "sha256": raw.files.sha256[role]} for role in raw.files.paths},
         "gene_table": {"date": table.date, "sha256": table.sha256},
         "gene_id_type": recipe.gene_id_type,
-        "measured_rule": "union over the sections of this build" if measured else "this section's own table",
+        "measured": dict(choices.measured_from),
+        "oddities": list(recipe.oddities),
         "unmapped_genes": [[name, counts] for name, counts in mapped.unmapped],
         "um_per_pixel_source": f"{raw.lattice.kind} lattice, {raw.lattice.pitch_um:g} um pitch",
         "um_per_pixel_witnesses": {k: float(f"{v:.6g}") for k, v in sorted(raw.um_per_pixel_witnesses.items())},

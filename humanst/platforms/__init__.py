@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.catalog import Lattice, Recipe
-from humanst.errors import UsageError
+from humanst.errors import DataError, UsageError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
 
@@ -81,6 +81,15 @@ class RawSection:
     drops: tuple[Drop, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GeneColumns:
+    """What a count table calls its columns: names, and Ensembl ids and feature types where it has them."""
+
+    names: NDArray[np.str_]
+    ids: NDArray[np.str_] | None
+    types: NDArray[np.str_] | None
+
+
 Reader = Callable[[LocalFiles, Recipe], RawSection]
 
 _READERS = {"st": "humanst.platforms.st", "visium": "humanst.platforms.visium"}
@@ -99,6 +108,45 @@ def reader_for(platform: str) -> Reader:
     UsageError
         For a platform without a reader.
     """
+    reader: Reader = _module(platform).read
+    return reader
+
+
+def read_genes(platform: str, files: LocalFiles, recipe: Recipe) -> GeneColumns:
+    """The columns of a section's count table, without reading its counts.
+
+    Raises
+    ------
+    DataError
+        When the table cannot be read.
+    """
+    columns: GeneColumns = _module(platform).read_genes(files, recipe)
+    return columns
+
+
+def require_roles(files: LocalFiles, *roles: str) -> None:
+    """Refuse a section that lacks a file its reader cannot do without.
+
+    Raises
+    ------
+    DataError
+        ``missing-file``, naming the roles that are there.
+    """
+    lacking = [role for role in roles if role not in files.paths]
+    if lacking:
+        raise DataError(
+            f"The section has no file for {', '.join(lacking)}",
+            code="missing-file",
+            study=files.study_id,
+            section=files.section_id,
+            field=lacking[0],
+            expected=f"files for {', '.join(roles)}",
+            found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
+            todo="Add the file to the catalog or the folder",
+        )
+
+
+def _module(platform: str) -> Any:
     if platform not in _READERS:
         raise UsageError(
             "This platform has no reader",
@@ -108,6 +156,4 @@ def reader_for(platform: str) -> Reader:
             found=repr(platform),
             todo="Correct `platform` in the recipe",
         )
-    module: Any = import_module(_READERS[platform])
-    reader: Reader = module.read
-    return reader
+    return import_module(_READERS[platform])

@@ -16,7 +16,7 @@ from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
-from humanst.platforms import RawSection
+from humanst.platforms import GeneColumns, RawSection, require_roles
 from humanst.platforms.tables import (
     counts_from_values,
     dense_to_csr,
@@ -55,6 +55,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     DataError
         With every fault of the section's files named; nothing is mended.
     """
+    require_roles(files, "counts", "spots")
     findings = Findings(study=files.study_id, section=files.section_id)
     columns = {**SPOT_COLUMNS, **recipe.options.get("spots", {})}
     spots = _read_spots(files, columns, recipe, findings)
@@ -62,13 +63,13 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     findings.raise_if_refused()
     if spots is None or counts is None:  # pragma: no cover - a refusal above always says why
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
-    rows, drops = _join(barcodes, counts, spots, files, findings)
+    selected = _selected(spots, columns, files, findings)
+    rows, drops = _join(barcodes, counts, spots.index.to_numpy(str), selected, files, findings)
     findings.raise_if_refused()
     placed = spots.loc[barcodes[rows].tolist()]
     scale = float(recipe.options.get("image_scale", 1.0))
     xy = spots[[columns["pixel_x"], columns["pixel_y"]]].to_numpy(np.float64) * scale
     lattice_rc = spots[[columns["array_y"], columns["array_x"]]].to_numpy(np.int64)
-    selected = _selected(spots, columns)
     where = spots.index.get_indexer(placed.index)
     return RawSection(
         study_id=files.study_id,
@@ -97,10 +98,29 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     )
 
 
-def _selected(spots: pd.DataFrame, columns: Mapping[str, str]) -> NDArray[np.bool_]:
+def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
+    """The gene columns of the count table's header."""
+    genes = _header(files)
+    return GeneColumns(genes, genes if recipe.gene_id_type == "ensembl" else None, None)
+
+
+def _selected(
+    spots: pd.DataFrame, columns: Mapping[str, str], files: LocalFiles, findings: Findings
+) -> NDArray[np.bool_]:
     if columns["selected"] not in spots.columns:
         return np.ones(len(spots), dtype=bool)
-    selected: NDArray[np.bool_] = spots[columns["selected"]].to_numpy() != 0
+    values = spots[columns["selected"]].to_numpy()
+    if values.dtype.kind not in "iufb" or not np.isin(values, (0, 1)).all():
+        findings.refuse(
+            "selected-invalid",
+            "The column that says which spots lie under tissue holds something else",
+            file=files.names["spots"],
+            field=columns["selected"],
+            expected="0 or 1 in every row",
+            found=", ".join(sorted({str(value) for value in values})[:4]),
+        )
+        return np.ones(len(spots), dtype=bool)
+    selected: NDArray[np.bool_] = values != 0
     return selected
 
 
@@ -140,12 +160,27 @@ def _read_spots(
     return spots.sort_index()
 
 
+def _header(files: LocalFiles) -> NDArray[np.str_]:
+    # The header is read apart: pandas would rename a gene that occurs twice, and its counts would leave under a
+    # name that is in no file.
+    name = files.names["counts"]
+    first = read_table(files.paths["counts"], name=name, sep="\t", header=None, nrows=1, dtype=str)
+    return first.iloc[0, 1:].fillna("").to_numpy(str)
+
+
 def _read_counts(
     files: LocalFiles, findings: Findings
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.str_], NDArray[np.str_]]:
     name = files.names["counts"]
-    table = read_table(files.paths["counts"], name=name, sep="\t", index_col=0, low_memory=False)
-    barcodes, genes = table.index.to_numpy(str), table.columns.to_numpy(str)
+    genes = _header(files)
+    how = {"sep": "\t", "header": None, "skiprows": 1, "index_col": 0, "low_memory": False}
+    table = read_table(files.paths["counts"], name=name, **how)
+    if table.shape[1] != len(genes) or not len(table):
+        found = f"{len(genes)} column names over {len(table)} rows of {table.shape[1]} values"
+        expected = "a name for every column, and at least one spot"
+        findings.refuse("table-shape", "The count table is not one", file=name, expected=expected, found=found)
+        return None, np.empty(0, dtype=str), genes
+    barcodes = table.index.to_numpy(str)
     refuse_duplicates(barcodes, name=name, field="row names", findings=findings)
     order = np.argsort(barcodes, kind="stable")
     counts = counts_from_values(table.to_numpy()[order], name=name, findings=findings)
@@ -155,25 +190,29 @@ def _read_counts(
 def _join(
     barcodes: NDArray[np.str_],
     counts: NDArray[np.int64],
-    spots: pd.DataFrame,
+    places: NDArray[np.str_],
+    selected: NDArray[np.bool_],
     files: LocalFiles,
     findings: Findings,
 ) -> tuple[NDArray[np.int64], tuple[Drop, ...]]:
-    placed = np.isin(barcodes, spots.index.to_numpy(str))
-    lost = np.flatnonzero(~placed)
+    placed = np.isin(barcodes, places)
+    under_tissue = np.isin(barcodes, places[selected])
     drops = []
-    if len(lost):
-        names = tuple(map(str, barcodes[lost][:5]))
-        drops.append(Drop("spots", "no-position", len(lost), int(counts[lost].sum()), names))
-        tell = findings.refuse if len(lost) > MAX_UNPLACED_SHARE * len(barcodes) else findings.warn
+    for reason, gone in (("no-position", ~placed), ("out-of-tissue", placed & ~under_tissue)):
+        rows = np.flatnonzero(gone)
+        if len(rows):
+            names = tuple(map(str, barcodes[rows][:5]))
+            drops.append(Drop("spots", reason, len(rows), int(counts[rows].sum()), names))
+    if n_lost := int((~placed).sum()):
+        tell = findings.refuse if n_lost > MAX_UNPLACED_SHARE * len(barcodes) else findings.warn
         tell(
             "no-position",
             "Count rows have no row in the spot file",
             file=files.names["spots"],
             expected=f"a position for each of {len(barcodes)} count rows",
-            found=f"{len(lost)} without, such as {', '.join(names[:3])}",
+            found=f"{n_lost} without, such as {', '.join(drops[0].examples[:3])}",
         )
-    without = sorted(set(spots.index) - set(barcodes.tolist()))
+    without = sorted(set(places.tolist()) - set(barcodes.tolist()))
     if without:
         findings.note(
             "spot-without-counts",
@@ -181,12 +220,15 @@ def _join(
             file=files.names["counts"],
             found=f"{len(without)}: {', '.join(without[:5])}",
         )
-    return np.flatnonzero(placed), tuple(drops)
+    return np.flatnonzero(under_tissue), tuple(drops)
 
 
 def _labels(files: LocalFiles, recipe: Recipe, placed: pd.DataFrame, findings: Findings) -> dict[str, NDArray[np.str_]]:
     rule: Mapping[str, Any] | None = recipe.labels
     if rule is None or "labels" not in files.paths:
+        return {}
+    if "join" not in rule:
+        findings.refuse("labels-rule", "The recipe does not say how labels join", field="labels.join")
         return {}
     name = files.names["labels"]
     table = read_table(files.paths["labels"], name=name, sep=rule.get("separator", "\t"))

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from humanst.errors import DataError
 from humanst.findings import Findings
 
+# No spot holds this many transcripts of one gene; sums of larger values would wrap.
+MAX_COUNT = 2**31
+
 if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
@@ -25,13 +28,11 @@ def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
     DataError
         ``table-unreadable`` when the file is not the table it should be.
     """
-    import gzip
-
     import pandas as pd
 
     try:
         table: pd.DataFrame = pd.read_csv(path, **how)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError) as error:
         raise DataError(
             "This table cannot be read",
             code="table-unreadable",
@@ -99,6 +100,7 @@ def counts_from_values(values: NDArray[Any], *, name: str, findings: Findings) -
             "counts-negative": numbers < 0,
             "counts-fractional": np.isfinite(numbers) & (numbers != np.floor(numbers)),
         }
+    bad["counts-too-large"] = numbers >= MAX_COUNT
     ok = True
     for code, where in bad.items():
         if n := int(np.count_nonzero(where)):
@@ -109,7 +111,7 @@ def counts_from_values(values: NDArray[Any], *, name: str, findings: Findings) -
                 "Counts must be whole numbers of transcripts",
                 file=name,
                 field="counts",
-                expected="integers >= 0",
+                expected=f"integers >= 0 and < {MAX_COUNT:,}",
                 found=f"{n:,} values such as {example}",
                 todo="Use the raw count matrix, not a normalised one",
             )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import h5py
     from scipy.sparse import csr_matrix
 
+# What h5py raises on files that are damaged or laid out otherwise.
+DAMAGED = (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
 H5_DATASETS = ("data", "indices", "indptr", "shape", "barcodes")
 
 
@@ -56,7 +58,11 @@ def read_matrix(files: LocalFiles, findings: Findings) -> TenxMatrix:
         return _read_h5(files.paths["counts"], files.names["counts"], findings)
     if {"matrix", "features", "barcodes"} <= set(files.paths):
         return _read_mex(files, findings)
-    raise DataError(
+    raise _no_counts(files)
+
+
+def _no_counts(files: LocalFiles) -> DataError:
+    return DataError(
         "The section has no count matrix",
         code="no-counts",
         study=files.study_id,
@@ -85,13 +91,44 @@ def _read_h5(path: Path, name: str, findings: Findings) -> TenxMatrix:
 
     try:
         with h5py.File(path, "r") as handle:
-            group = handle.get("matrix")
-            missing = [key for key in H5_DATASETS if group is None or key not in group]
-            if group is None or missing or "features" not in group:
-                raise _unreadable(name, "a 10x v3 matrix group", f"no {', '.join(missing) or 'features'} in it")
-            return _from_h5_group(group, name, findings)
-    except OSError as error:
-        raise _unreadable(name, "an HDF5 file", str(error)) from error
+            return _from_h5_group(_matrix_group(handle, name), name, findings)
+    except DAMAGED as error:
+        raise _unreadable(name, "a 10x v3 HDF5 matrix", f"{type(error).__name__}: {error}") from error
+
+
+def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    """Ids, names and types of the matrix's features, without its counts.
+
+    Raises
+    ------
+    DataError
+        ``no-counts`` or ``matrix-unreadable``.
+    """
+    import h5py
+
+    if "counts" in files.paths:
+        name = files.names["counts"]
+        try:
+            with h5py.File(files.paths["counts"], "r") as handle:
+                return _features(_matrix_group(handle, name))
+        except DAMAGED as error:
+            raise _unreadable(name, "a 10x v3 HDF5 matrix", f"{type(error).__name__}: {error}") from error
+    if "features" not in files.paths:
+        raise _no_counts(files)
+    return _mex_features(files)
+
+
+def _matrix_group(handle: h5py.File, name: str) -> h5py.Group:
+    group = handle.get("matrix")
+    missing = [key for key in H5_DATASETS if group is None or key not in group]
+    if group is None or missing or "features" not in group:
+        raise _unreadable(name, "a 10x v3 matrix group", f"no {', '.join(missing) or 'features'} in it")
+    return group
+
+
+def _features(group: h5py.Group) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    ids, names, types = (_text(group["features"][key]) for key in ("id", "name", "feature_type"))
+    return ids, names, types
 
 
 def _text(dataset: h5py.Dataset) -> NDArray[np.str_]:
@@ -103,8 +140,7 @@ def _from_h5_group(group: h5py.Group, name: str, findings: Findings) -> TenxMatr
 
     n_features, n_barcodes = (int(value) for value in group["shape"][...])
     data, indices, indptr = group["data"][...], group["indices"][...], group["indptr"][...]
-    features = group["features"]
-    ids, names, types = (_text(features[key]) for key in ("id", "name", "feature_type"))
+    ids, names, types = _features(group)
     fits = (
         len(indptr) == n_barcodes + 1
         and len(data) == len(indices) == (indptr[-1] if len(indptr) else -1)
@@ -133,14 +169,19 @@ def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
     raw = csr_matrix(
         (counts if counts is not None else np.zeros(raw.nnz, dtype=np.int64), raw.indices, raw.indptr), shape=raw.shape
     )
-    table = read_table(files.paths["features"], name=files.names["features"], sep="\t", header=None, dtype=str)
+    ids, names, types = _mex_features(files)
     barcodes = read_table(files.paths["barcodes"], name=files.names["barcodes"], sep="\t", header=None, dtype=str)
-    if raw.shape != (len(barcodes), len(table)):
-        raise _unreadable(name, f"{len(table)} features x {len(barcodes)} barcodes", f"{raw.shape[::-1]}")
+    if raw.shape != (len(barcodes), len(ids)):
+        raise _unreadable(name, f"{len(ids)} features x {len(barcodes)} barcodes", f"{raw.shape[::-1]}")
+    return _sorted(raw, barcodes[0].to_numpy(str), ids, names, types, name, findings)
+
+
+def _mex_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    table = read_table(files.paths["features"], name=files.names["features"], sep="\t", header=None, dtype=str)
     ids = table[0].to_numpy(str)
     names = table[1].to_numpy(str) if table.shape[1] > 1 else ids
     types = table[2].to_numpy(str) if table.shape[1] > 2 else np.full(len(ids), "Gene Expression")
-    return _sorted(raw, barcodes[0].to_numpy(str), ids, names, types, name, findings)
+    return ids, names, types
 
 
 def _sorted(

@@ -19,9 +19,9 @@ from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
-from humanst.platforms import RawSection
+from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.tables import missing_columns, read_table, refuse_duplicates
-from humanst.platforms.tenx import TenxMatrix, read_matrix
+from humanst.platforms.tenx import TenxMatrix, read_features, read_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +82,12 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     )
 
 
+def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
+    """The features of the count matrix."""
+    ids, names, types = read_features(files)
+    return GeneColumns(names, ids if recipe.gene_id_type == "ensembl" else None, types)
+
+
 def _image_and_scale(files: LocalFiles, findings: Findings) -> tuple[str | None, float, dict[str, float]]:
     """The finest image's role, its pixels per full-resolution pixel, and the scale the fiducials tell for it."""
     name = files.names.get("scalefactors", "scalefactors_json.json")
@@ -109,7 +115,7 @@ def _read_scalefactors(path: Path | None, name: str, findings: Findings) -> Mapp
         return {}
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError, OSError) as error:
         findings.refuse("scalefactors-unreadable", "Scale factors are not JSON", file=name, found=str(error))
         return {}
     if not isinstance(content, dict):
@@ -206,6 +212,9 @@ def _labels(
     """Labels by barcode: the recipe names the key column and the columns to carry."""
     rule = recipe.labels
     if rule is None or "labels" not in files.paths:
+        return {}
+    if "key" not in rule:
+        findings.refuse("labels-rule", "The recipe does not say which column holds the barcode", field="labels.key")
         return {}
     name = files.names["labels"]
     table = read_table(files.paths["labels"], name=name, sep=rule.get("separator", "\t"), dtype=str)

@@ -10,7 +10,7 @@ from humanst.findings import Findings
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import ReleaseSpec, organ_codes
-from humanst.splits import Assignment, Member, assign_splits
+from humanst.splits import Assignment, Member, assign_splits, is_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +22,34 @@ class Chosen:
 
 
 def assign_sections(
-    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], spec: ReleaseSpec, findings: Findings
+    extracts: Sequence[Extracted], related: Sequence[Chosen], spec: ReleaseSpec, findings: Findings
 ) -> Assignment:
     """Give every section a group and a split; refuse an assignment that splits a group.
+
+    Groups are made over ``related``, all sections on record: a section's split does not depend on what else was built.
 
     Raises
     ------
     DataError
         ``leakage``, before any shard is written.
+    UsageError
+        When the assignment names a donor or section that is not on record.
     """
-    members = [_member(extract, chosen[extract.sample_id]) for extract in extracts]
-    return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares)
+    pictures = {extract.sample_id: extract.card["section"]["picture"] for extract in extracts}
+    members = [_member(item, pictures.get(item.section.sample_id)) for item in related]
+    present = frozenset(pictures)
+    return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares, present=present)
 
 
-def _member(extract: Extracted, item: Chosen) -> Member:
-    row = item.section.metadata
-    picture = extract.card["section"]["picture"]
-    keys = [f"image:{picture['source_sha256']}"] if picture else []
-    if row.get("block_id", "unknown") not in ("", "unknown"):
+def _member(item: Chosen, picture: Mapping[str, str] | None) -> Member:
+    row, source = item.section.metadata, item.section.source("image")
+    images = {source.sha256 if source else None, picture["source_sha256"] if picture else None} - {None}
+    keys = [f"image:{digest}" for digest in sorted(map(str, images))]
+    if not is_unknown(row.get("block_id", "")):
         keys.append(f"block:{item.study.study_id}:{row['block_id']}")
-    duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if name and name != "none")
+    duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if not is_unknown(name))
     return Member(
-        sample_id=extract.sample_id,
+        sample_id=item.section.sample_id,
         study_id=item.study.study_id,
         donor_id=row.get("donor_id", "unknown"),
         release_added=row.get("release_added", ""),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst import files
+from humanst.errors import DataError
 from humanst.shards.extract import PATCHES, PATHWAYS, ROWS, Extracted
 from humanst.shards.index import index_schema, pair_json, write_index
 from humanst.shards.spec import PACK_VERSION, SHARD_CARD_SCHEMA, ReleaseSpec, order_of
@@ -84,8 +85,12 @@ def plan_packs(
     import pyarrow.parquet as pq
 
     by_split: dict[str, list[tuple[bytes, int, int]]] = {}
+    seen: set[str] = set()
     for number, extract in enumerate(extracts):
         uids = pq.read_table(extract.path / ROWS, columns=["uid"])["uid"].to_pylist()
+        if repeated := seen.intersection(uids):
+            raise DataError("A pair occurs twice", code="duplicate-pair", found=f"uid {min(repeated)}")
+        seen.update(uids)
         split = facts[extract.sample_id].split
         by_split.setdefault(split, []).extend((order_of(uid, spec.seed), number, row) for row, uid in enumerate(uids))
     tasks = []
@@ -141,7 +146,7 @@ def pack_shard(task: PackTask) -> Packed:
     # The part is named by content: one work folder may serve several releases.
     part = task.work / "index" / f"{task.name}-{inputs[:16]}.parquet"
     card = read_shard_card(task.card)
-    if card and card["inputs_hash"] == inputs and part.is_file() and _size_of(task.tar) == card["bytes"]:
+    if card and card["inputs_hash"] == inputs and part.is_file() and _is_whole(task.tar, card):
         return Packed(task, card, part)
     files.remove(task.card)
     files.sweep_partials(task.tar.parent)
@@ -162,8 +167,8 @@ def pack_shard(task: PackTask) -> Packed:
     return Packed(task, card, part)
 
 
-def _size_of(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _is_whole(tar: Path, card: Mapping[str, Any]) -> bool:
+    return tar.is_file() and tar.stat().st_size == card["bytes"] and files.sha256_file(tar) == card["sha256"]
 
 
 def read_shard_card(path: Path) -> dict[str, Any] | None:
@@ -175,39 +180,57 @@ def read_shard_card(path: Path) -> dict[str, Any] | None:
     return card
 
 
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A pair as its extract holds it: its row, its patch and its pathways, ready to be written."""
+
+    row: Mapping[str, Any]
+    jpg: bytes
+    npy: bytes
+
+
 def _write_tar(task: PackTask) -> tuple[pa.Table, str, int]:
     import pyarrow as pa
+
+    pairs: dict[int, _Pair] = {}
+    # One extract at a time is open: a shard draws on all of them, and a release has a thousand.
+    for source in range(len(task.extracts)):
+        pairs.update(_pairs_of(task, source))
+    columns: dict[str, list[Any]] = {name: [] for name in index_schema().names}
+    with files.write_aside(task.tar) as aside:
+        for position, source in enumerate(task.rows[:, 0].tolist()):
+            _write_pair(aside, task, task.facts[source], pairs.pop(position), columns)
+        aside.write(end_of_archive(aside.n_bytes))
+        digest, n_bytes = aside.sha256, aside.n_bytes
+    return pa.table(columns, schema=index_schema()), digest, n_bytes
+
+
+def _pairs_of(task: PackTask, source: int) -> dict[int, _Pair]:
+    """The pairs of one extract that this shard takes, by their position in the shard."""
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(path / ROWS).to_pydict() for path in task.extracts]
-    scores = [np.load(path / PATHWAYS, mmap_mode="r", allow_pickle=False) for path in task.extracts]
-    handles = [os.open(path / PATCHES, os.O_RDONLY) for path in task.extracts]
-    columns: dict[str, list[Any]] = {name: [] for name in index_schema().names}
-    try:
-        with files.write_aside(task.tar) as aside:
-            for source, row in task.rows.tolist():
-                facts, table = task.facts[source], tables[source]
-                pair = {name: table[name][row] for name in table}
-                jpg = os.pread(handles[source], pair["jpg_length"], pair["bin_offset"])
-                _write_pair(aside, task, facts, pair, jpg, npy_bytes(scores[source][row]), columns)
-            aside.write(end_of_archive(aside.n_bytes))
-            digest, n_bytes = aside.sha256, aside.n_bytes
-    finally:
-        for handle in handles:
-            os.close(handle)
-    return pa.table(columns, schema=index_schema()), digest, n_bytes
+    path = task.extracts[source]
+    positions = np.flatnonzero(task.rows[:, 0] == source)
+    wanted = task.rows[positions, 1]
+    rows = pq.read_table(path / ROWS).take(wanted).to_pylist()
+    scores = np.load(path / PATHWAYS, mmap_mode="r", allow_pickle=False)
+    pairs = {}
+    with (path / PATCHES).open("rb") as handle:
+        for position, number, row in zip(positions.tolist(), wanted.tolist(), rows, strict=True):
+            jpg = os.pread(handle.fileno(), row["jpg_length"], row["bin_offset"])
+            pairs[position] = _Pair(row, jpg, npy_bytes(scores[number]))
+    return pairs
 
 
 def _write_pair(
     aside: files.AsideFile,
     task: PackTask,
     facts: SectionFacts,
-    pair: Mapping[str, Any],
-    jpg: bytes,
-    npy: bytes,
+    packed: _Pair,
     columns: dict[str, list[Any]],
 ) -> None:
-    members = {"jpg": jpg, "json": pair_json(pair, facts), "npy": npy}
+    pair = packed.row
+    members = {"jpg": packed.jpg, "json": pair_json(pair, facts), "npy": packed.npy}
     names = {"jpg": "jpg", "json": "json", "npy": "pathway.npy"}
     row: dict[str, Any] = {**pair, "shard": task.name, "donor_group": facts.donor_group}
     for kind, data in members.items():

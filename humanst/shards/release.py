@@ -22,6 +22,7 @@ from humanst.findings import Finding, Findings
 from humanst.runner import run_tasks
 from humanst.shards import sidecars
 from humanst.shards.extract import Extracted, ExtractTask, extract_section
+from humanst.shards.folder import remove_old_shards, require_own_folder
 from humanst.shards.grouping import Chosen, assign_sections, section_facts
 from humanst.shards.pack import Packed, SectionFacts, pack_shard, plan_packs
 from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec
@@ -42,6 +43,9 @@ class ReleaseRequest:
     ----------
     release
         The release folder.
+    related
+        All sections on record, chosen or not: groups are made over them, so that a section's split does not depend on
+        what else was asked for. Without them, groups are made over the chosen ones.
     work
         Holds ``sections/``, ``images/``, ``extract/``, ``index/``; a later run goes on from it.
     """
@@ -52,8 +56,10 @@ class ReleaseRequest:
     spec: ReleaseSpec
     pin: bool = False
     embed_image: bool = False
+    tissue: Path | None = None
     qc: tuple[tuple[str, float], ...] = ()
     workers: int = 1
+    related: tuple[Chosen, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,12 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
     HumanstError
         The section's own error when every section failed and only one was asked for.
     """
-    tell = progress or (lambda step, done, total, pairs: None)
+    require_own_folder(request.release, request.work)
+    with files.locked(request.release, what=request.release.name):
+        return _build_release(request, progress or (lambda step, done, total, pairs: None))
+
+
+def _build_release(request: ReleaseRequest, tell: Progress) -> ReleaseReport:
     for root in (request.release, request.work):
         for folder in (root, *sorted(root.glob("*/")), *sorted(root.glob("data/*/"))):
             files.sweep_partials(folder)
@@ -98,7 +109,8 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
     if not extracts:
         return ReleaseReport(request.release, {}, tuple(built), tuple(failures), ())
     chosen = {item.section.sample_id: item for item in request.chosen}
-    assignment = assign_sections(extracts, chosen, request.spec, findings)
+    related = request.related or request.chosen
+    assignment = assign_sections(extracts, related, request.spec, findings)
     facts = section_facts(extracts, chosen, assignment)
     files.remove(request.release / MANIFEST)
     _write_plan(request, extracts, facts)
@@ -108,7 +120,13 @@ def build_release(request: ReleaseRequest, *, progress: Progress | None = None) 
 
 
 def _build_stores(request: ReleaseRequest, tell: Progress) -> tuple[list[BuiltSection], list[tuple[str, HumanstError]]]:
-    options = BuildOptions(folder=request.work, pin=request.pin, embed_image=request.embed_image, qc=request.qc)
+    options = BuildOptions(
+        folder=request.work,
+        pin=request.pin,
+        embed_image=request.embed_image,
+        tissue=request.tissue,
+        qc=request.qc,
+    )
     by_study: dict[str, list[Chosen]] = {}
     for item in request.chosen:
         by_study.setdefault(item.study.study_id, []).append(item)
@@ -172,7 +190,7 @@ def _pack(
     request: ReleaseRequest, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts], tell: Progress
 ) -> list[Packed]:
     tasks = plan_packs(extracts, facts, request.spec, request.release, request.work)
-    _remove_strangers(request.release, {task.tar for task in tasks} | {task.card for task in tasks})
+    remove_old_shards(request.release, {task.tar for task in tasks} | {task.card for task in tasks})
     packed: list[Packed] = []
     tell("pack", 0, len(tasks), 0)
     for n_done, outcome in enumerate(run_tasks(tasks, pack_shard, workers=request.workers), 1):
@@ -182,13 +200,6 @@ def _pack(
             packed.append(outcome.result)
         tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
     return sorted(packed, key=lambda item: item.task.name)
-
-
-def _remove_strangers(release: Path, expected: set[Path]) -> None:
-    """Shards of an earlier, larger build must not stay beside the new ones."""
-    for path in sorted((release / "data").glob("*/*")):
-        if path not in expected:
-            files.remove(path)
 
 
 def _finish(

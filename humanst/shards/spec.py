@@ -52,8 +52,9 @@ class ReleaseSpec:
     seed: int = 0
 
     def patch_hash(self) -> str:
-        """Identity of the patch specification, part of every ``uid``."""
-        return hashlib.sha256(canonical_json(asdict(self.patch))).hexdigest()
+        """Identity of a patch's pixels, part of every ``uid``; which spots are kept does not enter."""
+        pixels = {name: getattr(self.patch, name) for name in ("side_px", "um_per_pixel", "quality", "subsampling")}
+        return hashlib.sha256(canonical_json(pixels)).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-able data, without machine paths."""

@@ -11,6 +11,7 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
     findings.raise_if_refused()
     findings.file = None
     n_files = _check_sums(release, manifest, findings)
+    if findings.refused:
+        # What is not the bytes on record is not worth reading any further.
+        return Verification(str(manifest["version"]), n_files, 0, 0, findings)
     shards = [(name, shard) for name, split in manifest["splits"].items() for shard in split["shards"]]
     keys: set[str] = set()
     for number, (split, shard) in enumerate(shards, 1):
@@ -86,6 +90,7 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
     for split, entry in manifest["splits"].items():
         _check_index(release, split, entry, findings)
     _check_sections(manifest, findings)
+    _check_pairs(release, manifest, findings)
     return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
 
 
@@ -120,7 +125,7 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
     if (found := files.sha256_file(sums)) != manifest["sha256sums"]:
         expected = manifest["sha256sums"]
         findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
-    listed = {line[66:]: line[:64] for line in sums.read_text().splitlines()}
+    listed = {line[66:]: line[:64] for line in sums.read_text("utf-8", "replace").splitlines()}
     here = {p.relative_to(release).as_posix() for p in release.rglob("*") if p.is_file()}
     for name in sorted(here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}):
         findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")
@@ -142,6 +147,7 @@ def _check_shard(
     if not path.is_file() or not index_path.is_file():
         return
     rows = pq.read_table(index_path, filters=[("shard", "==", path.name)]).to_pylist()
+    _check_shard_record(release, path, shard, findings)
     try:
         with tarfile.open(path, "r:") as tar, path.open("rb") as handle:
             members = tar.getmembers()
@@ -159,10 +165,52 @@ def _check_shard(
             expected="every pair where the index says",
             found=f"{len(faults)} faults, first: {faults[0]}",
         )
-    repeated = keys & {row["key"] for row in rows}
+    here = [row["key"] for row in rows]
+    repeated = sorted(keys.intersection(here)) or [one for one, other in pairwise(sorted(here)) if one == other]
     if repeated:
-        findings.refuse("shard", "A key occurs twice", file=shard["path"], found=sorted(repeated)[0])
-    keys.update(row["key"] for row in rows)
+        findings.refuse("shard", "A key occurs twice", file=shard["path"], found=repeated[0])
+    keys.update(here)
+
+
+def _check_shard_record(release: Path, path: Path, shard: Mapping[str, Any], findings: Findings) -> None:
+    """Manifest, card and bytes of a shard say the same."""
+    card = path.with_suffix(".card.json")
+    content = json.loads(card.read_bytes()) if card.is_file() else {}
+    found = {"sha256": files.sha256_file(path), "bytes": path.stat().st_size, "path": shard["path"]}
+    found["card_sha256"] = files.sha256_file(card) if card.is_file() else "no card"
+    for name, value in found.items():
+        for where, record in (("manifest", shard), ("card", content)):
+            if name != "card_sha256" or where == "manifest":
+                _expect(findings, "shard", shard["path"], f"{where}: {name}", record.get(name), value)
+    _expect(findings, "shard", shard["path"], "card: n_pairs", content.get("n_pairs"), shard["n_pairs"])
+
+
+def _expect(findings: Findings, code: str, file: str, field: str, expected: object, found: object) -> None:
+    if expected != found:
+        what = "The release contradicts itself"
+        findings.refuse(code, what, file=file, field=field, expected=expected, found=found)
+
+
+def _check_pairs(release: Path, manifest: Mapping[str, Any], findings: Findings) -> None:
+    """What the manifest says of sections and totals is what the index holds."""
+    import pyarrow.parquet as pq
+
+    pairs: dict[tuple[str, str, str], int] = {}
+    uids: list[str] = []
+    for split, entry in manifest["splits"].items():
+        path = release / entry["index"]
+        _expect(findings, "index", entry["index"], "sha256", entry["index_sha256"], files.sha256_file(path))
+        table = pq.read_table(path, columns=["uid", "sample_id", "donor_group"])
+        uids += table["uid"].to_pylist()
+        for sample, group in zip(table["sample_id"].to_pylist(), table["donor_group"].to_pylist(), strict=True):
+            pairs[sample, split, group] = pairs.get((sample, split, group), 0) + 1
+    promised = {(row["sample_id"], row["split"], row["group"]): row["pairs"] for row in manifest["sections"]}
+    _expect(findings, "index", "MANIFEST.json", "pairs a section, split and group", promised, pairs)
+    _expect(findings, "index", "MANIFEST.json", "distinct uids", len(uids), len(set(uids)))
+    totals = manifest["totals"]
+    found = {"sections": len(promised), "pairs": len(uids), "donor_groups": len({group for _, _, group in pairs})}
+    for name, value in found.items():
+        _expect(findings, "index", "MANIFEST.json", f"totals.{name}", totals[name], value)
 
 
 def _pair_faults(members: list[tarfile.TarInfo], rows: list[dict[str, Any]], handle: Any, n_pathways: int) -> list[str]:

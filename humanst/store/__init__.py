@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from humanst.store.cards import card_path, is_current, read_attrs, read_card, tree_digest
-from humanst.store.elements import StorePicture, section_attrs, to_spatialdata
+from humanst.store.elements import StorePicture, halvings_for, section_attrs, to_spatialdata
 from humanst.store.reading import StoredSection, open_section
 from humanst.store.writing import quiet_libraries, write_section
 
@@ -11,6 +11,7 @@ __all__ = [
     "StorePicture",
     "StoredSection",
     "card_path",
+    "halvings_for",
     "is_current",
     "open_section",
     "quiet_libraries",

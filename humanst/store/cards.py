@@ -42,7 +42,13 @@ def read_card(store: Path) -> dict[str, Any] | None:
 def is_current(store: Path, inputs: str) -> bool:
     """Whether a committed store was made from exactly these inputs."""
     card = read_card(store)
-    return card is not None and card.get("inputs") == inputs
+    return card is not None and card.get("inputs") == inputs and size_of(store) == (card["n_files"], card["n_bytes"])
+
+
+def size_of(store: Path) -> tuple[int, int]:
+    """Number of files and bytes of a store as it lies there."""
+    sizes = [path.stat().st_size for path in store.rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
 
 
 def read_attrs(store: Path) -> dict[str, Any]:

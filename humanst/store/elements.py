@@ -21,10 +21,16 @@ SMALLEST_LEVEL_PX = 512
 
 @dataclass(frozen=True, slots=True)
 class StorePicture:
-    """The picture a store carries: a lazy (3, y, x) uint8 array and its exact um per pixel along x and y."""
+    """The picture a store carries: a lazy (3, y, x) uint8 array, its exact um per pixel along x and y, its levels."""
 
     array: da.Array
     um_per_pixel: tuple[float, float]
+    halvings: int
+
+
+def halvings_for(smallest_side_px: float) -> int:
+    """How often to halve a picture until its smaller side is below 512 px."""
+    return max(0, int(np.floor(np.log2(max(smallest_side_px, 1.0) / SMALLEST_LEVEL_PX))) + 1)
 
 
 def section_attrs(section: Section) -> dict[str, Any]:
@@ -120,13 +126,11 @@ def _image(picture: StorePicture) -> Any:
     from spatialdata.transformations import Scale
 
     scale = Scale(list(picture.um_per_pixel), axes=("x", "y"))
-    smallest = min(picture.array.shape[1:])
-    levels = max(0, int(np.floor(np.log2(max(smallest, 1) / SMALLEST_LEVEL_PX))) + 1)
     return Image2DModel.parse(
         picture.array,
         dims=("c", "y", "x"),
         c_coords=["r", "g", "b"],
-        scale_factors=[2] * levels or None,
+        scale_factors=[2] * picture.halvings or None,
         transformations={COORDINATES: scale},
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError, IntegrityError
-from humanst.store.cards import card_path, read_card
+from humanst.store.cards import card_path, read_card, size_of
 from humanst.store.writing import quiet_libraries
 
 if TYPE_CHECKING:
@@ -66,20 +66,20 @@ def open_section(store: Path) -> StoredSection:
             found="no card",
             todo="Build it again with `humanst build`",
         )
-    found = [path.stat().st_size for path in store.rglob("*") if path.is_file()]
-    if (len(found), sum(found)) != (card["n_files"], card["n_bytes"]):
+    n_files, n_bytes = size_of(store)
+    if (n_files, n_bytes) != (card["n_files"], card["n_bytes"]):
         raise IntegrityError(
             "The section store is not as it was written",
             code="store-changed",
             section=str(card.get("sample_id")),
             file=store.name,
             expected=f"{card['n_files']} files, {card['n_bytes']:,} bytes",
-            found=f"{len(found)} files, {sum(found):,} bytes",
+            found=f"{n_files} files, {n_bytes:,} bytes",
             todo="Build it again with `humanst build`",
         )
     with quiet_libraries():
         root = zarr.open_group(store, mode="r")
         table = anndata.io.read_zarr(store / "tables" / "table")
         attrs = dict(root.attrs)["humanst"]
-        tissue = np.asarray(root["labels/tissue/s0"] if "labels/tissue/s0" in root else root["labels/tissue/0"][...])
-    return StoredSection(store, attrs, table.X.tocsr(), table.var, table.obs, tissue.astype(bool))
+        tissue = None if attrs["tissue"] is None else np.asarray(root["labels/tissue/s0"][...]).astype(bool)
+    return StoredSection(store, attrs, table.X.tocsr(), table.var, table.obs, tissue)

@@ -32,7 +32,7 @@ class ScaledImage:
     px_per_source_px: tuple[float, float]
 
 
-def scaled_image(path: Path, shrink: float) -> ScaledImage:
+def scaled_image(path: Path, shrink: float, *, halvings: int = 0) -> ScaledImage:
     """Open ``path`` shrunk by ``shrink`` (>= 1, never upsampled); each block is computed when it is asked for.
 
     Parameters
@@ -40,15 +40,21 @@ def scaled_image(path: Path, shrink: float) -> ScaledImage:
     path
         The image of record.
     shrink
-        Source pixels per pixel of the result.
+        Source pixels per pixel of the result, at least.
+    halvings
+        Make both sides multiples of ``2 ** halvings`` (a little smaller than asked), so that coarser levels made by
+        halving cover exactly the same field.
     """
     import dask.array as da
     import pyvips
 
     factor = max(1.0, shrink)
     source = pyvips.Image.new_from_file(str(path), access="random", fail_on="error", revalidate=True)
-    image = source.resize(1.0 / factor, kernel="linear") if factor > 1.0 else source
-    width, height = image.width, image.height
+    step = 2**halvings
+    width = max(1, int(source.width / factor) // step * step)
+    height = max(1, int(source.height / factor) // step * step)
+    exact = (width, height) == (source.width, source.height)
+    image = source if exact else source.resize(width / source.width, vscale=height / source.height, kernel="linear")
     chunks = ((3,), _blocks(height), _blocks(width))
 
     def fetch(block_info: dict[Any, Any] | None = None) -> NDArray[np.uint8]:

@@ -94,10 +94,27 @@ with files.write_aside(Path({str(tmp_path)!r}) / "a.bin") as aside:
 
 def test_a_swap_cut_in_the_middle_is_undone(tmp_path: Path) -> None:
     """Killed between the two renames, the old folder has no name: the next start gives it back."""
-    (tmp_path / ".store.replaced-0123abcd").mkdir()
-    (tmp_path / ".store.replaced-0123abcd" / "x").write_text("old")
+    script = f"""
+import os, signal
+from pathlib import Path
+from humanst import files
+real = Path.replace
+def replace(self, target):
+    if ".replaced-" in str(target):
+        real(self, target)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, target)
+Path.replace = replace
+with files.folder_aside(Path({str(tmp_path)!r}) / "store") as partial:
+    (partial / "x").write_text("new")
+"""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "x").write_text("old")
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert not (tmp_path / "store").exists()
     files.sweep_partials(tmp_path)
     assert (tmp_path / "store" / "x").read_text() == "old"
+    assert leftovers(tmp_path) == []
 
 
 def test_fsync_comes_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,89 @@
+"""Which genes a study measured, for tables that list only what they found.
+
+The axis is the union over the study's sections whose count table has a hash on record, and the sections asked for: the
+same section gets the same axis whatever else is built beside it. A table that cannot be read is named in the record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from humanst.catalog import Section, Study
+from humanst.errors import HumanstError
+from humanst.fetch import fetch_section
+from humanst.findings import Findings
+from humanst.harmonize.gene_table import load_gene_table
+from humanst.harmonize.genes import map_genes
+from humanst.platforms import read_genes
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredGenes:
+    """A study's gene axis and where it comes from.
+
+    Attributes
+    ----------
+    ensembl_ids
+        The union.
+    sections, missing
+        ``sample_id`` of the tables that were read, and of those that could not be.
+    """
+
+    ensembl_ids: frozenset[str]
+    sections: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Where the axis comes from, for provenance."""
+        text = "\n".join(sorted(self.ensembl_ids))
+        return {
+            "rule": "union over the study's count tables on record and the sections asked for",
+            "sections": list(self.sections),
+            "missing": list(self.missing),
+            "n_genes": len(self.ensembl_ids),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+
+
+def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> MeasuredGenes | None:
+    """The gene axis of a study with ``absent_genes: zero``; ``None`` for any other."""
+    if study.recipe.absent_genes != "zero":
+        return None
+    wanted = {section.sample_id for section in asked}
+    union: set[str] = set()
+    read: list[str] = []
+    missing: list[str] = []
+    for section in study.sections:
+        if section.sample_id not in wanted and not _is_pinned(section):
+            continue
+        try:
+            union |= _genes_of(study, section, pin=pin)
+            read.append(section.sample_id)
+        except HumanstError:
+            missing.append(section.sample_id)
+    return MeasuredGenes(frozenset(union), tuple(read), tuple(missing))
+
+
+def _is_pinned(section: Section) -> bool:
+    tables = [section.source(role) for role in ("counts", "features")]
+    return any(source is not None and source.pinned for source in tables)
+
+
+def _genes_of(study: Study, section: Section, *, pin: bool) -> set[str]:
+    from scipy.sparse import csr_matrix
+
+    local = fetch_section(study, section, roles=("counts", "features"), pin=pin)
+    columns = read_genes(study.recipe.platform, local, study.recipe.for_section(section))
+    mapped = map_genes(
+        csr_matrix((0, len(columns.names)), dtype="int64"),
+        columns.names,
+        columns.ids,
+        feature_types=columns.types,
+        table=load_gene_table(),
+        gene_id_type=study.recipe.gene_id_type,
+        findings=Findings(study=study.study_id, section=section.section_id),
+    )
+    return set(map(str, mapped.ensembl_ids))
