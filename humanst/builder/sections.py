@@ -7,31 +7,26 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from humanst import files
-from humanst.builder.images import picture_of, record_image, store_picture, tissue_of
+from humanst.builder.folders import section_files
+from humanst.builder.images import store_picture
+from humanst.builder.steps import IMAGE_ROLES, harmonize_files, map_columns, section_recipe
 from humanst.catalog import Recipe, Section, Study
-from humanst.errors import DataError, HumanstError
-from humanst.fetch import LocalFiles, fetch_section
+from humanst.errors import HumanstError
+from humanst.fetch import LocalFiles
 from humanst.findings import Finding, Findings
-from humanst.harmonize import section as harmonizing
 from humanst.harmonize.gene_table import load_gene_table
-from humanst.harmonize.genes import map_genes
+from humanst.harmonize.section import Choices
 from humanst.harmonize.spots import SpotQC
-from humanst.harmonize.tissue import check_stain
-from humanst.platforms import RawSection, reader_for
+from humanst.platforms import reader_for
 from humanst.runner import Outcome, run_tasks
 from humanst.store import is_current, read_attrs, write_section
-from humanst.tiles import image_size, thumbnail
-from humanst.validate import validate_section
 
 logger = logging.getLogger(__name__)
 
-IMAGE_ROLES = ("image", "hires", "lowres")
-STAIN_THUMBNAIL_PX = 1024
 # Raised whenever the same inputs would give another store.
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +101,13 @@ def measured_genes(study: Study, sections: Iterable[Section], options: BuildOpti
     union: set[str] = set()
     for section in chosen:
         try:
-            local = fetch_section(study, section, pin=options.pin)
+            local = section_files(study, section, pin=options.pin)
             raw = reader_for(study.recipe.platform)(local, section_recipe(study, section))
-            union.update(_map(raw, study.recipe).ensembl_ids)
+            blank = Findings(study=raw.study_id, section=raw.section_id)
+            union.update(map_columns(raw, study.recipe, blank).ensembl_ids)
         except HumanstError as error:
             logger.debug("%s adds no genes to the study's axis: %s", section.sample_id, error)
     return frozenset(map(str, union))
-
-
-def section_recipe(study: Study, section: Section) -> Recipe:
-    """The study's recipe with the section's own options laid over it."""
-    return study.recipe.for_section(section)
-
-
-def _map(raw: RawSection, recipe: Recipe) -> Any:
-    return map_genes(
-        raw.counts,
-        raw.gene_names,
-        raw.gene_ids,
-        feature_types=raw.feature_types,
-        table=load_gene_table(),
-        gene_id_type=recipe.gene_id_type,
-        findings=Findings(study=raw.study_id, section=raw.section_id),
-    )
 
 
 def build_section(task: SectionTask) -> BuiltSection:
@@ -149,7 +128,7 @@ def build_section(task: SectionTask) -> BuiltSection:
 def _build(task: SectionTask) -> BuiltSection:
     study, section, options = task.study, task.section, task.options
     recipe = section_recipe(study, section)
-    local = fetch_section(study, section, pin=options.pin)
+    local = section_files(study, section, pin=options.pin)
     qc = SpotQC.for_recipe(targeted=recipe.targeted, overrides=dict(options.qc))
     inputs = _inputs_hash(task, recipe, local, qc)
     path = store_path(options.folder, section.sample_id)
@@ -159,25 +138,18 @@ def _build(task: SectionTask) -> BuiltSection:
         there, image_path = _image_of_current(path, local, record_path)
         if there:
             return BuiltSection(section.sample_id, path, True, image_path, inputs)
-    raw, stain = _read(recipe, local)
-    fit = harmonizing.measure_scale(raw, recipe)
-    record = record_image(raw, record_path, fit)
-    harmonized = harmonizing.harmonize(
-        raw,
+    harmonized, record = harmonize_files(
+        local,
         recipe,
-        table=load_gene_table(),
-        choices=harmonizing.Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
-        picture=picture_of(record, raw) if record else None,
-        tissue=tissue_of(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
-        fit=fit,
+        choices=Choices(sample_id=section.sample_id, qc=qc, measured=task.measured),
+        outline=options.tissue,
+        record_path=record_path,
     )
-    harmonized.findings.extend(stain)
-    validate_section(harmonized)
     harmonized.findings.raise_if_refused()
     write_section(
         harmonized,
         path,
-        picture=store_picture(record, fit, embed=options.embed_image) if record else None,
+        picture=store_picture(record, harmonized.lattice_fit, embed=options.embed_image) if record else None,
         inputs=inputs,
     )
     return BuiltSection(
@@ -208,28 +180,6 @@ def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQ
         "embed_image": task.options.embed_image,
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
-
-
-def _read(recipe: Recipe, local: LocalFiles) -> tuple[RawSection, list[Finding]]:
-    """Read the vendor files and judge the stain; both are reported even when both fail."""
-    findings = Findings(study=local.study_id, section=local.section_id)
-    role = next((role for role in IMAGE_ROLES if role in local.paths), None)
-    if role is not None:
-        try:
-            width, height = image_size(local.paths[role], name=local.names[role])
-            shrink = max(1.0, max(width, height) / STAIN_THUMBNAIL_PX)
-            check_stain(thumbnail(local.paths[role], 1.0, shrink), findings, file=local.names[role])
-        except DataError as error:
-            findings.absorb(error)
-    raw: RawSection | None = None
-    try:
-        raw = reader_for(recipe.platform)(local, recipe)
-    except DataError as error:
-        findings.absorb(error)
-    findings.raise_if_refused()
-    if raw is None:  # pragma: no cover - a reader that fails says why
-        raise DataError("The section could not be read")
-    return raw, list(findings)
 
 
 def build_sections(

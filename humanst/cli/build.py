@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import choose_sections, open_catalog, qc_options, qc_overrides, section_options
+from humanst.cli.choose import (
+    choose_sections,
+    open_catalog,
+    qc_options,
+    qc_overrides,
+    recipe_option,
+    section_options,
+)
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -26,7 +33,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("studies", nargs=-1)
+@click.argument("studies", metavar="[STUDY | FOLDER]...", nargs=-1)
+@recipe_option
 @section_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder for sections/ and images/."
@@ -46,6 +54,7 @@ if TYPE_CHECKING:
 @json_option
 def build(
     studies: tuple[str, ...],
+    recipe: str | None,
     sections: str | None,
     where: str | None,
     output: str,
@@ -57,11 +66,15 @@ def build(
     as_json: bool,
     **thresholds: Any,
 ) -> None:
-    """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections."""
+    """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections, or from your own folders.
+
+    A FOLDER that is in no catalog needs a --recipe. Its sections go through the same checks; their donor and licence
+    are unknown, so that the folder is one split group and nothing made from it may be passed on.
+    """
     from humanst.builder import BuildOptions, build_sections
     from humanst.runner import default_workers
 
-    pairs = choose_sections(open_catalog(catalog), studies, sections, where)
+    pairs = choose_sections(open_catalog(catalog), studies, sections, where, recipe=recipe)
     if tissue and len(pairs) != 1:
         raise click.UsageError("--tissue is the outline of one section: name it with --sections.")
     options = BuildOptions(
