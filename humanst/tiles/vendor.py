@@ -38,6 +38,7 @@ BAND_PX = 256
 _OF_LIBVIPS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001})
 # YCbCr in JPEG 2000 that only Aperio's own files hold.
 _APERIO_YCBCR = 33003
+_NDPI_TAG = 65420
 _RGB = 2
 # Formats of several files, or of another kind than TIFF, are known by their names, as openslide does.
 _OPENSLIDE_SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".svslide", ".czi", ".dcm"})
@@ -66,7 +67,7 @@ def vendor_kind(path: Path) -> Kind | None:
             if handle.read(4) not in TIFF_MAGIC:
                 return None
         with TiffFile(path) as tiff:
-            if tiff.is_ndpi or tiff.is_scn or tiff.is_bif:
+            if _NDPI_TAG in tiff.pages.first.tags or tiff.is_scn or tiff.is_bif:
                 return "openslide"
             if int(tiff.pages.first.compression) in _OF_LIBVIPS:
                 return None
@@ -100,6 +101,11 @@ def vendor_image(path: Path, kind: Kind, *, shrink: float = 1.0) -> pyvips.Image
     ----------
     shrink
         How much smaller it will be made: a coarser level is taken where one is at least twice as fine as that.
+
+    Raises
+    ------
+    DataError, HostileError
+        See :func:`open_slide`.
     """
     import pyvips
 
@@ -109,7 +115,10 @@ def vendor_image(path: Path, kind: Kind, *, shrink: float = 1.0) -> pyvips.Image
     width_px, height_px, _ = slide.levels[level]
     source = pyvips.SourceCustom()
     source.on_read(_reader(_png(width_px, height_px, slide.rows(level)), path))
-    return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated")
+    try:
+        return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="truncated")
+    except pyvips.Error as error:
+        raise unreadable(path, "a slide that decodes to its end", error) from error
 
 
 def codec_version(kind: Kind) -> str:
@@ -277,12 +286,11 @@ def _reader(blocks: Iterator[bytes], path: Path) -> Callable[[int], bytes]:
 
     def read(size: int) -> bytes:
         try:
-            while len(kept) < size and (block := next(blocks, None)) is not None:
+            while not kept and (block := next(blocks, None)) is not None:
                 kept.extend(block)
         except (HumanstError, OSError, ValueError, RuntimeError) as error:
             # An exception cannot cross libvips; the stream stops here and the image counts as cut.
             logger.warning("%s stops in the middle: %s", path.name, error)
-            kept.clear()
         data = bytes(kept[:size])
         del kept[:size]
         return data

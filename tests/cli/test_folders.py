@@ -20,7 +20,7 @@ from humanst.builder.matching import list_files, match_sections, safe_id, unique
 from humanst.catalog import load_catalog, load_recipe
 from humanst.curate import propose
 from humanst.errors import DataError, UsageError
-from tests.helpers import output_json, run_humanst
+from tests.helpers import ROOT, output_json, run_humanst
 from tests.studies import ST_RECIPE
 
 ST_FILES = {
@@ -244,7 +244,7 @@ def check_marks(text: str) -> None:
 def test_the_draft_of_real_folders(real_data: Path, tmp_path: Path) -> None:
     """her2st against its curated recipe, Block A and the mouse set by what is in their folders."""
     her2st = propose(real_data / "her2st").drafts[0]
-    curated = load_recipe(Path("curation/her2st/recipe.yaml"))
+    curated = load_recipe(ROOT / "curation/her2st/recipe.yaml")
     drafted = her2st.recipe()
     assert dict(drafted.files) == dict(curated.files)
     assert drafted.labels == curated.labels

@@ -90,6 +90,7 @@ def test_a_matrix_in_blocks_is_the_matrix(tmp_path: Path, block_entries: int) ->
     matrix = open_matrix(files, Findings(), block_entries=block_entries)
     whole = read_matrix(files, Findings())
     rows = [(first, block.toarray()) for first, block in matrix.blocks()]
+    assert all(np.count_nonzero(block) <= block_entries or len(block) == 1 for _, block in rows)
     order = np.argsort([name.decode() for name in matrix.barcodes.to_pylist()])
     assert [first for first, _ in rows] == np.cumsum([0, *(len(block) for _, block in rows[:-1])]).tolist()
     assert (np.vstack([block for _, block in rows])[order] == whole.counts.toarray()).all()
