@@ -51,22 +51,23 @@ def gene_names(n: int) -> list[tuple[str, str]]:
     return [(row[1], row[0]) for row in rows if row[0].startswith("ENSG") and row[1] and "protein_coding" in row][:n]
 
 
+def alignment(image_px: int) -> list[list[float]]:
+    """H&E pixels to DAPI pixels: turned, scaled, shifted so that all of the image has positive coordinates."""
+    angle = np.deg2rad(TURN_DEGREES)
+    scale = IMAGE_UM_PER_PIXEL / DAPI_UM_PER_PIXEL
+    cosine, sine = float(scale * np.cos(angle)), float(scale * np.sin(angle))
+    return [[cosine, -sine, image_px * sine + 100.0], [sine, cosine, 100.0]]
+
+
 def write_bundle(folder: Path, n_transcripts: int, image_px: int, *, one_group: bool = False) -> None:
     """Write transcripts, feature matrix, experiment, alignment and an image of ``image_px`` a side."""
     import h5py
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     genes = gene_names(GENES)
-    angle = np.deg2rad(TURN_DEGREES)
-    scale = IMAGE_UM_PER_PIXEL / DAPI_UM_PER_PIXEL
-    shift = image_px * scale * np.sin(angle) + 100.0
-    rows = [
-        [scale * np.cos(angle), -scale * np.sin(angle), shift],
-        [scale * np.sin(angle), scale * np.cos(angle), 100.0],
-        [0.0, 0.0, 1.0],
-    ]
-    (folder / "he_imagealignment.csv").write_text("\n".join(",".join(map(repr, map(float, row))) for row in rows))
+    rows = alignment(image_px)
+    lines = [",".join(map(repr, row)) for row in [*rows, [0.0, 0.0, 1.0]]]
+    (folder / "he_imagealignment.csv").write_text("\n".join(lines))
     (folder / "experiment.xenium").write_text(json.dumps({"panel_organism": "Human", "pixel_size": DAPI_UM_PER_PIXEL}))
     with h5py.File(folder / "cell_feature_matrix.h5", "w") as handle:
         features = handle.create_group("matrix/features")
@@ -75,38 +76,45 @@ def write_bundle(folder: Path, n_transcripts: int, image_px: int, *, one_group: 
         features["feature_type"] = np.full(len(genes), b"Gene Expression")
     write_image(folder / "he.tif", image_px)
     side_um = min(SIDE_UM, 0.9 * image_px * IMAGE_UM_PER_PIXEL)
-    names = pa.array([symbol for symbol, _ in genes])
     writer = None
     rng = np.random.default_rng(0)
-    weights = rng.lognormal(0.0, 1.5, len(genes))
     chunk = n_transcripts if one_group else min(ROW_GROUP, n_transcripts)
     for start in range(0, n_transcripts, chunk):
-        n = min(chunk, n_transcripts - start)
-        x, y = rng.uniform(100.0, side_um, (2, n)) / IMAGE_UM_PER_PIXEL
-        place = [(row[0] * x + row[1] * y + row[2]) * DAPI_UM_PER_PIXEL for row in rows[:2]]
-        feature = rng.choice(len(genes), n, p=weights / weights.sum()).astype(np.int32)
-        table = pa.table(
-            {
-                "transcript_id": np.arange(start, start + n, dtype=np.uint64),
-                "cell_id": pa.DictionaryArray.from_arrays(
-                    rng.integers(0, 100, n).astype(np.int32), pa.array([f"cell-{i}" for i in range(100)])
-                ),
-                "overlaps_nucleus": rng.integers(0, 2, n).astype(np.uint8),
-                "feature_name": pa.DictionaryArray.from_arrays(feature, names).cast(pa.string()),
-                "x_location": place[0].astype(np.float32),
-                "y_location": place[1].astype(np.float32),
-                "z_location": rng.uniform(10, 25, n).astype(np.float32),
-                "qv": rng.choice(np.float32([12.5, 31.0, 40.0]), n, p=[0.1, 0.1, 0.8]),
-                "codeword_category": pa.DictionaryArray.from_arrays(
-                    np.zeros(n, dtype=np.int32), pa.array(["predesigned_gene"])
-                ).cast(pa.string()),
-                "is_gene": np.ones(n, dtype=bool),
-            }
-        )
+        table = transcripts_table(start, min(chunk, n_transcripts - start), rows, side_um, genes, rng)
         writer = writer or pq.ParquetWriter(folder / "transcripts.parquet", table.schema)
         writer.write_table(table, row_group_size=chunk)
     if writer is not None:
         writer.close()
+
+
+def transcripts_table(
+    start: int, n: int, rows: list[list[float]], side_um: float, genes: list[tuple[str, str]], rng: np.random.Generator
+) -> Any:
+    """``n`` transcripts anywhere on the tissue, genes with uneven shares, a tenth of low quality."""
+    import pyarrow as pa
+
+    x, y = rng.uniform(100.0, side_um, (2, n)) / IMAGE_UM_PER_PIXEL
+    place = [(row[0] * x + row[1] * y + row[2]) * DAPI_UM_PER_PIXEL for row in rows]
+    weights = np.random.default_rng(1).lognormal(0.0, 1.5, len(genes))
+    feature = rng.choice(len(genes), n, p=weights / weights.sum()).astype(np.int32)
+
+    def text(codes: Any, values: list[str]) -> Any:
+        return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(values)).cast(pa.string())
+
+    return pa.table(
+        {
+            "transcript_id": np.arange(start, start + n, dtype=np.uint64),
+            "cell_id": text(rng.integers(0, 100, n), [f"cell-{number}" for number in range(100)]),
+            "overlaps_nucleus": rng.integers(0, 2, n).astype(np.uint8),
+            "feature_name": text(feature, [symbol for symbol, _ in genes]),
+            "x_location": place[0].astype(np.float32),
+            "y_location": place[1].astype(np.float32),
+            "z_location": rng.uniform(10, 25, n).astype(np.float32),
+            "qv": rng.choice(np.array([12.5, 31.0, 40.0], dtype=np.float32), n, p=[0.1, 0.1, 0.8]),
+            "codeword_category": text(np.zeros(n), ["predesigned_gene"]),
+            "is_gene": np.ones(n, dtype=bool),
+        }
+    )
 
 
 def write_image(path: Path, side_px: int) -> None:

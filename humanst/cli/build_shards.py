@@ -166,7 +166,9 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         return
     for row in manifest.get("sections", []):
         lost = [
-            f"{drop['n']} {drop['reason']}" for drop in [*row["drops"], *row["pair_drops"]] if drop["what"] in ("spots", "pairs")
+            f"{drop['n']} {drop['reason']}"
+            for drop in [*row["drops"], *row["pair_drops"]]
+            if drop["what"] in ("spots", "pairs")
         ]
         dropped = f" ({', '.join(lost)})" if lost else ""
         click.echo(f"{row['sample_id']}  {row['split']}  {row['spots_in']} spots -> {row['pairs']} pairs{dropped}")

@@ -8,6 +8,7 @@ frame and turning the squares afterwards would give squares that no patch of the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,16 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         pool.add(batch)
     pooled = pool.result()
     _check_off_image(pooled, grid, files, findings)
+    raw = _raw_section(files, pooled, grid, frame, panel, findings)
+    findings.raise_if_refused()
+    return replace(raw, facts=_facts(experiment, panel, frame, recipe, len(raw.gene_names)))
+
+
+def _raw_section(
+    files: LocalFiles, pooled: Pooled, grid: SquareGrid, frame: Frame, panel: Panel, findings: Findings
+) -> RawSection:
     names, ids, counts = _gene_columns(pooled, panel, files, findings)
     all_row_col, rich = _positions(pooled, grid, findings)
-    findings.raise_if_refused()
     spot_ids = np.array([f"r{row}c{column}" for row, column in pooled.row_col.tolist()], dtype=str)
     order = np.argsort(spot_ids, kind="stable")
     row_col = pooled.row_col[order]
@@ -72,7 +80,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         all_xy_px=grid.centres_um(all_row_col) / frame.um_per_pixel,
         all_row_col=all_row_col,
         all_in_tissue=rich,
-        lattice=Lattice("square", side_um, side_um),
+        lattice=Lattice("square", grid.side_um, grid.side_um),
         image_path=files.paths["image"] if has_image else None,
         image_name=files.names["image"] if has_image else "",
         image_scale=1.0,
@@ -81,7 +89,6 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         findings=findings,
         drops=_drops(pooled),
         target_shape="square",
-        facts=_facts(experiment, panel, frame, recipe, len(names)),
     )
 
 

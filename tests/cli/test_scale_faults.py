@@ -1,4 +1,4 @@
-"""Every fault of scale and orientation, made in vendor files of the demo atlas and refused by the whole way of reading."""
+"""Every fault of scale and orientation, made in vendor files of the demo atlas: the whole way of reading refuses it."""
 
 from __future__ import annotations
 

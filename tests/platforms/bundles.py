@@ -13,13 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import tifffile
 
 from humanst.catalog import Lattice, Recipe
+from humanst.errors import DataError
 from humanst.fetch import LocalFiles
+from humanst.platforms import RawSection
+from humanst.platforms.xenium import read
 
 DAPI = 0.2125
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+GENES = ("ERBB2", "EPCAM", "KRT7", "LUM")
+# The header of an image whose pixels are those of the DAPI image.
+OWN_SCALE = {"resolution": (10_000 / DAPI, 10_000 / DAPI), "resolutionunit": "CENTIMETER"}
 
 
 def recipe(**options: Any) -> Recipe:
@@ -109,3 +116,34 @@ def write_features(path: Path, panel: Mapping[str, str], kind: str = "Gene Expre
         features["name"] = np.array([*panel, "NegControlProbe_00001"], dtype="S")
         features["id"] = np.array([*panel.values(), "NegControlProbe_00001"], dtype="S")
         features["feature_type"] = np.array([kind] * len(panel) + ["Negative Control Probe"], dtype="S")
+
+
+def codes(error: DataError) -> set[str]:
+    """All codes an error carries."""
+    return {error.facts.code, *(facts.code for facts in error.also)}
+
+
+def refused(files: LocalFiles, **options: object) -> set[str]:
+    """Codes of the refusal that reading must end with."""
+    with pytest.raises(DataError) as caught:
+        read(files, recipe(**options))
+    assert caught.value.facts.section == "s1"
+    return codes(caught.value)
+
+
+def spread(n: int = 400, seed: int = 0) -> pd.DataFrame:
+    """Transcripts of four genes, spread over 5 x 3 squares of 112 um."""
+    rng = np.random.default_rng(seed)
+    return table(rng.uniform((0, 0), (560, 336), (n, 2)), rng.choice(GENES, n).tolist())
+
+
+def by_gene(raw: RawSection) -> dict[str, int]:
+    """Transcripts of each column."""
+    totals = np.asarray(raw.counts.sum(axis=0)).ravel()
+    return {name: int(total) for name, total in zip(raw.gene_names.tolist(), totals, strict=True)}
+
+
+def dropped(raw: RawSection) -> dict[str, int]:
+    """Transcripts of each reason; every drop must be one of counts, with examples."""
+    assert all(drop.what == "counts" and drop.n == drop.counts > 0 and drop.examples for drop in raw.drops)
+    return {drop.reason: drop.n for drop in raw.drops}
