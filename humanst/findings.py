@@ -124,14 +124,14 @@ class Drop:
     reason
         Stable slug, for example ``"unmapped-symbol"``.
     n
-        How many spots, genes or pairs.
+        How many spots, genes, transcripts or pairs.
     counts
         Transcripts (UMI counts) that went with them.
     examples
         The first few names, at most five.
     """
 
-    what: Literal["spots", "genes", "pairs"]
+    what: Literal["spots", "genes", "counts", "pairs"]
     reason: str
     n: int
     counts: int = 0

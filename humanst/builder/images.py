@@ -11,7 +11,7 @@ from humanst.harmonize.space import LatticeFit
 from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, tissue_mask
 from humanst.platforms import RawSection
 from humanst.store import StorePicture, halvings_for
-from humanst.tiles import ImageOfRecord, image_of_record, scaled_image, thumbnail
+from humanst.tiles import ImageOfRecord, image_of_record, image_size, scaled_image, thumbnail
 
 STORE_UM_PER_PIXEL = 2.0
 EMBED_UM_PER_PIXEL = 0.5
@@ -19,6 +19,31 @@ EMBED_UM_PER_PIXEL = 0.5
 
 def record_image(raw: RawSection, target: Path, fit: LatticeFit) -> ImageOfRecord | None:
     """The image of record of a section, made at ``target`` where needed; ``None`` (and a warning) without an image."""
+    path = _image_path(raw)
+    return None if path is None else image_of_record(path, target, um_per_pixel=fit.um_per_pixel, name=raw.image_name)
+
+
+def glance_image(raw: RawSection, fit: LatticeFit) -> ImageOfRecord | None:
+    """The source image as if it were the record, for checks that write nothing: size and scale, no levels, no copy."""
+    path = _image_path(raw)
+    if path is None:
+        return None
+    width_px, height_px = image_size(path, name=raw.image_name)
+    digest = next((raw.files.sha256[role] for role in raw.files.paths if raw.files.paths[role] == path), "")
+    return ImageOfRecord(
+        path=path,
+        name=raw.image_name,
+        sha256=digest,
+        width_px=width_px,
+        height_px=height_px,
+        um_per_pixel=fit.um_per_pixel,
+        levels=(),
+        derived=False,
+        source_sha256=digest,
+    )
+
+
+def _image_path(raw: RawSection) -> Path | None:
     if raw.image_path is None:
         raw.findings.warn(
             "no-image",
@@ -27,8 +52,7 @@ def record_image(raw: RawSection, target: Path, fit: LatticeFit) -> ImageOfRecor
             expected="an H&E image",
             found="none in the catalog",
         )
-        return None
-    return image_of_record(raw.image_path, target, um_per_pixel=fit.um_per_pixel, name=raw.image_name)
+    return raw.image_path
 
 
 def picture_of(record: ImageOfRecord, raw: RawSection) -> harmonizing.Picture:

@@ -1,7 +1,8 @@
 """Which genes a study measured, for tables that list only what they found.
 
-The axis is the union over the study's sections whose count table has a hash on record, and the sections asked for: the
-same section gets the same axis whatever else is built beside it. A table that cannot be read is named in the record.
+The axis is the union over the study's sections whose count table has a hash on record (in a folder, over all of its
+sections), and the sections asked for: the same section gets the same axis whatever else is built beside it. A table
+that cannot be read is named in the record.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from humanst.builder.folders import FolderStudy, section_files
 from humanst.catalog import Section, Study
 from humanst.errors import HumanstError
-from humanst.fetch import fetch_section
 from humanst.findings import Findings
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
@@ -57,7 +58,7 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
     read: list[str] = []
     missing: list[str] = []
     for section in study.sections:
-        if section.sample_id not in wanted and not _is_pinned(section):
+        if section.sample_id not in wanted and not (isinstance(study, FolderStudy) or _is_pinned(section)):
             continue
         try:
             union |= _genes_of(study, section, pin=pin)
@@ -75,7 +76,7 @@ def _is_pinned(section: Section) -> bool:
 def _genes_of(study: Study, section: Section, *, pin: bool) -> set[str]:
     from scipy.sparse import csr_matrix
 
-    local = fetch_section(study, section, roles=("counts", "features"), pin=pin)
+    local = section_files(study, section, roles=("counts", "features"), pin=pin)
     columns = read_genes(study.recipe.platform, local, study.recipe.for_section(section))
     mapped = map_genes(
         csr_matrix((0, len(columns.names)), dtype="int64"),

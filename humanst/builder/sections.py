@@ -9,28 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from humanst import files
-from humanst.builder.images import picture_of, record_image, store_picture, tissue_of
+from humanst.builder.folders import section_files
+from humanst.builder.images import store_picture
 from humanst.builder.measured import MeasuredGenes, measured_genes
+from humanst.builder.steps import IMAGE_ROLES, harmonize_files, section_recipe
 from humanst.catalog import Recipe, Section, Study
-from humanst.errors import DataError, HumanstError
-from humanst.fetch import LocalFiles, fetch_section
-from humanst.findings import Finding, Findings
-from humanst.harmonize import section as harmonizing
+from humanst.errors import HumanstError
+from humanst.fetch import LocalFiles
+from humanst.findings import Finding
 from humanst.harmonize.gene_table import load_gene_table
+from humanst.harmonize.section import Choices
 from humanst.harmonize.spots import SpotQC
-from humanst.harmonize.tissue import check_stain
-from humanst.platforms import RawSection, reader_for
 from humanst.runner import Outcome, run_tasks
 from humanst.store import is_current, read_attrs, write_section
-from humanst.tiles import image_of_record, image_size, thumbnail
-from humanst.validate import validate_section
+from humanst.tiles import image_of_record
 
 logger = logging.getLogger(__name__)
 
-IMAGE_ROLES = ("image", "hires", "lowres")
-STAIN_THUMBNAIL_PX = 1024
 # Raised whenever the same inputs would give another store.
-BUILD_VERSION = 1
+BUILD_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +91,6 @@ def store_path(folder: Path, sample_id: str) -> Path:
     return folder / "sections" / f"{sample_id}.zarr"
 
 
-def section_recipe(study: Study, section: Section) -> Recipe:
-    """The study's recipe with the section's own options laid over it."""
-    return study.recipe.for_section(section)
-
-
 def build_section(task: SectionTask) -> BuiltSection:
     """Build one section store, or find that it is current.
 
@@ -117,32 +109,25 @@ def build_section(task: SectionTask) -> BuiltSection:
 def _build(task: SectionTask) -> BuiltSection:
     study, section, options = task.study, task.section, task.options
     recipe = section_recipe(study, section)
-    local = fetch_section(study, section, pin=options.pin)
+    local = section_files(study, section, pin=options.pin)
     qc = SpotQC.for_recipe(targeted=recipe.targeted, overrides=dict(options.qc))
     inputs = _inputs_hash(task, recipe, local, qc)
     path = store_path(options.folder, section.sample_id)
     record_path = options.folder / "images" / f"{section.sample_id}.tif"
     if is_current(path, inputs) and (current := _current(section, path, local, record_path, inputs)):
         return current
-    raw, stain = _read(recipe, local)
-    fit = harmonizing.measure_scale(raw, recipe)
-    record = record_image(raw, record_path, fit)
-    harmonized = harmonizing.harmonize(
-        raw,
+    harmonized, record = harmonize_files(
+        local,
         recipe,
-        table=load_gene_table(),
-        choices=_choices(task, qc),
-        picture=picture_of(record, raw) if record else None,
-        tissue=tissue_of(record, fit, options.tissue or local.paths.get("tissue")) if record else None,
-        fit=fit,
+        choices=section_choices(section, qc, task.measured),
+        outline=options.tissue,
+        record_path=record_path,
     )
-    harmonized.findings.extend(stain)
-    validate_section(harmonized)
     harmonized.findings.raise_if_refused()
     write_section(
         harmonized,
         path,
-        picture=store_picture(record, fit, embed=options.embed_image) if record else None,
+        picture=store_picture(record, harmonized.lattice_fit, embed=options.embed_image) if record else None,
         inputs=inputs,
     )
     return BuiltSection(
@@ -150,10 +135,10 @@ def _build(task: SectionTask) -> BuiltSection:
     )
 
 
-def _choices(task: SectionTask, qc: SpotQC) -> harmonizing.Choices:
-    measured = task.measured
-    return harmonizing.Choices(
-        sample_id=task.section.sample_id,
+def section_choices(section: Section, qc: SpotQC, measured: MeasuredGenes | None) -> Choices:
+    """What harmonizing a section is told beside its files and recipe."""
+    return Choices(
+        sample_id=section.sample_id,
         qc=qc,
         measured=measured.ensembl_ids if measured else None,
         measured_from=measured.to_dict() if measured else {"rule": "this section's own table"},
@@ -193,28 +178,6 @@ def _inputs_hash(task: SectionTask, recipe: Recipe, local: LocalFiles, qc: SpotQ
         "embed_image": task.options.embed_image,
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
-
-
-def _read(recipe: Recipe, local: LocalFiles) -> tuple[RawSection, list[Finding]]:
-    """Read the vendor files and judge the stain; both are reported even when both fail."""
-    findings = Findings(study=local.study_id, section=local.section_id)
-    role = next((role for role in IMAGE_ROLES if role in local.paths), None)
-    if role is not None:
-        try:
-            width, height = image_size(local.paths[role], name=local.names[role])
-            shrink = max(1.0, max(width, height) / STAIN_THUMBNAIL_PX)
-            check_stain(thumbnail(local.paths[role], 1.0, shrink), findings, file=local.names[role])
-        except DataError as error:
-            findings.absorb(error)
-    raw: RawSection | None = None
-    try:
-        raw = reader_for(recipe.platform)(local, recipe)
-    except DataError as error:
-        findings.absorb(error)
-    findings.raise_if_refused()
-    if raw is None:  # pragma: no cover - a reader that fails says why
-        raise DataError("The section could not be read")
-    return raw, list(findings)
 
 
 def build_sections(

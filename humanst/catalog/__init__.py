@@ -6,7 +6,7 @@ field, and a file path that would leave its folder is refused before anything is
 
 from __future__ import annotations
 
-from humanst.catalog.reading import load_catalog, load_recipe
+from humanst.catalog.reading import load_catalog, load_recipe, recipe_from
 from humanst.catalog.records import (
     Catalog,
     Lattice,
@@ -33,4 +33,5 @@ __all__ = [
     "load_recipe",
     "read_samples",
     "read_yaml",
+    "recipe_from",
 ]

@@ -83,7 +83,13 @@ def load_recipe(path: Path) -> Recipe:
     UsageError
         When the file does not exist.
     """
-    document = _document(path, "recipe", name=short_name(path))
+    return recipe_from(_document(path, "recipe", name=short_name(path)))
+
+
+def recipe_from(document: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data that keeps to ``schemas/recipe.yaml``."""
+    stated = document.get("um_per_pixel")
+    scale = stated if isinstance(stated, dict) else {"value": stated, "source": document.get("um_per_pixel_source")}
     return Recipe(
         platform=document["platform"],
         gene_id_type=document["gene_id_type"],
@@ -94,8 +100,8 @@ def load_recipe(path: Path) -> Recipe:
             pitch_um=float(document["lattice"]["pitch_um"]),
             spot_diameter_um=float(document["lattice"]["spot_diameter_um"]),
         ),
-        um_per_pixel=document.get("um_per_pixel"),
-        um_per_pixel_source=document.get("um_per_pixel_source"),
+        um_per_pixel=scale["value"],
+        um_per_pixel_source=scale["source"],
         orientation=document.get("orientation", "as_given"),
         labels=document.get("labels"),
         oddities=tuple(document.get("oddities", ())),
@@ -178,6 +184,8 @@ def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, fi
     path = entry["path"]
     try:
         safe_relative_path(path)
+        if "member" in entry:
+            safe_relative_path(entry["member"])
     except HostileError as error:
         raise error.located(file=file, field=f"{field}.path") from None
     base = owner.get("base_url")
@@ -190,6 +198,7 @@ def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, fi
         sha256=entry.get("sha256"),
         md5=entry.get("md5"),
         license=entry.get("license"),
+        member=entry.get("member"),
     )
 
 

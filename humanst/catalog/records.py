@@ -26,6 +26,8 @@ class Source:
         Size and digests on record; ``None`` where not known. A file with neither digest is *unpinned*.
     license
         SPDX id when it differs from the study's or resource's own.
+    member
+        Name of the file within the archive at ``path``, which ``bytes`` and the digests then are of.
     """
 
     role: str
@@ -35,6 +37,7 @@ class Source:
     sha256: str | None = None
     md5: str | None = None
     license: str | None = None
+    member: str | None = None
 
     @property
     def pinned(self) -> bool:

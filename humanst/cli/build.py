@@ -12,6 +12,7 @@ from humanst.cli.choose import (
     open_catalog,
     qc_options,
     qc_overrides,
+    recipe_option,
     require_one_section,
     section_options,
 )
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("studies", nargs=-1)
+@click.argument("studies", metavar="[STUDY | FOLDER]...", nargs=-1)
+@recipe_option
 @section_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder for sections/ and images/."
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 @json_option
 def build(
     studies: tuple[str, ...],
+    recipe: str | None,
     sections: str | None,
     where: str | None,
     output: str,
@@ -64,11 +67,15 @@ def build(
     as_json: bool,
     **thresholds: Any,
 ) -> None:
-    """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections."""
+    """Build section stores (OUTPUT/sections/SAMPLE_ID.zarr) from the catalog's sections, or from your own folders.
+
+    A FOLDER that is in no catalog needs a --recipe. Its sections go through the same checks; their donor and licence
+    are unknown, so that the folder is one split group and nothing made from it may be passed on.
+    """
     from humanst.builder import BuildOptions, build_sections
     from humanst.runner import default_workers
 
-    pairs = choose_sections(open_catalog(catalog), studies, sections, where)
+    pairs = choose_sections(open_catalog(catalog), studies, sections, where, recipe=recipe)
     require_one_section(tissue, pairs)
     options = BuildOptions(
         folder=Path(output).resolve(),

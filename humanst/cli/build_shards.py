@@ -12,6 +12,7 @@ from humanst.cli.choose import (
     open_catalog,
     qc_options,
     qc_overrides,
+    recipe_option,
     require_one_section,
     section_options,
 )
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 
 @click.command("build-shards")
-@click.argument("studies", nargs=-1)
+@click.argument("studies", metavar="[STUDY | FOLDER]...", nargs=-1)
+@recipe_option
 @section_options
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="The release folder.")
 @click.option(
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
 @json_option
 def build_shards(
     studies: tuple[str, ...],
+    recipe: str | None,
     sections: str | None,
     where: str | None,
     output: str,
@@ -82,7 +85,7 @@ def build_shards(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Build a release of patch-pathway pairs from the catalog's sections.
+    """Build a release of patch-pathway pairs from the catalog's sections, or from your own folders with a --recipe.
 
     Sections that cannot be built are listed and left out; the others are released (exit code 4).
     """
@@ -91,7 +94,7 @@ def build_shards(
     from humanst.shards.release import ReleaseRequest, build_release
 
     book = open_catalog(catalog)
-    pairs = choose_sections(book, studies, sections, where)
+    pairs = choose_sections(book, studies, sections, where, recipe=recipe)
     require_one_section(options["tissue"], pairs)
     release = Path(output).resolve()
     request = ReleaseRequest(
@@ -172,7 +175,9 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         return
     for row in manifest.get("sections", []):
         lost = [
-            f"{drop['n']} {drop['reason']}" for drop in [*row["drops"], *row["pair_drops"]] if drop["what"] != "genes"
+            f"{drop['n']} {drop['reason']}"
+            for drop in [*row["drops"], *row["pair_drops"]]
+            if drop["what"] in ("spots", "pairs")
         ]
         dropped = f" ({', '.join(lost)})" if lost else ""
         click.echo(f"{row['sample_id']}  {row['split']}  {row['spots_in']} spots -> {row['pairs']} pairs{dropped}")

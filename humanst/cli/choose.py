@@ -1,4 +1,4 @@
-"""Which sections a command means: study ids, ``--sections``, ``--where``."""
+"""Which sections a command means: study ids or folders with a recipe, ``--sections``, ``--where``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def section_options(command: Command) -> Command:
     )
 
 
+recipe_option = click.option(
+    "--recipe",
+    type=click.Path(exists=True, dir_okay=False),
+    help="recipe.yaml for folders that are in no catalog; `humanst curate propose FOLDER` drafts one.",
+)
 QC_OPTIONS = ("min_counts", "min_genes", "max_mt_fraction")
 
 
@@ -82,16 +87,26 @@ def section_row(study: Study, section: Section) -> dict[str, Any]:
 
 
 def choose_sections(
-    catalog: Catalog, studies: Sequence[str], sections: str | None, where: str | None
+    catalog: Catalog, studies: Sequence[str], sections: str | None, where: str | None, *, recipe: str | None = None
 ) -> list[tuple[Study, Section]]:
     """Resolve a command's choice, in catalog order.
+
+    Parameters
+    ----------
+    studies
+        Ids of catalog studies and, with ``recipe``, folders. A path with a slash is never an id.
+    recipe
+        Path of the recipe that says how to read the folders.
 
     Raises
     ------
     UsageError
-        For an id that is not in the catalog, or a choice that leaves nothing.
+        For an id that is not in the catalog, a folder without a recipe, a recipe without a folder, two things of one
+        name, or a choice that leaves nothing.
+    DataError
+        When the recipe breaks its schema.
     """
-    chosen = [catalog.study(name) for name in dict.fromkeys(studies)] if studies else list(catalog.studies.values())
+    chosen = chosen_studies(catalog, studies, recipe)
     pairs = [(study, section) for study in chosen for section in study.sections]
     if sections:
         wanted = [name.strip() for name in sections.split(",") if name.strip()]
@@ -112,6 +127,40 @@ def choose_sections(
     if not pairs:
         raise UsageError("No section is left", field="--where", expected="at least one section", found=where or "none")
     return pairs
+
+
+def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -> list[Study]:
+    """The studies of a command's arguments: all of the catalog without any, folders read by ``recipe``."""
+    from pathlib import Path
+
+    from humanst.builder.folders import same_ids, study_from_folder
+    from humanst.catalog import load_recipe
+
+    rule = load_recipe(Path(recipe)) if recipe else None
+    is_folder = [name not in catalog.studies and Path(name).is_dir() for name in names]
+    if rule and not any(is_folder):
+        raise UsageError(
+            "A recipe says how to read folders, and none is given",
+            field="--recipe",
+            expected="a folder as argument",
+            found=", ".join(names) or "nothing",
+        )
+    if not names:
+        return list(catalog.studies.values())
+    studies: list[Study] = []
+    for name, folder in dict(zip(names, is_folder, strict=True)).items():
+        if folder and rule is None:
+            raise UsageError(
+                "This folder is in no catalog, and nothing says how to read it",
+                code="no-recipe",
+                file=name,
+                expected="--recipe recipe.yaml",
+                found="a folder without one",
+                todo=f"`humanst curate propose {name} -o recipe.yaml` drafts a recipe; read it, then give it",
+            )
+        studies.append(study_from_folder(Path(name), rule) if folder and rule else catalog.study(name))
+    same_ids(studies)
+    return studies
 
 
 def _matching(pairs: list[tuple[Study, Section]], where: str) -> list[tuple[Study, Section]]:

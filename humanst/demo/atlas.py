@@ -14,6 +14,8 @@ from humanst.demo.st import write_st
 from humanst.demo.tissue import make_tissue
 from humanst.demo.truth import write_truth
 from humanst.demo.visium import write_visium
+from humanst.demo.visium_hd import write_visium_hd
+from humanst.demo.xenium import write_xenium
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -103,6 +105,10 @@ def _write_section(folder: Path, study: StudyPlan, plan: SectionPlan, *, seed: i
     tissue = make_tissue(plan, seed=seed)
     if study.kind == "st":
         roles, spots = write_st(base, plan, tissue, seed=seed)
+    elif study.kind == "xenium":
+        roles, spots = write_xenium(base, plan, tissue, seed=seed)
+    elif study.kind == "visium_hd":
+        roles, spots = write_visium_hd(base, plan, tissue, seed=seed)
     else:
         roles, spots = write_visium(base, plan, tissue, seed=seed, v1=study.kind == "visium_v1")
     write_truth(folder, plan, tissue=tissue, spots=spots)

@@ -71,6 +71,36 @@ _RECIPES: dict[str, dict[str, Any]] = {
             "labels": "data/ST-pat/lbl/{section}_labeled_coordinates.tsv",
         },
     },
+    "visium_hd": _VISIUM_RECIPE
+    | {
+        "platform": "visium_hd",
+        "lattice": {"kind": "square", "pitch_um": 8.0, "spot_diameter_um": 8.0},
+        "options": {"bin_um": 8.0, "target_side_um": 112.0},
+        "files": {
+            "image": "{section}/image.tif",
+            "counts": "{section}/outs/binned_outputs/square_008um/filtered_feature_bc_matrix.h5",
+            "positions": "{section}/outs/binned_outputs/square_008um/spatial/tissue_positions.parquet",
+            "scalefactors": "{section}/outs/binned_outputs/square_008um/spatial/scalefactors_json.json",
+            "hires": "{section}/outs/binned_outputs/square_008um/spatial/tissue_hires_image.png",
+            "lowres": "{section}/outs/binned_outputs/square_008um/spatial/tissue_lowres_image.png",
+        },
+    },
+    "xenium": {
+        "schema": "humanst.recipe/1",
+        "platform": "xenium",
+        "gene_id_type": "ensembl",
+        "targeted": True,
+        "absent_genes": "unmeasured",
+        "lattice": {"kind": "square", "pitch_um": 112.0, "spot_diameter_um": 112.0},
+        "files": {
+            "transcripts": "{section}/transcripts.parquet",
+            "cells": "{section}/cells.parquet",
+            "counts": "{section}/cell_feature_matrix.h5",
+            "experiment": "{section}/experiment.xenium",
+            "alignment": "{section}/*_he_imagealignment.csv",
+            "image": "{section}/*_he_image.tif",
+        },
+    },
 }
 _BREAST = {
     "tissue": "breast",
@@ -95,11 +125,15 @@ _ST_ASSAY = {
     "assay": "spatial transcriptomics by high-throughput sequencing",
     "assay_ontology_term_id": "EFO:0030005",
 }
+_VISIUM_HD_ASSAY = {"assay": "Visium HD Spatial Gene Expression", "assay_ontology_term_id": "EFO:0920058"}
+_XENIUM_ASSAY = {"assay": "10x Xenium", "assay_ontology_term_id": "EFO:0022615"}
 # Two organs, so that organ labels, filters and totals have something to tell apart.
 _SAMPLES: dict[str, dict[str, str]] = {
     "visium": _BREAST | _VISIUM_ASSAY,
     "visium_v1": _PANCREAS | _VISIUM_ASSAY,
     "st": _BREAST | _ST_ASSAY,
+    "visium_hd": _BREAST | _VISIUM_HD_ASSAY,
+    "xenium": _BREAST | _XENIUM_ASSAY,
 }
 _COLUMNS = (
     "sample_id",

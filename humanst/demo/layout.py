@@ -14,7 +14,7 @@ from humanst.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-Kind = Literal["visium", "visium_v1", "st"]
+Kind = Literal["visium", "visium_v1", "st", "xenium", "visium_hd"]
 Era = Literal["current", "previous"]
 
 SPLIT_CYCLE = ("train", "val", "test", "train", "train")
@@ -38,6 +38,8 @@ class SectionPlan:
         Whether renamed genes carry today's symbol or the one before.
     labelled
         Whether the study's pathologist annotated this section (legacy ST only).
+    turn_degrees
+        How far the H&E image lies turned on the assay's own image (Xenium only).
     """
 
     study_id: str
@@ -50,6 +52,7 @@ class SectionPlan:
     coverage: float
     era: Era = "current"
     labelled: bool = False
+    turn_degrees: float = 0.0
 
     @property
     def sample_id(self) -> str:
@@ -117,6 +120,30 @@ def _st() -> StudyPlan:
     return StudyPlan("demo_st", "Synthetic demo study: legacy ST, spot files and plain JPEG images", "st", sections)
 
 
+def _xenium() -> StudyPlan:
+    rows = (
+        ("X1", "demo_xenium_d14", 0.5, 1850.0, 1800.0, 0.70, 7.0),
+        ("X2", "demo_xenium_d15", 0.45, 1750.0, 1850.0, 0.66, -4.0),
+    )
+    sections = tuple(
+        SectionPlan("demo_xenium", name, donor, f"block_{name}", scale, width, height, coverage, turn_degrees=turn)
+        for name, donor, scale, width, height, coverage, turn in rows
+    )
+    return StudyPlan("demo_xenium", "Synthetic demo study: Xenium with a turned H&E image", "xenium", sections)
+
+
+def _visium_hd() -> StudyPlan:
+    rows = (
+        ("H1", "demo_hd_d16", 0.5, 1440.0, 1420.0, 0.62),
+        ("H2", "demo_hd_d17", 0.45, 1420.0, 1440.0, 0.66),
+    )
+    sections = tuple(
+        SectionPlan("demo_hd", name, donor, f"block_{name}", scale, width, height, coverage)
+        for name, donor, scale, width, height, coverage in rows
+    )
+    return StudyPlan("demo_hd", "Synthetic demo study: Visium HD, bins of 8 um", "visium_hd", sections)
+
+
 def atlas_layout(sections: Collection[str] | None = None) -> tuple[StudyPlan, ...]:
     """List the studies to write, each with its chosen sections.
 
@@ -130,7 +157,7 @@ def atlas_layout(sections: Collection[str] | None = None) -> tuple[StudyPlan, ..
     UsageError
         When a sample id is not in the atlas.
     """
-    studies = (_visium(), _visium_v1(), _st())
+    studies = (_visium(), _visium_v1(), _st(), _xenium(), _visium_hd())
     if sections is None:
         return studies
     known = {plan.sample_id for study in studies for plan in study.sections}

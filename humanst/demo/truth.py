@@ -29,7 +29,7 @@ class Truth:
     sample_id, donor_id, block
         Names; sections of one block show the same tissue.
     spot_ids
-        (n,) str: Visium barcode, or ``XxY`` for legacy ST.
+        (n,) str: Visium barcode, ``XxY`` for legacy ST, ``rRcC`` of the 112 um squares of Xenium and HD.
     xy_px
         (n, 2) float64, (x, y) of spot centres in full-resolution pixels as written to the positions file.
     in_tissue

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from humanst.demo.layout import SectionPlan
     from humanst.demo.tissue import Tissue
@@ -165,18 +166,33 @@ def _write_mex(
 def _write_h5(
     folder: Path, plan: SectionPlan, genes: DemoGenes, barcodes: NDArray[np.str_], counts: NDArray[np.int32]
 ) -> dict[str, str]:
-    """10x HDF5, version 3 layout: a column-compressed matrix of features x barcodes."""
-    import h5py
     from scipy.sparse import csr_matrix
 
     path = f"{plan.section_id}/outs/filtered_feature_bc_matrix.h5"
-    sparse = csr_matrix(counts)
+    chemistry, software = "Spatial 3' v1", "spaceranger-2.0.1"
+    write_h5(folder / path, plan, genes, barcodes, csr_matrix(counts), chemistry=chemistry, software=software)
+    return {"counts": path}
+
+
+def write_h5(
+    path: Path,
+    plan: SectionPlan,
+    genes: DemoGenes,
+    barcodes: NDArray[np.str_],
+    counts: csr_matrix,
+    *,
+    chemistry: str,
+    software: str,
+) -> None:
+    """Write 10x HDF5, version 3 layout: a column-compressed matrix of features x barcodes."""
+    import h5py
+
     n_genes = len(genes.ensembl_ids)
     arrays: dict[str, NDArray[Any]] = {
-        "matrix/barcodes": barcodes.astype("S18"),
-        "matrix/data": sparse.data.astype(np.int32),
-        "matrix/indices": sparse.indices.astype(np.int64),
-        "matrix/indptr": sparse.indptr.astype(np.int64),
+        "matrix/barcodes": barcodes.astype("S"),
+        "matrix/data": counts.data.astype(np.int32),
+        "matrix/indices": counts.indices.astype(np.int64),
+        "matrix/indptr": counts.indptr.astype(np.int64),
         "matrix/shape": np.array([n_genes, len(barcodes)], np.int32),
         "matrix/features/id": np.array(genes.ensembl_ids, "S"),
         "matrix/features/name": np.array(genes.names(plan.era), "S"),
@@ -187,15 +203,14 @@ def _write_h5(
 
     def save(partial: Path) -> None:
         with h5py.File(partial, "w", track_order=False) as store:
-            store.attrs["chemistry_description"] = "Spatial 3' v1"
+            store.attrs["chemistry_description"] = chemistry
             store.attrs["filetype"] = "matrix"
             store.attrs["library_ids"] = np.array([plan.section_id], "S")
             store.attrs["original_gem_groups"] = np.array([1], np.int64)
-            store.attrs["software_version"] = "spaceranger-2.0.1"
+            store.attrs["software_version"] = software
             store.attrs["version"] = np.int64(2)
             for name, values in arrays.items():
                 packed = "gzip" if values.size > 1000 else None
                 store.create_dataset(name, data=values, compression=packed, track_times=False)
 
-    files.write_with(folder / path, save)
-    return {"counts": path}
+    files.write_with(path, save)

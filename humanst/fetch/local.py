@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from humanst.catalog import Resource, Section, Study
+from humanst.catalog import Resource, Section, Source, Study
 from humanst.errors import HumanstError, IntegrityError, NetworkError
 from humanst.fetch.engine import Wanted, expectation, fetch_file
+from humanst.fetch.members import is_archive, unpack_members
 from humanst.fetch.receive import Progress
 from humanst.settings import Settings, settings
 
@@ -22,9 +23,9 @@ class LocalFiles:
     paths
         Role -> local file.
     sha256
-        Role -> hex digest.
+        Role -> hex digest of the local file.
     names
-        Role -> path in the catalog, for provenance and messages.
+        Role -> path in the catalog, for provenance and messages; ``<archive>/<member>`` for what lay in an archive.
     """
 
     study_id: str
@@ -48,6 +49,7 @@ def fetch_section(
     ----------
     roles
         Only these roles; ``None`` for every file. Roles the section has no file for are left out of the result.
+        Archives (see :func:`humanst.fetch.members.unpack_members`) are fetched for the roles they hold.
     pin
         Take files without a digest on record, trusting the first download and pinning it.
     progress
@@ -61,9 +63,14 @@ def fetch_section(
         When a file is nowhere to be had; code ``offline`` names every file that is missing.
     HostileError, NoRoomError, UsageError
         See :func:`humanst.fetch.engine.fetch_file`.
+    DataError
+        See :func:`humanst.fetch.members.unpack_members`.
     """
     current = settings()
-    sources = [source for source in section.sources if roles is None or source.role in roles]
+    patterns = study.recipe.for_section(section).options.get("members", {})
+    if roles is not None:
+        patterns = {role: pattern for role, pattern in patterns.items() if role in roles}
+    sources = [source for source in section.sources if _is_wanted(source, section, roles, patterns)]
     wanted = [Wanted(study.study_id, source, study.hosts, pin) for source in sources]
     paths: dict[str, Path] = {}
     sha256: dict[str, str] = {}
@@ -78,10 +85,19 @@ def fetch_section(
                     raise
                 missing.append(error)
         _raise_all(missing)
+        names = {source.role: source.path for source in sources}
+        local = LocalFiles(study.study_id, section.section_id, paths, sha256, names)
+        members = {source.role: source.member for source in sources if source.member is not None}
+        return unpack_members(local, cache=current.resolved_cache_dir(), members=members, patterns=patterns)
     except HumanstError as error:
         raise error.located(study=study.study_id, section=section.section_id) from None
-    names = {source.role: source.path for source in sources}
-    return LocalFiles(study.study_id, section.section_id, paths, sha256, names)
+
+
+def _is_wanted(source: Source, section: Section, roles: Collection[str] | None, patterns: Mapping[str, str]) -> bool:
+    """Whether a file is asked for itself, or is an archive that holds a role asked for."""
+    if roles is None or source.role in roles:
+        return True
+    return is_archive(source.role) and any(section.source(role) is None for role in patterns)
 
 
 def fetch_resource(

@@ -35,7 +35,7 @@ def verified_sha256(path: Path, expected: Expected) -> str | None:
     size = path.stat().st_size
     if expected.bytes is not None and size != expected.bytes:
         return None
-    stamped = _stamped_sha256(path)
+    stamped = stamped_sha256(path)
     if stamped is not None and expected.sha256 is not None:
         if stamped == expected.sha256:
             return stamped
@@ -51,7 +51,8 @@ def verified_sha256(path: Path, expected: Expected) -> str | None:
     return found
 
 
-def _stamped_sha256(path: Path) -> str | None:
+def stamped_sha256(path: Path) -> str | None:
+    """What the stamp of a file says, ``None`` without a file, without a stamp, and for a file changed since."""
     try:
         stamp = json.loads(stamp_path(path).read_bytes())
         status = path.stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -190,7 +190,7 @@ def harmonize(
         spots=spots,
         um_per_pixel=fit.um_per_pixel,
         lattice_fit=fit,
-        target=TargetGeometry("circle", raw.lattice.spot_diameter_um),
+        target=TargetGeometry(raw.target_shape, raw.lattice.spot_diameter_um),
         picture=picture,
         tissue=tissue,
         targeted=recipe.targeted,
@@ -224,7 +224,7 @@ def measure_scale(raw: RawSection, recipe: Recipe) -> LatticeFit:
     """
     fit = fit_lattice(raw.all_row_col, raw.all_xy_px, raw.lattice, raw.findings)
     if fit is not None:
-        check_residual(fit, raw.lattice, raw.findings)
+        check_residual(fit, raw.lattice, raw.findings, platform=raw.platform, image_scale=raw.image_scale)
         witnesses = dict(raw.um_per_pixel_witnesses)
         if recipe.um_per_pixel is not None:
             # A recipe speaks of the full-resolution image; a scaled one has larger pixels.
@@ -309,7 +309,9 @@ def _provenance(
         "unmapped_genes": [[name, counts] for name, counts in mapped.unmapped],
         "um_per_pixel_source": f"{raw.lattice.kind} lattice, {raw.lattice.pitch_um:g} um pitch",
         "um_per_pixel_witnesses": {k: float(f"{v:.6g}") for k, v in sorted(raw.um_per_pixel_witnesses.items())},
+        "lattice": asdict(raw.lattice),
         "lattice_fit": fit.to_dict(),
         "image_scale": raw.image_scale,
         "spot_qc": choices.qc.to_dict(),
+        "facts": dict(raw.facts),
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,15 @@ class RawSection:
         The finest image at hand, and its catalog path for messages; ``None`` without one.
     image_scale
         Pixels of ``image_path`` per full-resolution pixel (1.0 for the full-resolution image).
+    image_scales
+        Pixels per full-resolution pixel of every image the files speak of, by role (``image`` is 1), for the check that
+        the copies of one image have the sizes they should.
     um_per_pixel_witnesses
         Independent readings of um per pixel of ``image_path``, by name (the lattice is fitted later).
+    target_shape
+        Shape of the field whose transcripts make one spot; its diameter or side is ``lattice.spot_diameter_um``.
+    facts
+        What else provenance should know, as JSON-able data: a panel, how transcripts were placed.
     labels
         Per-spot annotations, by column name; empty string where a spot has none.
     drops, findings
@@ -77,8 +84,11 @@ class RawSection:
     um_per_pixel_witnesses: Mapping[str, float]
     files: LocalFiles
     findings: Findings
+    image_scales: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     drops: tuple[Drop, ...] = ()
+    target_shape: Literal["circle", "square"] = "circle"
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,12 @@ class GeneColumns:
 
 Reader = Callable[[LocalFiles, Recipe], RawSection]
 
-_READERS = {"st": "humanst.platforms.st", "visium": "humanst.platforms.visium"}
+_READERS = {
+    "st": "humanst.platforms.st",
+    "visium": "humanst.platforms.visium",
+    "visium_hd": "humanst.platforms.visium_hd",
+    "xenium": "humanst.platforms.xenium",
+}
 
 
 def platform_names() -> tuple[str, ...]:

@@ -1,13 +1,14 @@
-"""Legacy Spatial Transcriptomics: a count table, a spot file with pixel centres, an H&E image.
+"""Legacy Spatial Transcriptomics: a count table, where its spots lie, an H&E image if there is one.
 
-The recipe names the columns. Array coordinates are the integer lattice and the join key; fitted coordinates that some
-spot files carry beside them (``new_x``, ``new_y``) are an affine copy of the pixels and therefore no witness of scale.
+The recipe says what the files are: columns, separators, which way round the count table is, whether array coordinates
+are whole numbers. Array coordinates are the lattice and the join key; fitted coordinates that some spot files carry
+beside them (``new_x``, ``new_y``) are an affine copy of the pixels and therefore no witness of scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +18,17 @@ from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
 from humanst.platforms import GeneColumns, RawSection, require_roles
+from humanst.platforms.st_spots import SpotIds, SpotTable, read_spots
 from humanst.platforms.tables import (
     counts_from_values,
     dense_to_csr,
     missing_columns,
+    read_column_names,
+    read_count_table,
     read_table,
     refuse_duplicates,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-SPOT_COLUMNS = {
-    "array_x": "x",
-    "array_y": "y",
-    "pixel_x": "pixel_x",
-    "pixel_y": "pixel_y",
-    "selected": "selected",
-}
 # More count rows without a position than this means the two files do not belong together.
 MAX_UNPLACED_SHARE = 0.05
 
@@ -45,10 +39,18 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     Parameters
     ----------
     files
-        Roles ``counts`` and ``spots``; ``image`` and ``labels`` where the section has them.
+        Roles ``counts`` and ``spots`` (no ``spots`` with ``options.array_from_ids``); ``image`` and ``labels`` where
+        the section has them.
     recipe
-        ``options.spots`` renames columns (see :data:`SPOT_COLUMNS`), ``options.spot_id`` is the join key of the count
-        table built from array coordinates, ``options.image_scale`` the pixels of the image per spot-file pixel.
+        Its options, each explained in ``schemas/recipe.yaml``: ``spots``, ``spots_separator`` and ``spots_header`` for
+        the spot file, ``counts_separator`` and ``transposed`` for the count table, ``spot_id`` for how that table
+        spells an array position, ``array_from_ids``, ``round_array``, ``affine``, and ``image_scale``, the pixels of
+        the image per pixel of the positions.
+
+    Returns
+    -------
+    RawSection
+        Without pixels and without an image, ``xy_px`` are array coordinates times the pitch, in um.
 
     Raises
     ------
@@ -57,20 +59,14 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     """
     require_roles(files, "counts", "spots")
     findings = Findings(study=files.study_id, section=files.section_id)
-    columns = {**SPOT_COLUMNS, **recipe.options.get("spots", {})}
-    spots = _read_spots(files, columns, recipe, findings)
-    counts, barcodes, genes = _read_counts(files, findings)
+    ids = SpotIds(recipe.options.get("spot_id", "{x}x{y}"))
+    counts, barcodes, genes = _read_counts(files, recipe, findings)
+    spots = read_spots(files, recipe, ids, barcodes, findings)
     findings.raise_if_refused()
     if spots is None or counts is None:  # pragma: no cover - a refusal above always says why
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
-    selected = _selected(spots, columns, files, findings)
-    rows, drops = _join(barcodes, counts, spots.index.to_numpy(str), selected, files, findings)
+    rows, where, drops = _join(ids, barcodes, genes, counts, spots, files, findings)
     findings.raise_if_refused()
-    placed = spots.loc[barcodes[rows].tolist()]
-    scale = float(recipe.options.get("image_scale", 1.0))
-    xy = spots[[columns["pixel_x"], columns["pixel_y"]]].to_numpy(np.float64) * scale
-    lattice_rc = spots[[columns["array_y"], columns["array_x"]]].to_numpy(np.int64)
-    where = spots.index.get_indexer(placed.index)
     return RawSection(
         study_id=files.study_id,
         section_id=files.section_id,
@@ -80,150 +76,118 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         gene_names=genes,
         gene_ids=genes if recipe.gene_id_type == "ensembl" else None,
         feature_types=None,
-        xy_px=xy[where],
-        row_col=lattice_rc[where],
-        in_tissue=selected[where],
-        all_xy_px=xy,
-        all_row_col=lattice_rc,
-        all_in_tissue=selected,
+        xy_px=spots.xy_px[where],
+        row_col=spots.row_col[where],
+        in_tissue=spots.selected[where],
+        all_xy_px=spots.xy_px,
+        all_row_col=spots.row_col,
+        all_in_tissue=spots.selected,
         lattice=recipe.lattice,
         image_path=files.paths.get("image"),
         image_name=files.names.get("image", ""),
-        image_scale=scale,
+        image_scale=float(recipe.options.get("image_scale", 1.0)),
         um_per_pixel_witnesses={},
         files=files,
         findings=findings,
-        labels=_labels(files, recipe, placed, findings),
+        labels=_labels(files, recipe, spots, where, findings),
         drops=drops,
     )
 
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
-    """The gene columns of the count table's header."""
-    genes = _header(files)
+    """The gene names at the head of the count table's columns (of its rows, where it lies on its side)."""
+    require_roles(files, "counts")
+    name, sep = files.names["counts"], recipe.options.get("counts_separator", "\t")
+    if recipe.options.get("transposed", False):
+        how = {"header": None, "skiprows": 1, "usecols": [0], "dtype": str, "keep_default_na": False}
+        genes = read_table(files.paths["counts"], name=name, sep=sep, **how)[0].to_numpy(str)
+    else:
+        genes = read_column_names(files.paths["counts"], name=name, sep=sep)
     return GeneColumns(genes, genes if recipe.gene_id_type == "ensembl" else None, None)
 
 
-def _selected(
-    spots: pd.DataFrame, columns: Mapping[str, str], files: LocalFiles, findings: Findings
-) -> NDArray[np.bool_]:
-    if columns["selected"] not in spots.columns:
-        return np.ones(len(spots), dtype=bool)
-    values = spots[columns["selected"]].to_numpy()
-    if values.dtype.kind not in "iufb" or not np.isin(values, (0, 1)).all():
-        findings.refuse(
-            "selected-invalid",
-            "The column that says which spots lie under tissue holds something else",
-            file=files.names["spots"],
-            field=columns["selected"],
-            expected="0 or 1 in every row",
-            found=", ".join(sorted({str(value) for value in values})[:4]),
-        )
-        return np.ones(len(spots), dtype=bool)
-    selected: NDArray[np.bool_] = values != 0
-    return selected
-
-
-def _read_spots(
-    files: LocalFiles, columns: Mapping[str, str], recipe: Recipe, findings: Findings
-) -> pd.DataFrame | None:
-    name = files.names["spots"]
-    spots = read_table(files.paths["spots"], name=name, sep=recipe.options.get("spots_separator", "\t"))
-    needed = [columns[key] for key in ("array_x", "array_y", "pixel_x", "pixel_y")]
-    if missing_columns(spots, needed, name=name, findings=findings):
-        return None
-    numbers = spots[needed].to_numpy()
-    if numbers.dtype.kind not in "iuf" or not np.isfinite(numbers.astype(np.float64)).all():
-        findings.refuse(
-            "positions-invalid",
-            "Spot positions are not all numbers",
-            file=name,
-            field=columns["pixel_x"],
-            expected="finite numbers in every row",
-            found="missing or non-numeric values",
-        )
-        return None
-    array = spots[[columns["array_x"], columns["array_y"]]].to_numpy(np.float64)
-    if not (array == np.rint(array)).all():
-        findings.refuse(
-            "lattice-not-integer",
-            "Array coordinates are not whole numbers",
-            file=name,
-            field=columns["array_x"],
-            expected="the integer lattice",
-            found=f"{array[(array != np.rint(array)).any(axis=1)][0].tolist()}",
-        )
-        return None
-    pattern = recipe.options.get("spot_id", "{x}x{y}")
-    spots.index = [pattern.format(x=int(x), y=int(y)) for x, y in array]
-    refuse_duplicates(spots.index.to_numpy(str), name=name, field=columns["array_x"], findings=findings)
-    return spots.sort_index()
-
-
-def _header(files: LocalFiles) -> NDArray[np.str_]:
-    # The header is read apart: pandas would rename a gene that occurs twice, and its counts would leave under a
-    # name that is in no file.
-    name = files.names["counts"]
-    first = read_table(files.paths["counts"], name=name, sep="\t", header=None, nrows=1, dtype=str)
-    return first.iloc[0, 1:].fillna("").to_numpy(str)
-
-
 def _read_counts(
-    files: LocalFiles, findings: Findings
+    files: LocalFiles, recipe: Recipe, findings: Findings
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.str_], NDArray[np.str_]]:
+    """Counts spots-first, sorted by spot id (``None`` where a finding refuses them); spot ids; genes as in the file."""
+    empty = np.array([], dtype=str)
+    if "counts" not in files.paths:
+        expected = "a table of spots and genes"
+        findings.refuse("no-counts", "The section has no count table", field="counts", expected=expected)
+        return None, empty, empty
     name = files.names["counts"]
-    genes = _header(files)
-    how = {"sep": "\t", "header": None, "skiprows": 1, "index_col": 0, "low_memory": False}
-    table = read_table(files.paths["counts"], name=name, **how)
-    if table.shape[1] != len(genes) or not len(table):
-        found = f"{len(genes)} column names over {len(table)} rows of {table.shape[1]} values"
-        expected = "a name for every column, and at least one spot"
-        findings.refuse("table-shape", "The count table is not one", file=name, expected=expected, found=found)
-        return None, np.empty(0, dtype=str), genes
-    barcodes = table.index.to_numpy(str)
-    refuse_duplicates(barcodes, name=name, field="row names", findings=findings)
+    rows, columns, values = read_count_table(
+        files.paths["counts"], name=name, sep=recipe.options.get("counts_separator", "\t")
+    )
+    if not len(columns):
+        findings.refuse(
+            "counts-empty",
+            "The count table has a single column",
+            file=name,
+            expected="a column a gene",
+            found=f"{len(rows)} rows such as {rows[0][:40]!r}" if len(rows) else "nothing",
+            todo="Name its field separator in the recipe as `counts_separator`",
+        )
+        return None, empty, empty
+    barcodes, genes = (columns, rows) if recipe.options.get("transposed", False) else (rows, columns)
+    values = values.T if recipe.options.get("transposed", False) else values
+    refuse_duplicates(barcodes, name=name, field="spot ids", findings=findings)
     order = np.argsort(barcodes, kind="stable")
-    counts = counts_from_values(table.to_numpy()[order], name=name, findings=findings)
+    counts = counts_from_values(values[order], name=name, findings=findings)
     return counts, barcodes[order], genes
 
 
 def _join(
+    ids: SpotIds,
     barcodes: NDArray[np.str_],
+    genes: NDArray[np.str_],
     counts: NDArray[np.int64],
-    places: NDArray[np.str_],
-    selected: NDArray[np.bool_],
+    spots: SpotTable,
     files: LocalFiles,
     findings: Findings,
-) -> tuple[NDArray[np.int64], tuple[Drop, ...]]:
-    placed = np.isin(barcodes, places)
-    under_tissue = np.isin(barcodes, places[selected])
+) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Drop, ...]]:
+    """Rows of the count table under tissue, their rows in the spot table, and the others as named drops."""
+    keys = [ids.key(barcode) for barcode in barcodes.tolist()]
+    place = {key: number for number, key in enumerate(spots.keys)}
+    name = files.names["counts"]
+    taken = [f"{key[0]:g}x{key[1]:g}" for key in keys if key is not None]
+    refuse_duplicates(taken, name=name, field="spot ids", findings=findings)
+    where = np.array([-1 if key is None else place.get(key, -1) for key in keys], dtype=np.int64)
+    lost = np.flatnonzero(where < 0)
+    under_tissue = where >= 0
+    under_tissue[under_tissue] = spots.selected[where[under_tissue]]
     drops = []
-    for reason, gone in (("no-position", ~placed), ("out-of-tissue", placed & ~under_tissue)):
-        rows = np.flatnonzero(gone)
-        if len(rows):
-            names = tuple(map(str, barcodes[rows][:5]))
-            drops.append(Drop("spots", reason, len(rows), int(counts[rows].sum()), names))
-    if n_lost := int((~placed).sum()):
-        tell = findings.refuse if n_lost > MAX_UNPLACED_SHARE * len(barcodes) else findings.warn
+    for reason, gone in (("no-position", where < 0), ("out-of-tissue", (where >= 0) & ~under_tissue)):
+        left = np.flatnonzero(gone)
+        if len(left):
+            names = tuple(map(str, barcodes[left][:5]))
+            drops.append(Drop("spots", reason, len(left), int(counts[left].sum()), names))
+    if len(lost):
+        tell = findings.refuse if len(lost) > MAX_UNPLACED_SHARE * len(barcodes) else findings.warn
+        sideways = sum(ids.key(gene) is not None for gene in genes.tolist()) > len(genes) / 2
         tell(
             "no-position",
             "Count rows have no row in the spot file",
-            file=files.names["spots"],
+            file=files.names.get("spots", name),
             expected=f"a position for each of {len(barcodes)} count rows",
-            found=f"{n_lost} without, such as {', '.join(drops[0].examples[:3])}",
+            found=f"{len(lost)} without, such as {', '.join(map(str, barcodes[lost][:3]))}",
+            todo="Its columns look like spots: say `transposed: true` in the recipe" if sideways else None,
         )
-    without = sorted(set(places.tolist()) - set(barcodes.tolist()))
+    without = sorted(set(range(len(spots.keys))) - set(where.tolist()))
     if without:
         findings.note(
             "spot-without-counts",
             "Positions without a count row are left out",
-            file=files.names["counts"],
-            found=f"{len(without)}: {', '.join(without[:5])}",
+            file=name,
+            found=f"{len(without)}: {', '.join('{:g}x{:g}'.format(*spots.keys[number]) for number in without[:5])}",
         )
-    return np.flatnonzero(under_tissue), tuple(drops)
+    rows = np.flatnonzero(under_tissue)
+    return rows, where[rows], tuple(drops)
 
 
-def _labels(files: LocalFiles, recipe: Recipe, placed: pd.DataFrame, findings: Findings) -> dict[str, NDArray[np.str_]]:
+def _labels(
+    files: LocalFiles, recipe: Recipe, spots: SpotTable, where: NDArray[np.int64], findings: Findings
+) -> dict[str, NDArray[np.str_]]:
     rule: Mapping[str, Any] | None = recipe.labels
     if rule is None or "labels" not in files.paths:
         return {}
@@ -233,21 +197,32 @@ def _labels(files: LocalFiles, recipe: Recipe, placed: pd.DataFrame, findings: F
     name = files.names["labels"]
     table = read_table(files.paths["labels"], name=name, sep=rule.get("separator", "\t"))
     join: Mapping[str, str] = rule["join"]
-    if missing_columns(table, [*join, rule["column"]], name=name, findings=findings):
+    wanted = [rule["column"]] if isinstance(rule["column"], str) else list(rule["column"])
+    placed = spots.table.iloc[where]
+    if missing_columns(table, [*join, *wanted], name=name, findings=findings) or missing_columns(
+        placed, join.values(), name=files.names.get("spots", name), findings=findings
+    ):
         return {}
     digits = int(rule.get("round", 3))
-    table = table.dropna(subset=[*join, rule["column"]])
-    keys = zip(*(table[column].round(digits) for column in join), strict=True)
-    label_of = dict(zip(keys, table[rule["column"]].astype(str), strict=True))
     spot_keys = list(zip(*(placed[column].round(digits) for column in join.values()), strict=True))
-    values = np.array([label_of.get(key, "") for key in spot_keys], dtype=str)
-    unmatched = len(set(label_of) - set(spot_keys))
+    labels = {}
+    for column in wanted:
+        told = table.dropna(subset=[*join, column])
+        keys = zip(*(told[key].round(digits) for key in join), strict=True)
+        label_of = dict(zip(keys, told[column].astype(str), strict=True))
+        called = rule.get("name", column) if len(wanted) == 1 else column
+        labels[f"label_{called}"] = np.array([label_of.get(key, "") for key in spot_keys], dtype=str)
+        _tell_unmatched(set(label_of) - set(spot_keys), len(label_of), column, name, findings)
+    return labels
+
+
+def _tell_unmatched(unmatched: set[Any], n_labels: int, column: str, name: str, findings: Findings) -> None:
     if unmatched:
         findings.warn(
             "labels-unmatched",
             "Some labels belong to no spot of the count table",
             file=name,
-            expected=f"all {len(label_of)} labels joined",
-            found=f"{unmatched} left over",
+            field=column,
+            expected=f"all {n_labels} labels joined",
+            found=f"{len(unmatched)} left over",
         )
-    return {f"label_{rule.get('name', rule['column'])}": values}

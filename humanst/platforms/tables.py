@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError
+from humanst.fetch.archives import is_gzip
 from humanst.findings import Findings
 
 # No spot holds this many transcripts of one gene; sums of larger values would wrap.
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 
 
 def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
-    """Read a delimited text file with pandas.
+    """Read a delimited text file with pandas; gzip is told by its first bytes, not by the file's name.
 
     Raises
     ------
     DataError
         ``table-unreadable`` when the file is not the table it should be.
     """
+    import zlib
+
     import pandas as pd
 
+    faults = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError)
     try:
-        table: pd.DataFrame = pd.read_csv(path, **how)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError, EOFError) as error:
+        table: pd.DataFrame = pd.read_csv(path, compression="gzip" if is_gzip(path) else None, **how)
+    except (*faults, OSError, zlib.error, EOFError) as error:
         raise DataError(
             "This table cannot be read",
             code="table-unreadable",
@@ -125,3 +129,55 @@ def dense_to_csr(values: NDArray[np.int64]) -> csr_matrix:
     matrix = csr_matrix(values)
     matrix.sort_indices()
     return matrix
+
+
+def read_count_table(path: Path, *, name: str, sep: str) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[Any]]:
+    """Row names, column names and values of a table with a name at the head of every row and column.
+
+    The header is read apart: pandas renames a column that occurs twice, and then it stands for no gene any more. It may
+    or may not have a cell over the row names, as tables from R do not.
+
+    Returns
+    -------
+    rows, columns : ndarray
+        Names as in the file.
+    values : ndarray
+        ``(n_rows, n_columns)``.
+
+    Raises
+    ------
+    DataError
+        ``table-unreadable`` when the header does not fit the rows, and for what :func:`read_table` refuses.
+    """
+    head = _head(path, name=name, sep=sep, nrows=1)[0]
+    how = {"header": None, "skiprows": 1, "index_col": 0, "dtype": {0: str}, "low_memory": False}
+    body = read_table(path, name=name, sep=sep, **how)
+    columns = head[len(head) - body.shape[1] :] if len(head) - body.shape[1] in (0, 1) else head
+    if len(columns) != body.shape[1]:
+        raise DataError(
+            "This table cannot be read",
+            code="table-unreadable",
+            file=name,
+            expected=f"a header of {body.shape[1]} or {body.shape[1] + 1} names for rows of {body.shape[1] + 1} fields",
+            found=f"{len(columns)} names",
+            todo="Correct the file, or name its field separator in the recipe",
+        )
+    return body.index.to_numpy(str), columns, body.to_numpy()
+
+
+def read_column_names(path: Path, *, name: str, sep: str) -> NDArray[np.str_]:
+    """The column names of :func:`read_count_table`, without its values: the first two lines tell them.
+
+    Raises
+    ------
+    DataError
+        ``table-unreadable``.
+    """
+    head = _head(path, name=name, sep=sep, nrows=1)[0]
+    n_fields = _head(path, name=name, sep=sep, nrows=1, skiprows=1).shape[1]
+    return head[len(head) - n_fields + 1 :]
+
+
+def _head(path: Path, *, name: str, sep: str, **how: Any) -> NDArray[np.str_]:
+    lines = read_table(path, name=name, sep=sep, header=None, dtype=str, keep_default_na=False, **how)
+    return lines.to_numpy(str)

@@ -1,4 +1,4 @@
-"""10x count matrices: HDF5 and Market Exchange folders, shared by the 10x platforms.
+"""10x count matrices of every generation: HDF5 and Market Exchange folders, shared by the 10x platforms.
 
 The matrix is read as integers. scanpy's reader returns float32, which cannot tell a large count from its neighbour,
 so the arrays are taken from the file directly.
@@ -6,6 +6,8 @@ so the arrays are taken from the file directly.
 
 from __future__ import annotations
 
+import csv
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +22,12 @@ from humanst.platforms.tables import counts_from_values, read_table, refuse_dupl
 
 if TYPE_CHECKING:
     import h5py
+    import pandas as pd
     from scipy.sparse import csr_matrix
 
 # What h5py raises on files that are damaged or laid out otherwise.
 DAMAGED = (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
+GENE_EXPRESSION = "Gene Expression"
 H5_DATASETS = ("data", "indices", "indptr", "shape", "barcodes")
 
 
@@ -52,7 +56,8 @@ def read_matrix(files: LocalFiles, findings: Findings) -> TenxMatrix:
     Raises
     ------
     DataError
-        ``no-counts`` without either, ``matrix-unreadable`` for a damaged file; faulty counts become findings.
+        ``no-counts`` without either, ``matrix-unreadable`` for a damaged file, ``probe-matrix`` for counts of probes
+        and ``several-genomes`` for a mixed-species run; faulty counts become findings.
     """
     if "counts" in files.paths:
         return _read_h5(files.paths["counts"], files.names["counts"], findings)
@@ -75,7 +80,8 @@ def _no_counts(files: LocalFiles) -> DataError:
     )
 
 
-def _unreadable(name: str, expected: str, found: str) -> DataError:
+def unreadable(name: str, expected: str, found: str) -> DataError:
+    """The error for a damaged matrix file."""
     return DataError(
         "The count matrix cannot be read",
         code="matrix-unreadable",
@@ -91,9 +97,13 @@ def _read_h5(path: Path, name: str, findings: Findings) -> TenxMatrix:
 
     try:
         with h5py.File(path, "r") as handle:
-            return _from_h5_group(_matrix_group(handle, name), name, findings)
+            group = h5_matrix_group(handle, name)
+            missing = [key for key in H5_DATASETS if key not in group]
+            if missing:
+                raise unreadable(name, "a whole 10x matrix group", f"no {', '.join(missing)} in it")
+            return _from_h5_group(group, name, findings)
     except DAMAGED as error:
-        raise _unreadable(name, "a 10x v3 HDF5 matrix", f"{type(error).__name__}: {error}") from error
+        raise unreadable(name, "a 10x HDF5 matrix", f"{type(error).__name__}: {error}") from error
 
 
 def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
@@ -102,7 +112,7 @@ def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_]
     Raises
     ------
     DataError
-        ``no-counts`` or ``matrix-unreadable``.
+        ``no-counts``, ``matrix-unreadable``, ``several-genomes`` or ``probe-matrix``.
     """
     import h5py
 
@@ -110,24 +120,55 @@ def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_]
         name = files.names["counts"]
         try:
             with h5py.File(files.paths["counts"], "r") as handle:
-                return _features(_matrix_group(handle, name))
+                return h5_features(h5_matrix_group(handle, name), name)
         except DAMAGED as error:
-            raise _unreadable(name, "a 10x v3 HDF5 matrix", f"{type(error).__name__}: {error}") from error
+            raise unreadable(name, "a 10x HDF5 matrix", f"{type(error).__name__}: {error}") from error
     if "features" not in files.paths:
         raise _no_counts(files)
     return _mex_features(files)
 
 
-def _matrix_group(handle: h5py.File, name: str) -> h5py.Group:
-    group = handle.get("matrix")
-    missing = [key for key in H5_DATASETS if group is None or key not in group]
-    if group is None or missing or "features" not in group:
-        raise _unreadable(name, "a 10x v3 matrix group", f"no {', '.join(missing) or 'features'} in it")
-    return group
+def h5_matrix_group(handle: h5py.File, name: str) -> h5py.Group:
+    """``matrix`` of the v3 layout, or the one group named after its genome of Cell Ranger 2 and before."""
+    if "matrix" in handle:
+        if "features" not in handle["matrix"]:
+            raise unreadable(name, "a 10x v3 matrix group", "no features in it")
+        return handle["matrix"]
+    genomes = sorted(key for key, item in handle.items() if hasattr(item, "keys") and "genes" in item)
+    if not genomes:
+        raise unreadable(name, "a 10x matrix", f"groups {', '.join(sorted(handle)) or 'none'}")
+    if len(genomes) > 1:
+        raise DataError(
+            "The matrix holds several genomes",
+            code="several-genomes",
+            file=name,
+            field="genome",
+            expected="one human genome",
+            found=", ".join(genomes),
+            done="Nothing was written",
+            todo="Give the matrix of the human part",
+        )
+    return handle[genomes[0]]
 
 
-def _features(group: h5py.Group) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    ids, names, types = (_text(group["features"][key]) for key in ("id", "name", "feature_type"))
+def h5_features(group: h5py.Group, name: str) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
+    """Ids, names and types of the features of either layout."""
+    if "features" not in group:
+        ids = _text(group["genes"])
+        return ids, _text(group["gene_names"]), np.full(len(ids), GENE_EXPRESSION)
+    features = group["features"]
+    if "filtered_probes" in features or "gene_id" in features:
+        raise DataError(
+            "This matrix counts probes, not genes",
+            code="probe-matrix",
+            file=name,
+            field="features",
+            expected="the filtered or raw feature-barcode matrix",
+            found=f"{features['id'].shape[0]:,} probes",
+            done="Nothing was written",
+            todo="Give filtered_feature_bc_matrix.h5 of the same run: which probes count is decided there",
+        )
+    ids, names, types = (_text(features[key]) for key in ("id", "name", "feature_type"))
     return ids, names, types
 
 
@@ -139,17 +180,17 @@ def _from_h5_group(group: h5py.Group, name: str, findings: Findings) -> TenxMatr
     from scipy.sparse import csr_matrix
 
     n_features, n_barcodes = (int(value) for value in group["shape"][...])
+    ids, names, types = h5_features(group, name)
     data, indices, indptr = group["data"][...], group["indices"][...], group["indptr"][...]
-    ids, names, types = _features(group)
     fits = (
         len(indptr) == n_barcodes + 1
         and len(data) == len(indices) == (indptr[-1] if len(indptr) else -1)
-        and len(ids) == n_features
-        and bool(np.all(np.diff(indptr) >= 0))
+        and len(ids) == len(names) == len(types) == n_features
+        and bool(np.all(np.diff(indptr.astype(np.int64)) >= 0))
         and (len(indices) == 0 or (indices.min() >= 0 and indices.max() < n_features))
     )
     if not fits:
-        raise _unreadable(name, f"a consistent {n_features} x {n_barcodes} sparse matrix", "arrays that do not fit it")
+        raise unreadable(name, f"a consistent {n_features} x {n_barcodes} sparse matrix", "arrays that do not fit it")
     counts = counts_from_values(data, name=name, findings=findings)
     values = counts if counts is not None else np.zeros(len(data), dtype=np.int64)
     matrix = csr_matrix((values, indices.astype(np.int64), indptr.astype(np.int64)), shape=(n_barcodes, n_features))
@@ -163,25 +204,39 @@ def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
     name = files.names["matrix"]
     try:
         raw = csr_matrix(mmread(files.paths["matrix"]).T)
-    except (ValueError, OSError, EOFError) as error:
-        raise _unreadable(name, "a Market Exchange matrix", str(error)) from error
+    except (ValueError, OSError, EOFError, OverflowError, zlib.error) as error:
+        raise unreadable(name, "a Market Exchange matrix", str(error)) from error
     counts = counts_from_values(raw.data, name=name, findings=findings)
     raw = csr_matrix(
         (counts if counts is not None else np.zeros(raw.nnz, dtype=np.int64), raw.indices, raw.indptr), shape=raw.shape
     )
     ids, names, types = _mex_features(files)
-    barcodes = read_table(files.paths["barcodes"], name=files.names["barcodes"], sep="\t", header=None, dtype=str)
+    barcodes = _lines(files, "barcodes")[0].to_numpy(str)
     if raw.shape != (len(barcodes), len(ids)):
-        raise _unreadable(name, f"{len(ids)} features x {len(barcodes)} barcodes", f"{raw.shape[::-1]}")
-    return _sorted(raw, barcodes[0].to_numpy(str), ids, names, types, name, findings)
+        raise unreadable(name, f"{len(ids)} features x {len(barcodes)} barcodes", f"{raw.shape[::-1]}")
+    return _sorted(raw, barcodes, ids, names, types, name, findings)
 
 
 def _mex_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
-    table = read_table(files.paths["features"], name=files.names["features"], sep="\t", header=None, dtype=str)
+    """Two columns in genes.tsv (Cell Ranger 2 and before), three or more in features.tsv."""
+    table = _lines(files, "features")
     ids = table[0].to_numpy(str)
     names = table[1].to_numpy(str) if table.shape[1] > 1 else ids
-    types = table[2].to_numpy(str) if table.shape[1] > 2 else np.full(len(ids), "Gene Expression")
+    types = table[2].to_numpy(str) if table.shape[1] > 2 else np.full(len(ids), GENE_EXPRESSION)
     return ids, names, types
+
+
+def _lines(files: LocalFiles, role: str) -> pd.DataFrame:
+    """A table of names: a gene may be called NA, and quotes are part of a name."""
+    return read_table(
+        files.paths[role],
+        name=files.names[role],
+        sep="\t",
+        header=None,
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+    )
 
 
 def _sorted(

@@ -1,15 +1,14 @@
 """Visium: Space Ranger ``outs`` of any generation.
 
-Roles: ``counts`` (HDF5) or ``matrix``/``features``/``barcodes``; ``positions``; ``scalefactors``; and the finest image
-of ``image`` (full resolution), ``hires``, ``lowres``. The join over barcodes must be total: a left join would give
-spots without a place.
+Space Ranger 1 (``tissue_positions_list.csv``) to 4 (``tissue_positions.csv``), slides of 6.5 and 11 mm with or without
+CytAssist. Roles: ``counts`` (HDF5) or ``matrix``/``features``/``barcodes``; ``positions``; ``scalefactors``; and the
+finest image of ``image`` (full resolution), ``hires``, ``lowres``. Of a raw matrix the spots outside tissue leave by
+name. The join over barcodes must be total: a left join would give spots without a place.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +17,12 @@ from numpy.typing import NDArray
 from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
-from humanst.findings import Drop, Findings
+from humanst.findings import Findings
 from humanst.platforms import GeneColumns, RawSection
+from humanst.platforms.barcodes import renamed, total_join, without_suffix
+from humanst.platforms.scalefactors import finest_image, image_scales, read_scalefactors
 from humanst.platforms.tables import missing_columns, read_table, refuse_duplicates
-from humanst.platforms.tenx import TenxMatrix, read_features, read_matrix
+from humanst.platforms.tenx import read_features, read_matrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 # The fiducial ring is 105 um wide on every real folder measured; the spot diameter is off by 8-21 % and no witness.
 FIDUCIAL_DIAMETER_UM = 105.0
-IMAGE_ROLES = {"image": None, "hires": "tissue_hires_scalef", "lowres": "tissue_lowres_scalef"}
 
 
 def read(files: LocalFiles, recipe: Recipe) -> RawSection:
@@ -41,7 +41,10 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         With every fault of the section's files named; nothing is mended.
     """
     findings = Findings(study=files.study_id, section=files.section_id)
-    image_role, image_scale, witnesses = _image_and_scale(files, findings)
+    factors = read_scalefactors(files, findings)
+    image_role, image_scale = finest_image(files, factors, findings)
+    fiducial = factors.get("fiducial_diameter_fullres", 0.0)
+    witnesses = {"fiducial_diameter_fullres": FIDUCIAL_DIAMETER_UM / fiducial / image_scale} if fiducial > 0 else {}
     try:
         matrix = read_matrix(files, findings)
     except DataError as error:
@@ -51,7 +54,9 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     if positions is None or matrix is None:
         findings.raise_if_refused()
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
-    rows, drops = _join(matrix, positions, files, findings)
+    matrix = renamed(matrix, positions, files, recipe, findings)
+    findings.raise_if_refused()
+    rows, drops = total_join(matrix, positions, files, findings)
     labels = _labels(files, recipe, matrix.barcodes[rows], findings)
     findings.raise_if_refused()
     placed = positions.loc[matrix.barcodes[rows].tolist()]
@@ -74,6 +79,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         image_path=files.paths.get(image_role) if image_role else None,
         image_name=files.names.get(image_role, "") if image_role else "",
         image_scale=image_scale,
+        image_scales=image_scales(factors),
         um_per_pixel_witnesses=witnesses,
         files=files,
         findings=findings,
@@ -86,42 +92,6 @@ def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
     """The features of the count matrix."""
     ids, names, types = read_features(files)
     return GeneColumns(names, ids if recipe.gene_id_type == "ensembl" else None, types)
-
-
-def _image_and_scale(files: LocalFiles, findings: Findings) -> tuple[str | None, float, dict[str, float]]:
-    """The finest image's role, its pixels per full-resolution pixel, and the scale the fiducials tell for it."""
-    name = files.names.get("scalefactors", "scalefactors_json.json")
-    factors = _read_scalefactors(files.paths.get("scalefactors"), name, findings)
-    role = next((role for role in IMAGE_ROLES if role in files.paths), None)
-    key = IMAGE_ROLES[role] if role else None
-    scale = 1.0 if key is None else factors.get(key, float("nan"))
-    if not np.isfinite(scale) or scale <= 0:
-        findings.refuse(
-            "scalefactor-missing",
-            f"No scale factor for the {role} image",
-            file=name,
-            field=key,
-            expected="a positive number",
-            found=f"keys {', '.join(sorted(factors)) or 'none'}",
-        )
-        scale = 1.0
-    fiducial = factors.get("fiducial_diameter_fullres", 0.0)
-    witnesses = {"fiducial_diameter_fullres": FIDUCIAL_DIAMETER_UM / fiducial / scale} if fiducial > 0 else {}
-    return role, scale, witnesses
-
-
-def _read_scalefactors(path: Path | None, name: str, findings: Findings) -> Mapping[str, float]:
-    if path is None:
-        return {}
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
-        findings.refuse("scalefactors-unreadable", "Scale factors are not JSON", file=name, found=str(error))
-        return {}
-    if not isinstance(content, dict):
-        findings.refuse("scalefactors-unreadable", "Scale factors are not a JSON object", file=name)
-        return {}
-    return {str(key): float(value) for key, value in content.items() if isinstance(value, int | float)}
 
 
 def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | None:
@@ -139,7 +109,7 @@ def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | Non
     if missing_columns(table, POSITION_COLUMNS, name=name, findings=findings):
         return None
     numbers = table[list(POSITION_COLUMNS[1:])].apply(lambda column: _numbers(column))
-    bad = numbers.isna().any(axis=1)
+    bad = ~np.isfinite(numbers).all(axis=1)
     if bad.any():
         findings.refuse(
             "positions-invalid",
@@ -152,7 +122,34 @@ def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | Non
         return None
     numbers.index = table["barcode"].to_numpy(str)
     refuse_duplicates(numbers.index.to_numpy(str), name=name, field="barcode", findings=findings)
+    _refuse_other_than(
+        np.isin(numbers["in_tissue"], (0, 1)), numbers, "in_tissue", "positions-invalid", "0 or 1", name, findings
+    )
+    for field in ("array_row", "array_col"):
+        whole = numbers[field] == np.rint(numbers[field])
+        _refuse_other_than(whole, numbers, field, "lattice-not-integer", "whole numbers", name, findings)
     return None if findings.refused else numbers
+
+
+def _refuse_other_than(
+    good: NDArray[np.bool_] | pd.Series[bool],
+    positions: pd.DataFrame,
+    field: str,
+    code: str,
+    expected: str,
+    name: str,
+    findings: Findings,
+) -> None:
+    bad = positions.loc[~np.asarray(good, dtype=bool), field]
+    if len(bad):
+        findings.refuse(
+            code,
+            "Spot positions are not what they should be",
+            file=name,
+            field=field,
+            expected=expected,
+            found=f"{len(bad)} rows, such as {bad.iloc[0]:g} for {bad.index[0]}",
+        )
 
 
 def _numbers(column: pd.Series[str]) -> pd.Series[float]:
@@ -167,43 +164,6 @@ def _xy(positions: pd.DataFrame) -> NDArray[np.float64]:
 
 def _row_col(positions: pd.DataFrame) -> NDArray[np.int64]:
     return positions[["array_row", "array_col"]].to_numpy(np.float64).astype(np.int64)
-
-
-def _join(
-    matrix: TenxMatrix, positions: pd.DataFrame, files: LocalFiles, findings: Findings
-) -> tuple[NDArray[np.int64], tuple[Drop, ...]]:
-    """Every barcode of the matrix needs a position; a filtered matrix holds every in-tissue barcode."""
-    known = set(positions.index)
-    lost = [barcode for barcode in matrix.barcodes if barcode not in known]
-    if lost:
-        findings.refuse(
-            "barcodes-without-position",
-            "Barcodes of the matrix have no position",
-            file=files.names["positions"],
-            field="barcode",
-            expected=f"a position for each of {len(matrix.barcodes):,} barcodes",
-            found=f"{len(lost):,} without, such as {', '.join(lost[:3])}",
-            todo="Check the barcode suffix and that both files are of this section",
-        )
-        return np.arange(0), ()
-    with_counts = set(matrix.barcodes)
-    tissue = positions.index[positions["in_tissue"] == 1]
-    silent = [barcode for barcode in tissue if barcode not in with_counts]
-    if silent:
-        findings.warn(
-            "in-tissue-without-counts",
-            "In-tissue positions are not in the matrix",
-            file=files.names.get("counts", files.names.get("matrix")),
-            expected=f"all {len(tissue):,} in-tissue barcodes",
-            found=f"{len(silent):,} missing, such as {', '.join(silent[:3])}",
-        )
-    outside = (positions["in_tissue"].loc[matrix.barcodes.tolist()] != 1).to_numpy()
-    rows = np.flatnonzero(~outside)
-    if not outside.any():
-        return rows, ()
-    gone = np.flatnonzero(outside)
-    names = tuple(map(str, matrix.barcodes[gone][:5]))
-    return rows, (Drop("spots", "out-of-tissue", len(gone), int(matrix.counts[gone].sum()), names),)
 
 
 def _labels(
@@ -221,5 +181,14 @@ def _labels(
     wanted = [rule["column"]] if isinstance(rule["column"], str) else list(rule["column"])
     if missing_columns(table, [rule["key"], *wanted], name=name, findings=findings):
         return {}
-    by_barcode = table.drop_duplicates(rule["key"]).set_index(rule["key"]).reindex(barcodes)
+    suffixes: Mapping[str, str] = recipe.options.get("barcode_suffix", {})
+    table = table.dropna(subset=[rule["key"]])
+    keys = table[rule["key"]].to_numpy(str)
+    if "labels" in suffixes:
+        ending = suffixes.get("positions", "")
+        keys = np.array([key + ending for key in without_suffix(keys, suffixes["labels"], name, findings)], dtype=str)
+    refuse_duplicates(keys, name=name, field=rule["key"], findings=findings)
+    if findings.refused:
+        return {}
+    by_barcode = table.set_index(keys).reindex(barcodes)
     return {f"label_{column}": by_barcode[column].fillna("").to_numpy(str) for column in wanted}

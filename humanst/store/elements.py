@@ -78,27 +78,38 @@ def section_attrs(section: Section) -> dict[str, Any]:
 def to_spatialdata(section: Section, picture: StorePicture | None) -> SpatialData:
     """The section as a SpatialData object with one coordinate system, ``um``.
 
-    Images and labels carry exact scale transformations to it; spots are circles in um.
+    Images and labels carry exact scale transformations to it; spots are circles or squares in um.
     """
-    import pandas as pd
     from spatialdata import SpatialData
-    from spatialdata.models import ShapesModel
-    from spatialdata.transformations import Identity
 
-    number = pd.Index(np.arange(len(section.spots)), name="instance_id")
-    shapes = ShapesModel.parse(
-        section.spots[["x_um", "y_um"]].to_numpy(np.float64),
-        geometry=0,
-        radius=section.target.side_um / 2,
-        index=number,
-        transformations={COORDINATES: Identity()},
-    )
-    parts: dict[str, Any] = {"shapes": {"spots": shapes}, "tables": {"table": _table(section)}}
+    parts: dict[str, Any] = {"shapes": {"spots": _shapes(section)}, "tables": {"table": _table(section)}}
     if picture is not None:
         parts["images"] = {"he": _image(picture)}
     if section.tissue is not None:
         parts["labels"] = {"tissue": _labels(section)}
     return SpatialData(**parts, attrs={"humanst": section_attrs(section)})
+
+
+def _shapes(section: Section) -> Any:
+    """Circles, or squares whose sides run along the fitted rows and columns of the lattice."""
+    import pandas as pd
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    centres, half = section.spots[["x_um", "y_um"]].to_numpy(np.float64), section.target.side_um / 2
+    number = pd.Index(np.arange(len(centres)), name="instance_id")
+    to_um = {COORDINATES: Identity()}
+    if section.target.shape == "circle":
+        return ShapesModel.parse(centres, geometry=0, radius=half, index=number, transformations=to_um)
+    import geopandas as gpd
+    import shapely
+
+    turn = np.deg2rad(section.lattice_fit.rotation_degrees)
+    along = half * np.array([np.cos(turn), np.sin(turn)])
+    across = half * np.array([-np.sin(turn), np.cos(turn)])
+    corners = np.stack([-along - across, along - across, along + across, -along + across, -along - across])
+    squares = shapely.polygons(centres[:, None, :] + corners)
+    return ShapesModel.parse(gpd.GeoDataFrame(geometry=squares, index=number), transformations=to_um)
 
 
 def _table(section: Section) -> AnnData:

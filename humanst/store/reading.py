@@ -81,5 +81,8 @@ def open_section(store: Path) -> StoredSection:
         root = zarr.open_group(store, mode="r")
         table = anndata.io.read_zarr(store / "tables" / "table")
         attrs = dict(root.attrs)["humanst"]
-        tissue = None if attrs["tissue"] is None else np.asarray(root["labels/tissue/s0"][...]).astype(bool)
+        tissue = None
+        if attrs["tissue"] is not None:
+            name = "labels/tissue/s0" if "labels/tissue/s0" in root else "labels/tissue/0"
+            tissue = np.asarray(root[name][...]).astype(bool)
     return StoredSection(store, attrs, table.X.tocsr(), table.var, table.obs, tissue)

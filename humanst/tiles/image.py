@@ -19,6 +19,7 @@ from humanst.errors import UsageError
 from humanst.tiles.faults import named, require_size, turned
 from humanst.tiles.raster import format_of, image_size, open_rgb, thumbnail, vips_fault
 from humanst.tiles.tiff import Level, TiffLayout, read_layout
+from humanst.tiles.vendor import codec_version, vendor_kind
 
 __all__ = ["ImageOfRecord", "image_of_record", "image_size", "thumbnail"]
 
@@ -77,7 +78,7 @@ def image_of_record(
     Parameters
     ----------
     source
-        JPEG, PNG or TIFF, 8-bit RGB.
+        JPEG, PNG or TIFF, 8-bit RGB; with the extra ``slides`` also vendors' slides and tiles in JPEG 2000.
     target
         Where the pyramid goes when one is made (``.tif``).
     um_per_pixel
@@ -90,7 +91,7 @@ def image_of_record(
     Raises
     ------
     DataError
-        ``image-unreadable``, ``image-not-rgb``, ``image-orientation``.
+        ``image-unreadable``, ``image-not-rgb``, ``image-orientation``, ``needs-extra``.
     HostileError
         ``image-too-large`` above 2**34 pixels.
     NoRoomError
@@ -102,7 +103,8 @@ def image_of_record(
     if not (np.isfinite(um_per_pixel) and um_per_pixel > 0):
         raise UsageError("um_per_pixel must be a positive number", file=name, found=um_per_pixel)
     with named(name):
-        layout = read_layout(source) if format_of(source) == "tiff" else None
+        is_tiff = vendor_kind(source) is None and format_of(source) == "tiff"
+        layout = read_layout(source) if is_tiff else None
         if layout is not None and layout.is_jpeg_pyramid:
             return _as_it_is(source, layout, um_per_pixel, name, source_sha256)
         return _made_once(source, target, um_per_pixel, name, source_sha256)
@@ -110,7 +112,7 @@ def image_of_record(
 
 def _made_once(source: Path, target: Path, um_per_pixel: float, name: str, source_sha256: str | None) -> ImageOfRecord:
     digest = source_sha256 or files.sha256_file(source)
-    made = {"source_sha256": digest, "parameters": _parameters(um_per_pixel)}
+    made = {"source_sha256": digest, "parameters": _parameters(source, um_per_pixel)}
     sha256 = _sha256_if_current(target, made)
     if sha256 is None:
         sha256 = _write_pyramid(source, target, um_per_pixel)
@@ -144,10 +146,12 @@ def _record(
     )
 
 
-def _parameters(um_per_pixel: float) -> dict[str, Any]:
+def _parameters(source: Path, um_per_pixel: float) -> dict[str, Any]:
     import pyvips
 
+    vendor = vendor_kind(source)
     return {
+        **({} if vendor is None else {"decoder": codec_version(vendor)}),
         "um_per_pixel": float(um_per_pixel),
         "tile_px": TILE_PX,
         "quality": QUALITY,

@@ -1,6 +1,7 @@
 """JPEG, PNG and TIFF through libvips, with every way of turning a broken file into pixels closed.
 
-Only these three formats are opened, each by its own loader, so a file cannot choose another one.
+Only these three formats are opened, each by its own loader, so a file cannot choose another one; what libvips cannot
+read comes from :mod:`humanst.tiles.vendor`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from humanst.tiles.faults import named, not_rgb, require_size, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
+from humanst.tiles.vendor import open_slide, vendor_image, vendor_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +72,16 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     Raises
     ------
     DataError
-        ``image-unreadable``, ``image-orientation``.
+        ``image-unreadable``, ``image-orientation``, ``needs-extra``.
     HostileError
         ``image-too-large``.
     """
     import pyvips
 
+    if (vendor := vendor_kind(path)) is not None:
+        if access != "sequential":
+            raise unreadable(path, "the image of record, which is made from it", "a slide that is read once through")
+        return vendor_image(path, vendor)
     kind = format_of(path)
     try:
         if kind == "jpeg":
@@ -138,11 +144,14 @@ def image_size(path: Path, *, name: str | None = None) -> tuple[int, int]:
     Raises
     ------
     DataError
-        ``image-unreadable``, ``image-orientation``.
+        ``image-unreadable``, ``image-orientation``, ``needs-extra``.
     HostileError
         ``image-too-large`` above 2**34 pixels.
     """
     with named(name):
+        if (vendor := vendor_kind(Path(path))) is not None:
+            width_px, height_px, _ = open_slide(Path(path), vendor).levels[0]
+            return width_px, height_px
         image = open_raster(Path(path))
     return int(image.width), int(image.height)
 
@@ -176,7 +185,10 @@ def thumbnail(path: Path, um_per_pixel_in: float, um_per_pixel_out: float) -> ND
     path = Path(path)
     factor = max(1.0, um_per_pixel_out / um_per_pixel_in)
     width, height = image_size(path)
-    image = open_raster(path, level=_coarse_level(path, factor))
+    if (vendor := vendor_kind(path)) is not None:
+        image = vendor_image(path, vendor, shrink=factor)
+    else:
+        image = open_raster(path, level=_coarse_level(path, factor))
     image = _as_rgb(path, image)
     new_width, new_height = max(1, round(width / factor)), max(1, round(height / factor))
     if (new_width, new_height) != (image.width, image.height):

@@ -98,7 +98,9 @@ def test_whole_layout_has_donors_for_every_split() -> None:
     splits = assign_splits(studies)
     assert set(splits) == set(sections_of)
     for study in studies:
-        assert {splits[plan.donor_id] for plan in study.sections} == {"train", "val", "test"}
+        # A study of two donors cannot fill three splits; the others do.
+        donors = {plan.donor_id for plan in study.sections}
+        assert len(donors) == 2 or {splits[donor] for donor in donors} == {"train", "val", "test"}
     assert {plan.era for plan in plans if plan.study_id == "demo_visium_v1"} == {"current", "previous"}
 
 

@@ -3,131 +3,70 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from scipy.io import mmwrite
-from scipy.sparse import csc_matrix
 
-from humanst.catalog import Lattice, Recipe
 from humanst.errors import DataError
-from humanst.fetch import LocalFiles
+from humanst.findings import Findings
+from humanst.harmonize.space import fit_lattice
 from humanst.platforms.visium import read
-
-RECIPE = Recipe(
-    platform="visium",
-    gene_id_type="ensembl",
-    targeted=False,
-    absent_genes="unmeasured",
-    lattice=Lattice("hex", 100.0, 55.0),
-)
-PITCH_PX = 273.0
-
-
-@dataclass
-class Outs:
-    """One synthetic ``outs`` folder: 6 rows of spots, every third position out of tissue."""
-
-    folder: Path
-    header: bool = True
-    mex: bool = False
-    seed: int = 0
-    barcodes: list[str] = field(default_factory=list)
-    positions: list[list[str]] = field(default_factory=list)
-    counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
-
-    def __post_init__(self) -> None:
-        rng = np.random.default_rng(self.seed)
-        letters = np.array(list("ACGT"))
-        spots = [(row, col) for row in range(6) for col in range(row % 2, 16, 2)]
-        for number, (row, col) in enumerate(spots):
-            barcode = "".join(letters[rng.integers(0, 4, 16)]) + "-1"
-            x, y = 500 + col * PITCH_PX / 2, 400 + row * PITCH_PX * np.sqrt(3) / 2
-            tissue = int(number % 3 != 0)
-            self.positions.append([barcode, str(tissue), str(row), str(col), f"{y:.1f}", f"{x:.1f}"])
-            if tissue:
-                self.barcodes.append(barcode)
-        self.counts = rng.poisson(2.0, (len(self.barcodes), 30))
-
-    def write(self) -> LocalFiles:
-        """Write the files and name them by role."""
-        spatial = self.folder / "spatial"
-        spatial.mkdir(parents=True)
-        lines = [",".join(row) for row in self.positions]
-        if self.header:
-            lines.insert(0, "barcode,in_tissue,array_row,array_col,pxl_row_in_fullres,pxl_col_in_fullres")
-        positions = spatial / ("tissue_positions.csv" if self.header else "tissue_positions_list.csv")
-        positions.write_text("\n".join(lines) + "\n")
-        factors = spatial / "scalefactors_json.json"
-        values = {"fiducial_diameter_fullres": 105 * PITCH_PX / 100, "tissue_hires_scalef": 0.1}
-        factors.write_text(json.dumps(values | {"spot_diameter_fullres": 999.0}))
-        image = self.folder / "image.tif"
-        image.touch()
-        paths = {"positions": positions, "scalefactors": factors, "image": image}
-        paths |= self._write_mex() if self.mex else {"counts": self._write_h5()}
-        return LocalFiles(
-            "study", "s1", paths, dict.fromkeys(paths, "0" * 64), {role: path.name for role, path in paths.items()}
-        )
-
-    def _features(self) -> list[tuple[str, str]]:
-        return [(f"ENSG{number:011d}", f"GENE{number}") for number in range(self.counts.shape[1])]
-
-    def _write_h5(self) -> Path:
-        path = self.folder / "filtered_feature_bc_matrix.h5"
-        matrix = csc_matrix(self.counts.T)
-        with h5py.File(path, "w") as handle:
-            group = handle.create_group("matrix")
-            for name in ("data", "indices", "indptr"):
-                group[name] = getattr(matrix, name)
-            group["shape"] = np.array(matrix.shape)
-            group["barcodes"] = np.array(self.barcodes, dtype="S")
-            features = group.create_group("features")
-            features["id"] = np.array([one for one, _ in self._features()], dtype="S")
-            features["name"] = np.array([two for _, two in self._features()], dtype="S")
-            features["feature_type"] = np.array([b"Gene Expression"] * matrix.shape[0])
-        return path
-
-    def _write_mex(self) -> dict[str, Path]:
-        folder = self.folder / "filtered_feature_bc_matrix"
-        folder.mkdir()
-        paths = {name: folder / f"{file}.gz" for name, file in MEX_FILES.items()}
-        with gzip.open(paths["matrix"], "wb") as handle:
-            mmwrite(handle, csc_matrix(self.counts.T), field="integer")
-        lines = [f"{one}\t{two}\tGene Expression" for one, two in self._features()]
-        paths["features"].write_bytes(gzip.compress("\n".join(lines).encode()))
-        paths["barcodes"].write_bytes(gzip.compress("\n".join(self.barcodes).encode()))
-        return paths
-
-
-MEX_FILES = {"matrix": "matrix.mtx", "features": "features.tsv", "barcodes": "barcodes.tsv"}
+from tests.platforms.visium_outs import MATRICES, PITCH_PX, RECIPE, Outs, local_files
 
 
 @pytest.mark.parametrize("header", [True, False])
-@pytest.mark.parametrize("mex", [True, False])
-def test_every_layout_reads_to_the_same_section(tmp_path: Path, header: bool, mex: bool) -> None:
-    outs = Outs(tmp_path / "outs", header=header, mex=mex)
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_every_layout_reads_to_the_same_section(tmp_path: Path, header: bool, matrix: str) -> None:
+    outs = Outs(tmp_path / "outs", header=header, matrix=matrix)
     raw = read(outs.write(), RECIPE)
     order = np.argsort(outs.barcodes)
     assert raw.spot_ids.tolist() == [outs.barcodes[number] for number in order]
     assert (raw.counts.toarray() == outs.counts[order]).all()
     assert raw.counts.dtype == np.int64
-    place = {row[0]: (float(row[5]), float(row[4])) for row in outs.positions}
-    assert raw.xy_px.tolist() == [list(place[barcode]) for barcode in raw.spot_ids], "(x, y), column before row"
+    assert list(zip(raw.gene_ids, raw.gene_names, strict=True)) == outs.features()  # type: ignore[arg-type]
+    assert set(raw.feature_types) == {"Gene Expression"}  # type: ignore[arg-type]
+    assert raw.xy_px.tolist() == [list(outs.place[barcode]) for barcode in raw.spot_ids], "(x, y), column before row"
     assert raw.all_in_tissue.sum() == len(outs.barcodes)
     assert raw.um_per_pixel_witnesses == pytest.approx({"fiducial_diameter_fullres": 100 / PITCH_PX})
+    assert not raw.findings.items
+
+
+@pytest.mark.parametrize("role", ["positions", "barcodes"])
+def test_gzip_is_told_by_the_bytes_and_not_by_the_name(tmp_path: Path, role: str) -> None:
+    """A mirror or a download may drop or add the ending."""
+    outs = Outs(tmp_path / "outs", matrix="mex-plain")
+    local = outs.write()
+    expected = read(local, RECIPE)
+    local.paths[role].write_bytes(gzip.compress(local.paths[role].read_bytes()))
+    assert (read(local, RECIPE).counts != expected.counts).nnz == 0
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(78, 128), (128, 224)])
+def test_cytassist_slides_of_either_size(tmp_path: Path, rows: int, columns: int) -> None:
+    """Fractional pixels, a lattice that runs the other way round, and a factor for the instrument's own image."""
+    outs = Outs(
+        tmp_path / "outs", rows=rows, columns=columns, mirrored=True, factors={"regist_target_img_scalef": 0.27}
+    )
+    raw = read(outs.write(), RECIPE)
+    assert len(raw.all_row_col) == rows * columns // 2
+    assert raw.image_scales == {"image": 1.0, "hires": 0.1, "lowres": 0.03}
+    findings = Findings()
+    fit = fit_lattice(raw.all_row_col, raw.all_xy_px, raw.lattice, findings)
+    assert fit is not None
+    assert fit.um_per_pixel == pytest.approx(100 / PITCH_PX, rel=1e-6)
+    assert fit.max_residual_px < 0.001
+    assert fit.handedness == -1
+    assert not findings.items
 
 
 def test_a_hires_image_scales_positions_and_witness_together(tmp_path: Path) -> None:
-    outs = Outs(tmp_path / "outs")
-    full = outs.write()
+    full = Outs(tmp_path / "outs").write()
     paths = {role: path for role, path in full.paths.items() if role != "image"} | {"hires": full.paths["image"]}
-    names = {role: path.name for role, path in paths.items()}
-    raw = read(LocalFiles("study", "s1", paths, dict.fromkeys(paths, "0" * 64), names), RECIPE)
+    raw = read(local_files(paths), RECIPE)
     assert raw.xy_px == pytest.approx(read(full, RECIPE).xy_px * 0.1)
     assert raw.um_per_pixel_witnesses["fiducial_diameter_fullres"] == pytest.approx(1000 / PITCH_PX)
 
@@ -140,6 +79,63 @@ def test_spots_outside_tissue_in_a_raw_matrix_are_a_named_drop(tmp_path: Path) -
     raw = read(outs.write(), RECIPE)
     assert [(drop.reason, drop.n, drop.counts) for drop in raw.drops] == [("out-of-tissue", 4, 4 * 30 * 7)]
     assert not set(outside) & set(raw.spot_ids)
+
+
+@pytest.mark.parametrize(
+    ("endings", "rule"),
+    [
+        (("", "-1"), {"counts": "", "positions": "-1"}),
+        (("-3", "-1"), {"counts": "-3", "positions": "-1"}),
+        (("_sampleA", ""), {"counts": "_sampleA"}),
+    ],
+)
+def test_a_barcode_suffix_is_taken_off_when_the_recipe_names_it(
+    tmp_path: Path, endings: tuple[str, str], rule: dict[str, str]
+) -> None:
+    expected = read(Outs(tmp_path / "plain").write(), RECIPE)
+    outs = Outs(tmp_path / "outs")
+    outs.barcodes = [barcode.removesuffix("-1") + endings[0] for barcode in outs.barcodes]
+    outs.positions = [[row[0].removesuffix("-1") + endings[1], *row[1:]] for row in outs.positions]
+    local = outs.write()
+    raw = read(local, replace(RECIPE, options={"barcode_suffix": rule}))
+    assert raw.spot_ids.tolist() == [spot.removesuffix("-1") + endings[1] for spot in expected.spot_ids]
+    assert (raw.counts != expected.counts).nnz == 0
+    assert raw.xy_px.tolist() == expected.xy_px.tolist()
+    with pytest.raises(DataError) as caught:
+        read(local, RECIPE)
+    assert caught.value.facts.code == "barcodes-without-position"
+    with pytest.raises(DataError) as caught:
+        read(local, replace(RECIPE, options={"barcode_suffix": {**rule, "counts": "-9"}}))
+    assert caught.value.facts.code == "barcode-suffix"
+
+
+def test_a_lost_suffix_is_explained(tmp_path: Path) -> None:
+    outs = Outs(tmp_path / "outs")
+    lose_suffix(outs)
+    with pytest.raises(DataError) as caught:
+        read(outs.write(), RECIPE)
+    assert "barcode_suffix" in str(caught.value.facts.todo)
+
+
+def test_labels_join_by_barcode_with_a_suffix_of_their_own(tmp_path: Path) -> None:
+    outs = Outs(tmp_path / "outs")
+    local = outs.write()
+    labels = tmp_path / "labels.csv"
+    lines = [f"{barcode.removesuffix('-1')}_s1,layer{number % 3}" for number, barcode in enumerate(outs.barcodes)]
+    labels.write_text("\n".join(["key,layer", *lines[5:]]) + "\n")
+    recipe = replace(
+        RECIPE,
+        labels={"key": "key", "column": "layer", "separator": ","},
+        options={"barcode_suffix": {"labels": "_s1", "positions": "-1", "counts": "-1"}},
+    )
+    local = local_files({**local.paths, "labels": labels})
+    raw = read(local, recipe)
+    truth = {barcode: f"layer{number % 3}" if number >= 5 else "" for number, barcode in enumerate(outs.barcodes)}
+    assert raw.labels["label_layer"].tolist() == [truth[spot] for spot in raw.spot_ids]
+    labels.write_text("\n".join(["key,layer", *lines, lines[0].replace("layer0", "layer1")]) + "\n")
+    with pytest.raises(DataError) as caught:
+        read(local, recipe)
+    assert caught.value.facts.code == "duplicate-spot-ids", "two labels of one spot are not chosen between"
 
 
 def lose_suffix(outs: Outs) -> None:
@@ -166,6 +162,14 @@ def empty_position(outs: Outs) -> None:
     outs.positions[3][4] = ""
 
 
+def half_a_row(outs: Outs) -> None:
+    outs.positions[3][2] = "0.5"
+
+
+def maybe_in_tissue(outs: Outs) -> None:
+    outs.positions[3][1] = "2"
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
@@ -175,6 +179,8 @@ def empty_position(outs: Outs) -> None:
         (position_twice, "duplicate-spot-ids"),
         (word_for_number, "positions-invalid"),
         (empty_position, "positions-invalid"),
+        (half_a_row, "lattice-not-integer"),
+        (maybe_in_tissue, "positions-invalid"),
     ],
 )
 def test_a_join_that_is_not_total_is_refused(tmp_path: Path, spoil: Callable[[Outs], None], code: str) -> None:
@@ -196,13 +202,42 @@ def test_a_count_matrix_that_contradicts_itself_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
-def test_a_cut_count_file_is_refused(tmp_path: Path, keep: float) -> None:
-    local = Outs(tmp_path / "outs").write()
-    data = local.paths["counts"].read_bytes()
-    local.paths["counts"].write_bytes(data[: int(len(data) * keep)])
+@pytest.mark.parametrize(("matrix", "role"), [("h5", "counts"), ("mex", "matrix"), ("mex-plain", "matrix")])
+def test_a_cut_count_file_is_refused(tmp_path: Path, keep: float, matrix: str, role: str) -> None:
+    local = Outs(tmp_path / "outs", matrix=matrix).write()
+    data = local.paths[role].read_bytes()
+    local.paths[role].write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(DataError) as caught:
         read(local, RECIPE)
     assert caught.value.facts.code == "matrix-unreadable"
+
+
+def test_a_matrix_of_two_genomes_is_refused(tmp_path: Path) -> None:
+    local = Outs(tmp_path / "outs", matrix="h5-genome").write()
+    with h5py.File(local.paths["counts"], "r+") as handle:
+        handle.copy("GRCh38", "mm10")
+    with pytest.raises(DataError) as caught:
+        read(local, RECIPE)
+    assert caught.value.facts.code == "several-genomes"
+    assert caught.value.facts.found == "GRCh38, mm10"
+
+
+def test_counts_of_probes_are_refused(tmp_path: Path) -> None:
+    local = Outs(tmp_path / "outs").write()
+    with h5py.File(local.paths["counts"], "r+") as handle:
+        handle["matrix/features/gene_id"] = handle["matrix/features/id"][...]
+        handle["matrix/features/filtered_probes"] = np.ones(30, dtype=bool)
+    with pytest.raises(DataError) as caught:
+        read(local, RECIPE)
+    assert caught.value.facts.code == "probe-matrix"
+    assert "filtered_feature_bc_matrix" in str(caught.value.facts.todo)
+
+
+def test_a_gene_may_be_called_na(tmp_path: Path) -> None:
+    local = Outs(tmp_path / "outs", matrix="mex-plain").write()
+    features = local.paths["features"]
+    features.write_text(features.read_text().replace("GENE3\t", "NA\t").replace("GENE4\t", '"odd\t'))
+    assert read(local, RECIPE).gene_names.tolist()[3:5] == ["NA", '"odd']
 
 
 def test_the_spot_diameter_is_no_witness(tmp_path: Path) -> None:

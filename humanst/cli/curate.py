@@ -1,0 +1,58 @@
+"""``humanst curate``: help for whoever describes new sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from humanst.cli.output import echo_json, json_option, say
+
+
+@click.group()
+def curate() -> None:
+    """Describe sections that are not in the catalog yet."""
+
+
+@curate.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the recipe here instead of to stdout.")
+@json_option
+def propose(folder: str, output: str | None, as_json: bool) -> None:
+    """Draft a recipe for FOLDER from the names and first bytes of its files.
+
+    Every guess is marked as a guess in a comment; what could not be told is said. Nothing is refused, and nothing is
+    read as it will be read later: check the draft, then give it to `humanst validate` or `humanst build` with --recipe.
+    """
+    from humanst import files
+    from humanst.curate import propose as draft_recipes
+
+    proposal = draft_recipes(Path(folder))
+    draft = proposal.drafts[0]
+    if output:
+        files.write_bytes(Path(output), draft.text.encode())
+    if as_json:
+        rows = [
+            {
+                "platform": one.platform,
+                "place": one.place,
+                "sections": list(one.sections),
+                "recipe": one.text,
+                "guesses": dict(one.guesses),
+                "could_not_tell": list(one.unknown),
+            }
+            for one in proposal.drafts
+        ]
+        content = {"folder": folder, "output": output, "drafts": rows, "loose": list(proposal.loose)}
+        echo_json("humanst.curate-propose/1", content)
+    elif output:
+        summary = f"{draft.platform or 'no platform'}, {len(draft.sections)} sections, {len(draft.guesses)} guesses"
+        click.echo(f"{output}: {summary}")
+    else:
+        click.echo(draft.text, nl=False)
+    for sentence in draft.unknown:
+        say(f"could not tell {sentence}")
+    for other in proposal.drafts[1:]:
+        say(f"not in this draft: {len(other.sections)} {other.platform} sections in {other.place or 'the folder'}")
+    for matrix in proposal.loose:
+        say(f"in no draft: {matrix}, a count matrix without positions")

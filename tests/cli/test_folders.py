@@ -1,0 +1,309 @@
+"""A lab's own folder: found by the recipe, built by the same checks, drafted by ``humanst curate propose``."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import tarfile
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from humanst.builder.folders import section_files, study_from_folder
+from humanst.builder.matching import list_files, match_sections, safe_id, unique_ids
+from humanst.catalog import load_catalog, load_recipe
+from humanst.curate import propose
+from humanst.errors import DataError, UsageError
+from tests.helpers import ROOT, output_json, run_humanst
+from tests.studies import ST_RECIPE
+
+ST_FILES = {
+    "counts": "data/ST-cnts/{section}.tsv.gz",
+    "spots": "data/ST-spotfiles/{section}_selection.tsv",
+    "image": "data/ST-imgs/*/{section}/*.jpg",
+    "labels": "data/ST-pat/lbl/{section}_labeled_coordinates.tsv",
+}
+SAFE = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+@pytest.fixture(scope="module")
+def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small demo atlas: two legacy ST sections and two of each Visium layout."""
+    from humanst.demo import write_atlas
+
+    names = ["demo_st_A1", "demo_st_B1", "demo_visium_V1", "demo_visium_V2", "demo_visium_v1_P1", "demo_visium_v1_P2"]
+    return write_atlas(tmp_path_factory.mktemp("atlas"), sections=names).folder
+
+
+def write_recipe(path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump({**ST_RECIPE, "files": ST_FILES, **changes}))
+    return path
+
+
+def lab_folder(atlas: Path, folder: Path) -> Path:
+    shutil.copytree(atlas / "mirror" / "demo_st", folder)
+    return folder
+
+
+def test_a_folder_gives_the_store_the_catalog_gives(atlas: Path, tmp_path: Path) -> None:
+    lab = lab_folder(atlas, tmp_path / "Run 7 (new)")
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    store = tmp_path / "store"
+    result = run_humanst("build", str(lab), "--recipe", str(recipe), "-o", str(store), "--json", "--workers", "1")
+    assert result.returncode == 0, result.stderr
+    rows = output_json(result)["sections"]
+    assert [row["sample_id"] for row in rows] == ["run-7-new_A1", "run-7-new_B1"]
+    known = run_humanst(
+        "build", "demo_st", "--sections", "A1,B1", "-o", str(tmp_path / "known"), "--workers", "1", atlas=atlas
+    )
+    assert known.returncode == 0, known.stderr
+    for name in ("A1", "B1"):
+        mine = anndata.io.read_zarr(store / "sections" / f"run-7-new_{name}.zarr" / "tables" / "table")
+        theirs = anndata.io.read_zarr(tmp_path / "known" / "sections" / f"demo_st_{name}.zarr" / "tables" / "table")
+        assert (mine.X != theirs.X).nnz == 0
+        assert mine.obs.equals(theirs.obs)
+        assert mine.var.equals(theirs.var)
+    again = run_humanst("build", str(lab), "--recipe", str(recipe), "-o", str(store), "--json", "--workers", "1")
+    assert {row["reused"] for row in output_json(again)["sections"]} == {True}
+    text = (store / "sections" / "run-7-new_A1.zarr" / "zarr.json").read_text()
+    assert str(tmp_path) not in text, "no machine path goes into a store"
+
+
+def test_a_release_of_a_folder_is_one_group_and_not_for_passing_on(atlas: Path, tmp_path: Path) -> None:
+    lab = lab_folder(atlas, tmp_path / "lab")
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    out = tmp_path / "release"
+    sets = next((atlas / "mirror" / "gene_sets").glob("*.gmt"))
+    result = run_humanst(
+        *("build-shards", str(lab), "--recipe", str(recipe), "-o", str(out), "--gene-sets", str(sets), "--workers", "1")
+    )
+    assert result.returncode == 0, result.stderr
+    assert "donor-unknown" in result.stderr
+    import json
+
+    rows = json.loads((out / "MANIFEST.json").read_text())["sections"]
+    assert {row["license"] for row in rows} == {"LicenseRef-unknown"}
+    assert {row["redistributable"] for row in rows} == {False}
+    assert len(rows) == 2
+    assert len({row["group"] for row in rows}) == len({row["split"] for row in rows}) == 1
+    assert all(row["pairs"] > 0 for row in rows)
+    verified = run_humanst("verify", str(out))
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_the_same_checks_refuse_what_they_refuse_in_a_catalog(atlas: Path, tmp_path: Path) -> None:
+    """One section loses its count table, another gets two pictures: each is named, exit 4."""
+    lab = lab_folder(atlas, tmp_path / "lab")
+    (lab / "data/ST-cnts/A1.tsv.gz").unlink()
+    picture = next(lab.glob("data/ST-imgs/*/B1/*.jpg"))
+    shutil.copyfile(picture, picture.with_name("again.jpg"))
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    result = run_humanst("build", str(lab), "--recipe", str(recipe), "-o", str(tmp_path / "s"), "--json")
+    assert result.returncode == 4
+    failures = {row["item"]: row for row in output_json(result)["failures"]}
+    assert failures["lab_A1"]["exit_code"] == failures["lab_B1"]["exit_code"] == 5
+    assert "no-counts" in failures["lab_A1"]["code"]
+    assert failures["lab_B1"]["code"] == "ambiguous-file"
+    assert "again.jpg" in failures["lab_B1"]["found"]
+
+
+def test_wrong_words_about_folders_are_usage_errors(atlas: Path, tmp_path: Path) -> None:
+    lab = lab_folder(atlas, tmp_path / "lab")
+    twin = tmp_path / "other" / "lab"
+    twin.mkdir(parents=True)
+    shutil.copytree(lab / "data", twin / "data")
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    elsewhere = write_recipe(tmp_path / "elsewhere.yaml", files={"counts": "{section}/none.tsv"})
+    silent = write_recipe(tmp_path / "silent.yaml", files={})
+    cases = {
+        "no-recipe": [str(lab)],
+        "A recipe says how to read folders": ["demo_st", "--recipe", str(recipe)],
+        "have one name": [str(lab), str(twin), "--recipe", str(recipe)],
+        "No file of the folder matches": [str(lab), "--recipe", str(elsewhere)],
+        "does not say which files": [str(lab), "--recipe", str(silent)],
+    }
+    for words, arguments in cases.items():
+        result = run_humanst("build", *arguments, "-o", str(tmp_path / "s"), atlas=atlas, env={"COLUMNS": "200"})
+        assert result.returncode == 2, (words, result.stderr)
+        assert (words if words != "no-recipe" else "humanst curate propose") in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\0\n"), min_size=1, max_size=50)
+
+
+@given(st.lists(names, min_size=1, max_size=8, unique=True))
+def test_ids_are_safe_and_tell_names_apart(raw: list[str]) -> None:
+    ids = unique_ids(sorted(raw))
+    assert all(SAFE.fullmatch(value) for value in ids.values())
+    assert len({value.casefold() for value in ids.values()}) == len(raw)
+    assert safe_id("plain_Name-1") == "plain_Name-1"
+
+
+words = st.text("abcXYZ019_-", min_size=1, max_size=6)
+
+
+@given(sections=st.lists(words, min_size=1, max_size=5, unique=True), patient=words, stain=words)
+def test_sections_are_found_where_the_pattern_put_them(sections: list[str], patient: str, stain: str) -> None:
+    """Paths made from the pattern by hand are found again, with the section they were made for, and nothing else."""
+    patterns = {"image": "imgs/*/{section}/{section}_*.jpg", "counts": "cnts/{section}.tsv.gz", "table": "all.csv"}
+    paths = ["all.csv", "imgs/README", f"imgs/{patient}/none.jpg", "cnts/deeper/x.tsv.gz"]
+    for section in sections:
+        paths += [f"imgs/{patient}/{section}/{section}_{stain}.jpg", f"cnts/{section}.tsv.gz"]
+    found = match_sections(paths, patterns)
+    assert sorted(found) == sorted(sections)
+    for section, roles in found.items():
+        assert roles == {
+            "image": (f"imgs/{patient}/{section}/{section}_{stain}.jpg",),
+            "counts": (f"cnts/{section}.tsv.gz",),
+            "table": ("all.csv",),
+        }
+
+
+def test_patterns_without_a_section_make_one_and_labels_make_none() -> None:
+    assert match_sections(["a.h5", "b.csv"], {"counts": "a.h5", "positions": "b.csv"}) == {
+        "s1": {"counts": ("a.h5",), "positions": ("b.csv",)}
+    }
+    assert match_sections(["x_labels.tsv"], {"labels": "{section}_labels.tsv"}) == {}
+    assert match_sections(["a.tsv", "b.tsv", "b_l.csv"], {"counts": "{section}.tsv", "labels": "{section}_l.csv"}) == {
+        "a": {"counts": ("a.tsv",)}, "b": {"counts": ("b.tsv",), "labels": ("b_l.csv",)},
+    }  # fmt: skip
+
+
+def test_linked_folders_are_followed_once_and_stores_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "deep" / "a.tsv").touch()
+    (tmp_path / "real" / "deep" / "loop").symlink_to(tmp_path / "real")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "lab" / "old.zarr").mkdir()
+    (tmp_path / "lab" / "old.zarr" / "zarr.json").touch()
+    (tmp_path / "lab" / ".hidden").touch()
+    assert list_files(tmp_path / "lab") == ["linked/deep/a.tsv"]
+
+
+def test_sections_inside_an_archive_are_found(atlas: Path, tmp_path: Path) -> None:
+    """A repository's one tar: sections come from its members, and the files read are theirs."""
+    lab = tmp_path / "GSE1"
+    lab.mkdir()
+    with tarfile.open(lab / "GSE1_RAW.tar", "w") as archive:
+        for name in ("A1", "B1"):
+            data = (atlas / f"mirror/demo_st/data/ST-cnts/{name}.tsv.gz").read_bytes()
+            info = tarfile.TarInfo(f"GSM_{name}_counts.tsv.gz")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    recipe = load_recipe(
+        write_recipe(
+            tmp_path / "recipe.yaml",
+            files={"archive": "GSE*_RAW.tar"},
+            options={"members": {"counts": "GSM_{section}_counts.tsv.gz"}},
+        )
+    )
+    study = study_from_folder(lab, recipe)
+    assert [section.section_id for section in study.sections] == ["A1", "B1"]
+    local = section_files(study, study.sections[1])
+    assert local.names == {"counts": "GSE1_RAW.tar/GSM_B1_counts.tsv.gz"}
+    import gzip
+
+    wanted = gzip.decompress((atlas / "mirror/demo_st/data/ST-cnts/B1.tsv.gz").read_bytes())
+    found = local.paths["counts"].read_bytes()
+    assert (gzip.decompress(found) if found[:2] == b"\x1f\x8b" else found) == wanted
+
+
+@pytest.mark.parametrize("study_id", ["demo_st", "demo_visium", "demo_visium_v1"])
+def test_a_drafted_recipe_finds_what_the_catalog_lists(study_id: str, atlas: Path, tmp_path: Path) -> None:
+    """The demo's own catalog is the reference: same sections, same file for every role, same way to read it."""
+    folder = atlas / "mirror" / study_id
+    proposal = propose(folder)
+    assert len(proposal.drafts) == 1
+    drafted = proposal.drafts[0].recipe()
+    known = load_catalog(atlas / "catalog.yaml").study(study_id)
+    study = study_from_folder(folder, drafted)
+    assert [section.section_id for section in study.sections] == [section.section_id for section in known.sections]
+    for mine, theirs in zip(study.sections, known.sections, strict=True):
+        assert {source.role: source.path for source in mine.sources} == {
+            source.role: source.path for source in theirs.sources
+        }
+    for field in ("platform", "gene_id_type", "lattice"):
+        assert getattr(drafted, field) == getattr(known.recipe, field), field
+
+
+def check_marks(text: str) -> None:
+    """Whatever was guessed says so on its own line."""
+    fixed = ("#", "schema:", "orientation:", "files:", "um_per_pixel: null", "platform: unknown")
+    for line in text.splitlines():
+        assert line.startswith(fixed) or "  # guess: " in line, line
+
+
+def test_the_draft_of_real_folders(real_data: Path, tmp_path: Path) -> None:
+    """her2st against its curated recipe, Block A and the mouse set by what is in their folders."""
+    her2st = propose(real_data / "her2st").drafts[0]
+    curated = load_recipe(ROOT / "curation/her2st/recipe.yaml")
+    drafted = her2st.recipe()
+    assert dict(drafted.files) == dict(curated.files)
+    assert drafted.labels == curated.labels
+    assert drafted.options["spots"] == curated.options["spots"]
+    for field in ("platform", "gene_id_type", "targeted", "absent_genes", "lattice"):
+        assert getattr(drafted, field) == getattr(curated, field), field
+    assert set(her2st.sections) == {"A1", "B1", "B4", "C1", "C2", "C3"}
+    assert any("A1_HE_2000px_masked.png" in sentence for sentence in her2st.unknown), "it lies elsewhere: said"
+    block_a = propose(real_data / "visium_10x_breast_blockA_s1").drafts[0]
+    assert (block_a.platform, block_a.recipe().gene_id_type, block_a.recipe().targeted) == ("visium", "ensembl", False)
+    assert "0.3662" in block_a.guesses["um_per_pixel"]
+    assert any("full-resolution" in sentence for sentence in block_a.unknown)
+    mouse = propose(real_data / "visium_mouse_cytassist_v2").drafts[0]
+    assert mouse.platform == "visium"
+    assert set(mouse.recipe().files) >= {"matrix", "features", "barcodes", "positions", "scalefactors"}
+    assert any("human" in sentence and "ENSMUSG" in sentence for sentence in mouse.unknown), "drafted, and said"
+    trap = propose(real_data / "traps_incomplete").drafts[0]
+    assert any("H&E" in sentence for sentence in trap.unknown)
+    assert any("count matrix" in sentence for sentence in trap.unknown)
+    for draft in (her2st, block_a, mouse, trap):
+        check_marks(draft.text)
+        assert all(f"# Could not tell: {' '.join(sentence.split())}" in draft.text for sentence in draft.unknown)
+
+
+def test_propose_refuses_nothing(tmp_path: Path) -> None:
+    """Garbage under vendors' names, an empty folder, a folder of photographs: a draft or a sentence, exit 0."""
+    rng = np.random.default_rng(0)
+    for name in (
+        *("outs/filtered_feature_bc_matrix.h5", "outs/spatial/scalefactors_json.json", "outs/raw.tsv.gz"),
+        *("outs/spatial/tissue_positions.csv", "outs/spatial/tissue_hires_image.png", "outs/spots.csv"),
+        *("x/transcripts.parquet", "x/experiment.xenium", "hd/square_008um/spatial/tissue_positions.parquet"),
+    ):
+        path = tmp_path / "garbage" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(rng.bytes(3000))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "slide.jpg").write_bytes(b"\xff\xd8\xff")
+    for folder in ("garbage", "empty", "photos"):
+        for draft in propose(tmp_path / folder).drafts:
+            check_marks(draft.text)
+            assert yaml.safe_load(draft.text)["schema"] == "humanst.recipe/1"
+            assert draft.unknown
+    with pytest.raises(DataError):
+        propose(tmp_path / "empty").drafts[0].recipe()
+    with pytest.raises(UsageError):
+        study_from_folder(tmp_path / "empty", propose(tmp_path / "garbage").drafts[0].recipe())
+
+
+def test_the_command_writes_the_draft_and_the_draft_builds(atlas: Path, tmp_path: Path) -> None:
+    recipe, folder = tmp_path / "recipe.yaml", atlas / "mirror" / "demo_visium"
+    result = run_humanst("curate", "propose", str(folder), "-o", str(recipe))
+    assert result.returncode == 0, result.stderr
+    assert "visium, 2 sections" in result.stdout
+    check_marks(recipe.read_text())
+    built = run_humanst(
+        *("build", str(folder), "--recipe", str(recipe), "--sections", "V1", "-o", str(tmp_path / "store")),
+    )
+    assert built.returncode == 0, built.stderr
+    listed = run_humanst("curate", "propose", str(tmp_path), "--json")
+    assert output_json(listed)["drafts"][0]["platform"] is None
+    assert listed.returncode == 0
