@@ -180,4 +180,5 @@ def read_column_names(path: Path, *, name: str, sep: str) -> NDArray[np.str_]:
 
 def _head(path: Path, *, name: str, sep: str, **how: Any) -> NDArray[np.str_]:
     lines = read_table(path, name=name, sep=sep, header=None, dtype=str, keep_default_na=False, **how)
-    return lines.to_numpy(str)
+    names: NDArray[np.str_] = lines.to_numpy(str)
+    return names

@@ -109,7 +109,7 @@ def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | Non
     if missing_columns(table, POSITION_COLUMNS, name=name, findings=findings):
         return None
     numbers = table[list(POSITION_COLUMNS[1:])].apply(lambda column: _numbers(column))
-    bad = ~np.isfinite(numbers).all(axis=1)
+    bad = ~np.isfinite(numbers.to_numpy(np.float64)).all(axis=1)
     if bad.any():
         findings.refuse(
             "positions-invalid",
