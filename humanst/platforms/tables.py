@@ -175,7 +175,8 @@ def read_column_names(path: Path, *, name: str, sep: str) -> NDArray[np.str_]:
     """
     head = _head(path, name=name, sep=sep, nrows=1)[0]
     n_fields = _head(path, name=name, sep=sep, nrows=1, skiprows=1).shape[1]
-    return head[len(head) - n_fields + 1 :]
+    names: NDArray[np.str_] = head[len(head) - n_fields + 1 :]
+    return names
 
 
 def _head(path: Path, *, name: str, sep: str, **how: Any) -> NDArray[np.str_]:
