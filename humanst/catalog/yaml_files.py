@@ -14,6 +14,7 @@ from humanst.errors import DataError, HostileError, UsageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_DEPTH = 24
+_TOO_DEEP = "exceeded maximum nesting depth"
 
 
 def read_yaml(path: Path, *, name: str | None = None) -> Any:
@@ -48,6 +49,9 @@ def read_yaml(path: Path, *, name: str | None = None) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
+        if _TOO_DEEP in str(error):
+            # The C scanner reads ahead of the events that the depth is counted on, and has a limit of its own.
+            raise _out_of_bounds(shown, f"at most {MAX_DEPTH} levels of nesting", "more than libyaml reads") from error
         raise DataError(
             "This YAML file cannot be read",
             code="yaml-unreadable",

@@ -22,11 +22,16 @@ class Chosen:
 
 
 def assign_sections(
-    extracts: Sequence[Extracted], related: Sequence[Chosen], spec: ReleaseSpec, findings: Findings
+    extracts: Sequence[Extracted],
+    chosen: Sequence[Chosen],
+    related: Sequence[Chosen],
+    spec: ReleaseSpec,
+    findings: Findings,
 ) -> Assignment:
     """Give every section a group and a split; refuse an assignment that splits a group.
 
-    Groups are made over ``related``, all sections on record: a section's split does not depend on what else was built.
+    Groups are made over ``related``, all sections on record, and those of folders that are in no catalog: a section's
+    split does not depend on what else was built.
 
     Raises
     ------
@@ -36,7 +41,8 @@ def assign_sections(
         When the assignment names a donor or section that is not on record.
     """
     pictures = {extract.sample_id: extract.card["section"]["picture"] for extract in extracts}
-    members = [_member(item, pictures.get(item.section.sample_id)) for item in related]
+    everyone = {item.section.sample_id: item for item in (*related, *chosen)}
+    members = [_member(item, pictures.get(sample_id)) for sample_id, item in everyone.items()]
     present = frozenset(pictures)
     return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares, present=present)
 

@@ -109,8 +109,7 @@ def _build_release(request: ReleaseRequest, tell: Progress) -> ReleaseReport:
     if not extracts:
         return ReleaseReport(request.release, {}, tuple(built), tuple(failures), ())
     chosen = {item.section.sample_id: item for item in request.chosen}
-    related = request.related or request.chosen
-    assignment = assign_sections(extracts, related, request.spec, findings)
+    assignment = assign_sections(extracts, request.chosen, request.related, request.spec, findings)
     facts = section_facts(extracts, chosen, assignment)
     files.remove(request.release / MANIFEST)
     _write_plan(request, extracts, facts)
