@@ -11,7 +11,7 @@ import pytest
 
 from humanst.errors import DataError
 from humanst.harmonize.section import measure_scale
-from humanst.platforms.registration import read_image_header
+from humanst.platforms.image_header import read_image_header
 from humanst.platforms.xenium import read
 from tests.platforms.bundles import (
     DAPI,
