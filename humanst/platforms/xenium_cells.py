@@ -71,4 +71,7 @@ def _centroids(path: Path) -> NDArray[np.float64]:
         options = csv.ConvertOptions(include_columns=list(CENTROID), column_types=dict.fromkeys(CENTROID, pa.float64()))
         with pa.input_stream(str(path), compression="gzip" if head.startswith(b"\x1f\x8b") else None) as stream:
             table = csv.read_csv(stream, convert_options=options)
-    return np.stack([table[name].to_numpy().astype(np.float64) for name in CENTROID], axis=1)
+    xy_um = np.stack([table[name].to_numpy().astype(np.float64) for name in CENTROID], axis=1)
+    if not np.isfinite(xy_um).all():
+        raise ValueError("centroids that are no numbers")
+    return xy_um

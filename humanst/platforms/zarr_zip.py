@@ -1,8 +1,9 @@
 """Arrays of a zarr (format 2) archive in a zip, one at a time, where nothing that is missing reads as zeros.
 
 Zarr takes a chunk that is not there for one full of the fill value, so a cut archive would give transcripts at (0, 0).
-Here every chunk that an array's shape asks for must be in the archive, and none besides. The file is not trusted: the
-shapes it declares are bounded, and of all codecs only Blosc is run, whose header tells the size before it unpacks.
+Here every chunk that an array's shape asks for must be in the archive, and none besides; an archive of a writer that
+leaves out chunks full of the fill value cannot be told from a cut one, and is refused with it. The file is not trusted:
+the shapes it declares are bounded, and of all codecs only Blosc is run, whose header tells the size before it unpacks.
 """
 
 from __future__ import annotations

@@ -28,10 +28,12 @@ CATEGORIES = {
 }
 
 
-def write_archive(path: Path, frame: pd.DataFrame, *, version: int = 4, **changes: Any) -> Path:
+def write_archive(
+    path: Path, frame: pd.DataFrame, *, version: int = 4, tile_um: float = TILE_UM, **changes: Any
+) -> Path:
     """Write an archive of all rows; ``changes`` replace attributes of the root or of ``grids``, or ``valid``.
 
-    Level 0 has every row once, in tiles of 250 um; level 1 has clusters of them, in tiles of 500 um.
+    Level 0 has every row once, in tiles of ``tile_um``; level 1 has clusters of them, in tiles twice as wide.
     """
     names = sorted(frame["feature_name"].unique())
     root_attributes = {
@@ -51,13 +53,13 @@ def write_archive(path: Path, frame: pd.DataFrame, *, version: int = 4, **change
         warnings.filterwarnings("ignore", "Duplicate name")
         root = zarr.create_group(store, zarr_format=2)
         grids = root.create_group("grids")
-        tiles = [_level(grids.create_group(str(level)), rows, level) for level in (0, 1)]
+        tiles = [_level(grids.create_group(str(level)), rows, level, tile_um * 2**level) for level in (0, 1)]
         if "codeword_category" in frame:
             _categories(root, frame, names)
         grid_attributes = {
             "grid_keys": [list(found) for found in tiles],
             "grid_number_objects": [list(found.values()) for found in tiles],
-            "grid_size": [TILE_UM],
+            "grid_size": [tile_um],
             "number_levels": 2,
         }
         for group, attributes in ((root, root_attributes), (grids, grid_attributes)):
@@ -66,8 +68,7 @@ def write_archive(path: Path, frame: pd.DataFrame, *, version: int = 4, **change
     return path
 
 
-def _level(group: Any, rows: pd.DataFrame, level: int) -> dict[str, int]:
-    side = TILE_UM * 2**level
+def _level(group: Any, rows: pd.DataFrame, level: int, side: float) -> dict[str, int]:
     keys = np.floor(rows[["x_location", "y_location"]] / side).astype(int)
     found = {}
     for (column, row), tile in rows.groupby([keys["x_location"], keys["y_location"]]):
@@ -91,12 +92,13 @@ def _categories(root: Any, frame: pd.DataFrame, names: list[str]) -> None:
 
 
 def _put(group: Any, name: str, values: np.ndarray, *, chunks: tuple[int, int] | None = None) -> Any:
-    """Columns first, as the instrument writes; in several chunks, the last of them padded."""
+    """Columns first and every chunk, as the instrument writes; in several chunks, the last of them padded."""
     chunks = chunks or (min(len(values), 37), values.shape[1])
     compressor = Blosc("zstd", clevel=5, shuffle=Blosc.SHUFFLE)
     array = group.create_array(
-        name, shape=values.shape, dtype=values.dtype, chunks=chunks, compressors=compressor, order="F"
-    )
+        name, shape=values.shape, dtype=values.dtype, chunks=chunks, compressors=compressor, order="F",
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
     array[...] = values
     return array
 
