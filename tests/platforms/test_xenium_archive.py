@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -231,6 +232,18 @@ def test_an_archive_of_another_kind_is_refused_as_such(archive: Path, spoil: Cal
         list(read_transcripts(archive, name=archive.name))
     assert codes(caught.value) == {"transcripts-zarr"}
     assert "parquet" in str(caught.value.facts.todo)
+
+
+def test_a_chunk_that_asks_for_a_gigabyte_is_not_unpacked(archive: Path) -> None:
+    swapped_size(archive)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError) as caught:
+            list(read_transcripts(archive, name=archive.name))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+    assert "1,073,741,824" in str(caught.value.facts.found)
 
 
 def test_rows_without_a_place_are_refused(archive: Path) -> None:
