@@ -191,6 +191,18 @@ def damaged_tile(path: Path) -> Path:
     return path
 
 
+def bomb(path: Path) -> Path:
+    """A tile that says it is 60,000 pixels wide and high: the decoder would ask for 43 GB."""
+    write_jpeg2000(path)
+    data = bytearray(path.read_bytes())
+    start = int(read_layout(path).levels[0].offsets[4])
+    assert data[start : start + 4] == b"\xff\x4f\xff\x51"
+    for at in (8, 12, 24, 28):
+        struct.pack_into(">I", data, start + at, 60_000)
+    path.write_bytes(data)
+    return path
+
+
 def cut(path: Path) -> Path:
     data = write_jpeg2000(path).read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -220,6 +232,7 @@ FAULTS = {
     ycbcr: "image-not-rgb",
     turned: "image-orientation",
     damaged_tile: "image-unreadable",
+    bomb: "image-unreadable",
     cut: "image-unreadable",
     cut_ndpi: "image-unreadable",
     mirax_without_its_data: "image-unreadable",
@@ -234,6 +247,14 @@ def test_what_is_no_whole_rgb_slide_leaves_nothing(tmp_path: Path, make: Callabl
     assert caught.value.facts.code == FAULTS[make]
     assert caught.value.facts.file == f"slides/{source.name}"
     assert not (tmp_path / "record.tif").exists()
+
+
+def test_a_tile_that_claims_more_pixels_than_its_place_is_not_decoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DataError):
+        record(bomb(tmp_path / "slide.tif"), tmp_path / "record.tif")
+    assert "3,600,000,000 pixels where 65,536 have room" in caplog.text
 
 
 def pages_of(path: Path) -> list[tuple[int, ...]]:
