@@ -7,6 +7,7 @@ so the arrays are taken from the file directly.
 from __future__ import annotations
 
 import csv
+import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
+from humanst.fetch.archives import is_gzip
 from humanst.findings import Findings
 from humanst.platforms.tables import counts_from_values, read_table, refuse_duplicates
 
@@ -201,9 +203,11 @@ def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
     from scipy.io import mmread
     from scipy.sparse import csr_matrix
 
-    name = files.names["matrix"]
+    name, path = files.names["matrix"], files.paths["matrix"]
     try:
-        raw = csr_matrix(mmread(files.paths["matrix"]).T)
+        # scipy looks at the ending of the name alone.
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as handle:
+            raw = csr_matrix(mmread(handle).T)
     except (ValueError, OSError, EOFError, OverflowError, zlib.error) as error:
         raise unreadable(name, "a Market Exchange matrix", str(error)) from error
     counts = counts_from_values(raw.data, name=name, findings=findings)
