@@ -17,7 +17,7 @@ from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
-from humanst.platforms import GeneColumns, RawSection, require_roles
+from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.labels import label_name, tell_unmatched
 from humanst.platforms.st_spots import SpotIds, SpotTable, read_spots, spelled
 from humanst.platforms.tables import (
@@ -101,7 +101,9 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
     """The gene names at the head of the count table's columns (of its rows, where it lies on its side)."""
-    require_roles(files, "counts")
+    findings = Findings(study=files.study_id, section=files.section_id)
+    _require_counts(files, findings)
+    findings.raise_if_refused()
     name, sep = files.names["counts"], recipe.options.get("counts_separator", "\t")
     if recipe.options.get("transposed", False):
         genes = read_row_names(files.paths["counts"], name=name, sep=sep)
@@ -110,14 +112,25 @@ def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
     return GeneColumns(genes, genes if recipe.gene_id_type == "ensembl" else None, None)
 
 
+def _require_counts(files: LocalFiles, findings: Findings) -> bool:
+    if "counts" in files.paths:
+        return True
+    findings.refuse(
+        "no-counts",
+        "The section has no count table",
+        field="counts",
+        expected="a table of spots and genes",
+        found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
+    )
+    return False
+
+
 def _read_counts(
     files: LocalFiles, recipe: Recipe, findings: Findings
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.str_], NDArray[np.str_]]:
     """Counts spots-first, sorted by spot id (``None`` where a finding refuses them); spot ids; genes as in the file."""
     empty = np.array([], dtype=str)
-    if "counts" not in files.paths:
-        expected = "a table of spots and genes"
-        findings.refuse("no-counts", "The section has no count table", field="counts", expected=expected)
+    if not _require_counts(files, findings):
         return None, empty, empty
     name = files.names["counts"]
     rows, columns, values = read_count_table(

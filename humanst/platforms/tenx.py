@@ -20,6 +20,7 @@ from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.fetch.archives import is_gzip
 from humanst.findings import Findings
+from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.tables import counts_from_values, read_table, refuse_duplicates
 
 if TYPE_CHECKING:
@@ -95,10 +96,9 @@ def unreadable(name: str, expected: str, found: str) -> DataError:
 
 
 def _read_h5(path: Path, name: str, findings: Findings) -> TenxMatrix:
-    import h5py
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             missing = [key for key in H5_DATASETS if key not in group]
             if missing:
@@ -116,12 +116,10 @@ def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_]
     DataError
         ``no-counts``, ``matrix-unreadable``, ``several-genomes`` or ``probe-matrix``.
     """
-    import h5py
-
     if "counts" in files.paths:
         name = files.names["counts"]
         try:
-            with h5py.File(files.paths["counts"], "r") as handle:
+            with open_h5(files.paths["counts"], name) as handle:
                 return h5_features(h5_matrix_group(handle, name), name)
         except DAMAGED as error:
             raise unreadable(name, "a 10x HDF5 matrix", f"{type(error).__name__}: {error}") from error

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
+from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.tables import counts_from_values
 from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix, unreadable
 
@@ -82,11 +83,10 @@ def open_matrix(files: LocalFiles, findings: Findings, *, block_entries: int = B
 
 
 def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> BlockMatrix:
-    import h5py
     import pyarrow as pa
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             missing = [key for key in H5_DATASETS if key not in group]
             if missing:
@@ -118,11 +118,10 @@ def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> B
 def _h5_blocks(
     path: Path, name: str, indptr: NDArray[np.int64], n_features: int, findings: Findings, block_entries: int
 ) -> Iterator[Block]:
-    import h5py
     from scipy.sparse import csr_matrix
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             for first, last in _bounds(indptr, block_entries):
                 entries = slice(int(indptr[first]), int(indptr[last]))
