@@ -113,18 +113,7 @@ def _check_tissue_of_block_a(store: Path, table: Any, attrs: dict[str, Any], rea
     assert (share[inside] >= 0.15).mean() >= 0.98
     assert (share[~inside] >= 0.15).mean() <= 0.25
     wanted = pd.Series(share, index=positions.index).loc[table.obs_names]
-    assert table.obs["tissue_fraction"].to_numpy() == pytest.approx(wanted.to_numpy(), abs=0.1)
-
-
-def test_without_an_image_the_share_of_tissue_is_missing_and_not_zero(real_data: Path, tmp_path: Path) -> None:
-    result = run_humanst("build", "her2st", "--sections", "B1", "-o", str(tmp_path / "store"), mirror=real_data)
-    assert result.returncode == 0, result.stderr
-    path = tmp_path / "store" / "sections" / "her2st_B1.zarr"
-    table, attrs = read_store(path)
-    assert attrs["tissue"] is None
-    assert table.obs["tissue_fraction"].isna().all()
-    result = run_humanst("validate", str(path), "--json")
-    assert result.returncode == 0, result.stdout
+    assert table.obs["tissue_fraction"].to_numpy() == pytest.approx(wanted.to_numpy(), abs=0.15)
 
 
 def test_an_image_coarser_than_115_gives_a_store_but_no_patches(visium_world: World, tmp_path: Path) -> None:
@@ -178,6 +167,10 @@ def test_labelled_st_sections_carry_their_labels(real_data: Path, tmp_path: Path
         assert (wanted != "").mean() > 0.95
         codes = {finding["code"] for finding in attrs["findings"]}
         assert ("no-image" in codes) == (name != "A1")
+        # Nobody knows how much tissue there is where there is no image: missing, not 0.
+        assert table.obs["tissue_fraction"].isna().all() == (name != "A1")
+    blind = tmp_path / "store" / "sections" / "her2st_B1.zarr"
+    assert run_humanst("validate", str(blind)).returncode == 0
     table, attrs = read_store(tmp_path / "store" / "sections" / "her2st_A1.zarr")
     assert (table.obs["tissue_fraction"] >= 0.15).mean() >= 0.99
     assert attrs["um_per_pixel"] == pytest.approx(0.916 / 0.2876, rel=0.01)
