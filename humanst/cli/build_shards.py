@@ -162,6 +162,8 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest
+    if report.earlier == "same":
+        say(f"{report.release.name}: this release was there already and is unchanged")
     if as_json:
         summary = {key: manifest.get(key) for key in ("version", "totals", "organs", "sha256sums")}
         rows = [
@@ -170,7 +172,8 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
             for row in manifest.get("sections", [])
         ]
         failures = failure_rows(report.failures)
-        content = {"release": str(report.release), **summary, "sections": rows, "failures": failures}
+        content = {"release": str(report.release), "earlier": report.earlier, **summary}
+        content |= {"sections": rows, "failures": failures}
         echo_json("humanst.build-shards/1", content)
         return
     for row in manifest.get("sections", []):
