@@ -9,7 +9,16 @@ of the platforms, so that they can be held against each other. :func:`load_truth
 from __future__ import annotations
 
 from humanst.demo.atlas import DemoAtlas, write_atlas
-from humanst.demo.layout import SectionPlan, StudyPlan, atlas_layout
+from humanst.demo.layout import SectionPlan, StudyPlan, atlas_layout, random_study
 from humanst.demo.truth import Truth, load_truth
 
-__all__ = ["DemoAtlas", "SectionPlan", "StudyPlan", "Truth", "atlas_layout", "load_truth", "write_atlas"]
+__all__ = [
+    "DemoAtlas",
+    "SectionPlan",
+    "StudyPlan",
+    "Truth",
+    "atlas_layout",
+    "load_truth",
+    "random_study",
+    "write_atlas",
+]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from humanst.demo.seeding import named_rng
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ Era = Literal["current", "previous"]
 
 # Donor, block, width, height and coverage of what four platforms show.
 SHARED = ("demo_visium_d1", "block_V1", 1900.0, 1850.0, 0.70)
+# The HD array is 1.26 mm wide; a legacy array needs twice the field for a few dozen spots.
+_LEAST_UM: dict[Kind, float] = {
+    "visium": 1100.0,
+    "visium_v1": 1100.0,
+    "st": 1700.0,
+    "xenium": 1100.0,
+    "visium_hd": 1420.0,
+}
 SPLIT_CYCLE = ("train", "val", "test", "train", "train")
 
 
@@ -172,6 +181,32 @@ def atlas_layout(sections: Collection[str] | None = None) -> tuple[StudyPlan, ..
         for study in studies
     )
     return tuple(study for study in kept if study.sections)
+
+
+def random_study(kind: Kind, n_sections: int, *, seed: int = 0) -> StudyPlan:
+    """Plan small clean sections at random: no two share tissue, field, coverage, scale or, for Xenium, turn.
+
+    For measurements over many sections; the section's own files come from the seed given to ``write_atlas``.
+    """
+    least_um = _LEAST_UM[kind]
+    sections = []
+    for number in range(n_sections):
+        rng = named_rng(seed, "random study", kind, str(number))
+        width_um, height_um = (least_um + rng.uniform(0.0, 200.0, 2)).tolist()
+        plan = SectionPlan(
+            study_id=f"random_{kind}",
+            section_id=f"S{number:02d}",
+            donor_id=f"random_{kind}_d{number}",
+            block=f"random_{kind}_b{number}_{seed}",
+            um_per_pixel=float(rng.uniform(0.85, 1.15)),
+            width_um=width_um,
+            height_um=height_um,
+            coverage=float(rng.uniform(0.45, 0.78)),
+            era="previous" if number % 2 else "current",
+            turn_degrees=float(rng.uniform(-180.0, 180.0)),
+        )
+        sections.append(plan)
+    return StudyPlan(f"random_{kind}", f"Synthetic sections planned at random: {kind}", kind, tuple(sections))
 
 
 def assign_splits(studies: tuple[StudyPlan, ...]) -> dict[str, str]:

@@ -118,7 +118,7 @@ def test_every_side_on_offer_is_made_of_whole_bins(
 
 @pytest.mark.parametrize(
     ("bin_um", "side_um"),
-    [(8, 64), (8, 100), (8, 55), (8, 8), (8, 16), (8, 0), (8, -56), (8, 112.5), (16, 56), (16, 128), (16, 100), (16, 16)],
+    [*((8, side) for side in (64, 100, 55, 8, 16, 0, -56, 112.5)), *((16, side) for side in (56, 128, 100, 16))],
 )
 def test_any_other_side_is_refused(tmp_path: Path, bin_um: float, side_um: float) -> None:
     files = Binned(tmp_path, bin_um=float(bin_um)).write()
