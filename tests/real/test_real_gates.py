@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "visium_tiny_fixtures/spatialexperiment_10xVisium/section1": ("refused", {"not-human"}),
     "visium_tiny_fixtures/spatialexperiment_10xVisium/section2": ("refused", {"barcodes-without-position"}),
     "visium_hd_fixtures/seurat_visium_hd/binned_outputs/square_008um/s1": ("refused", {"no-squares", "no-tissue"}),
-    "visium_hd_fixtures/visiumio_binned_outputs/square_002um/s1": ("refused", {"counts-empty", "no-squares"}),
+    "visium_hd_fixtures/visiumio_binned_outputs/square_002um/s1": ("refused", {"bin-size-refused"}),
     "xenium_breast_crop_bidcell/s1": ("passes", {"no-alignment", "no-image", "scale-one-witness"}),
     "xenium_lung_10k_transcripts/s1": ("passes", {"no-alignment", "no-image", "scale-one-witness"}),
     "xenium_multiqc_outs/sample1": ("refused", {"no-spots-left"}),
