@@ -9,6 +9,7 @@ import click
 
 from humanst.cli.choose import (
     choose_sections,
+    on_record,
     open_catalog,
     qc_options,
     qc_overrides,
@@ -99,7 +100,7 @@ def build_shards(
     release = Path(output).resolve()
     request = ReleaseRequest(
         chosen=tuple(Chosen(study, section) for study, section in pairs),
-        related=tuple(Chosen(study, section) for study in book.studies.values() for section in study.sections),
+        related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=Path(work) if work else release.with_name(f"{release.name}.work"),
         spec=release_spec(book, options),

@@ -139,12 +139,7 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
     rule = load_recipe(Path(recipe)) if recipe else None
     is_folder = [name not in catalog.studies and Path(name).is_dir() for name in names]
     if rule and not any(is_folder):
-        raise UsageError(
-            "A recipe says how to read folders, and none is given",
-            field="--recipe",
-            expected="a folder as argument",
-            found=", ".join(names) or "nothing",
-        )
+        raise _recipe_without_folder(names)
     if not names:
         return list(catalog.studies.values())
     studies: list[Study] = []
@@ -158,9 +153,40 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
                 found="a folder without one",
                 todo=f"`humanst curate propose {name} -o recipe.yaml` drafts a recipe; read it, then give it",
             )
-        studies.append(study_from_folder(Path(name), rule) if folder and rule else catalog.study(name))
+        if folder and rule:
+            studies.append(study_from_folder(Path(name), rule, taken=catalog.studies))
+        else:
+            studies.append(catalog.study(name))
     same_ids(studies)
     return studies
+
+
+def _recipe_without_folder(names: Sequence[str]) -> UsageError:
+    from pathlib import Path
+
+    twin = next((name for name in names if Path(name).is_dir()), None)
+    if twin is not None:
+        return UsageError(
+            "This is a study of the catalog and a folder, and a bare name means the study",
+            code="folder-or-study",
+            file=twin,
+            field="--recipe",
+            expected="a folder spelled with a slash",
+            found=twin,
+            todo=f"Write ./{twin} for the folder, or leave --recipe out for the study",
+        )
+    return UsageError(
+        "A recipe says how to read folders, and none is given",
+        field="--recipe",
+        expected="a folder as argument",
+        found=", ".join(names) or "nothing",
+    )
+
+
+def on_record(catalog: Catalog, pairs: Sequence[tuple[Study, Section]]) -> list[Study]:
+    """All studies whose sections may be related to the chosen ones: the catalog's, and the folders in whole."""
+    folders = {study.study_id: study for study, _ in pairs if study.study_id not in catalog.studies}
+    return [*catalog.studies.values(), *folders.values()]
 
 
 def _matching(pairs: list[tuple[Study, Section]], where: str) -> list[tuple[Study, Section]]:
