@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -54,11 +55,22 @@ def lab_folder(atlas: Path, folder: Path) -> Path:
     return folder
 
 
+def fingerprint(folder: Path) -> dict[str, tuple[str, int]]:
+    """Path -> (sha256, mtime) of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
 def test_a_folder_gives_the_store_the_catalog_gives(atlas: Path, tmp_path: Path) -> None:
     lab = lab_folder(atlas, tmp_path / "Run 7 (new)")
     recipe = write_recipe(tmp_path / "recipe.yaml")
     store = tmp_path / "store"
+    before = fingerprint(lab)
     result = run_humanst("build", str(lab), "--recipe", str(recipe), "-o", str(store), "--json", "--workers", "1")
+    assert fingerprint(lab) == before, "the lab's files stay as they are, where they are"
     assert result.returncode == 0, result.stderr
     rows = output_json(result)["sections"]
     assert [row["sample_id"] for row in rows] == ["run-7-new_A1", "run-7-new_B1"]
