@@ -61,11 +61,15 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
 
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
-    """The genes of the panel, as the bundle lists them."""
+    """The genes of the panel that have an Ensembl id, by name (all of them where the bundle gives none)."""
     findings = Findings(study=files.study_id, section=files.section_id)
     panel = read_panel(files, findings)
     findings.raise_if_refused()
-    return GeneColumns(panel.names, panel.ids, None)
+    kept = sorted(
+        pair for pair in zip(panel.names.tolist(), panel.ids.tolist(), strict=True) if pair[0] not in panel.unidentified
+    )
+    names, ids = (np.array([pair[column] for pair in kept], dtype=str) for column in (0, 1))
+    return GeneColumns(names, ids, None)
 
 
 def _raw_section(
