@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "st_stahl2016_breast_counts_only/slice1": ("passes", {"no-image", "no-pixel-positions", "scale-one-witness"}),
     "st_stahl2016_breast_counts_only/slice2": ("passes", {"no-image", "no-pixel-positions", "scale-one-witness"}),
     "traps_incomplete/s1": ("refused", {"no-counts", "not-he"}),
-    "visium_10x_breast_blockA_s1/s1": ("passes", set()),
+    "visium_10x_breast_blockA_s1/s1": ("passes", {"labels-unmatched"}),
     "visium_dlpfc_151673/s1": ("passes", set()),
     "visium_mouse_cytassist_v2/s1": ("refused", {"not-human"}),
     "visium_tiny_fixtures/scanpy_visium_data/1.0.0/s1": ("refused", {"no-tissue"}),
