@@ -40,7 +40,12 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         )
         for role, suffix in (("matrix", "mtx"), ("features", "tsv"), ("barcodes", "tsv"))
     },
-    "transcripts": (("", rf"{_PREFIX}transcripts\w*\.parquet"), ("", rf"{_PREFIX}transcripts\w*\.csv{_GZ}")),
+    "transcripts": (
+        ("", rf"{_PREFIX}transcripts\w*\.parquet"),
+        ("", rf"{_PREFIX}transcripts\w*\.csv{_GZ}"),
+        ("", rf"{_PREFIX}transcripts\.zarr\.zip"),
+    ),
+    "cells": (("", rf"{_PREFIX}cells\.parquet"), ("", rf"{_PREFIX}cells\.csv{_GZ}")),
     "experiment": (("", rf"{_PREFIX}experiment\.xenium"),),
     "panel": (("", rf"{_PREFIX}gene_panel\.json"),),
     "alignment": (("", rf"{_PREFIX}.*imagealignment\.csv"),),
