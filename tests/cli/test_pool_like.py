@@ -27,9 +27,7 @@ def test_squares_of_every_pooled_platform_are_near_a_visium_spot(
         assert area == pytest.approx(np.full(len(area), side_um**2), rel=1e-6)
         assert sdata.attrs["humanst"]["target"] == {"shape": "square", "side_um": side_um}
         ratio = np.median(usual.tables["table"].obs["n_counts"]) / np.median(sdata.tables["table"].obs["n_counts"])
-        assert ratio == pytest.approx((112.0 / side_um) ** 2, rel=0.25), (
-            "a quarter of the area, a quarter of the counts"
-        )
+        assert ratio == pytest.approx((112.0 / side_um) ** 2, rel=0.25), "a quarter of the area and of the counts"
         assert sdata.attrs["humanst"]["counts_in"] == usual.attrs["humanst"]["counts_in"]
     again = run_humanst(*build, "demo_xenium_X1", atlas=demo_atlas)
     assert again.returncode == 0, again.stderr

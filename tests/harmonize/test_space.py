@@ -142,7 +142,7 @@ def test_stretch_is_the_ratio_of_singular_values(factor: float, degrees: float, 
 
 
 def test_few_spots_placed_by_hand_are_not_blamed_for_their_noise_and_a_real_stretch_is() -> None:
-    """15 and 30 spots off by 9 % of the pitch, as real legacy arrays are: chance alone stretches the fit by percents."""
+    """15 and 30 spots off by 9 % of the pitch, as real legacy arrays are: chance stretches the fit by percents."""
     rng = np.random.default_rng(0)
     stretches, errors = [], []
     for rows, columns in [(3, 5)] * 200 + [(5, 6)] * 200:
