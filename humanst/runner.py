@@ -21,22 +21,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-# What a bug in a task raises. Interrupts and exits are not among them.
-BUGS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Task, Result]):
     """What became of one task: a result, or the error that stopped it.
@@ -111,7 +95,8 @@ def _attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outco
         return Outcome(position, task, work(task), None)
     except HumanstError as error:
         return Outcome(position, task, None, error)
-    except BUGS as error:
+    except Exception as error:
+        # The net under every task: libraries raise errors of families of their own, and the others must go on.
         logger.exception("Unexpected error in a task")
         bug = HumanstError(
             f"Unexpected {type(error).__name__}: {error}",

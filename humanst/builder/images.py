@@ -45,12 +45,15 @@ def glance_image(raw: RawSection, fit: LatticeFit) -> ImageOfRecord | None:
 
 def _image_path(raw: RawSection) -> Path | None:
     if raw.image_path is None:
+        unplaced = "image" in raw.files.paths
         raw.findings.warn(
             "no-image",
-            "The section has no image: it builds without patches",
+            "The section has no image that its spots lie on: it builds without patches",
             field="image",
-            expected="an H&E image",
-            found="no file of the roles image, hires and lowres",
+            expected="an H&E image, and what puts the spots on it",
+            found=f"{raw.files.names['image']}, and nothing that puts the spots on it"
+            if unplaced
+            else "no file of the roles image, hires and lowres",
         )
     return raw.image_path
 

@@ -65,10 +65,19 @@ def validate(
 
 
 def _error(result: PathReport) -> Any:
-    from humanst.errors import DataError
+    from humanst.errors import DataError, HumanstError
 
     refused = [report for report in result.reports if report.refused]
     reasons = "; ".join(f"{report.item}: {', '.join(report.reasons())}" for report in refused[:8])
+    bugs = [report.item for report in refused if {"unexpected", "worker-died"} & set(report.reasons())]
+    if bugs:
+        return HumanstError(
+            f"{len(bugs)} of {len(result.reports)} sections could not be checked",
+            code="unexpected",
+            file=result.path,
+            found=", ".join(bugs[:8]),
+            todo="This is a bug in humanst: please report it with the traceback above",
+        )
     return DataError(
         f"{len(refused)} of {len(result.reports)} sections are refused",
         code="refused",

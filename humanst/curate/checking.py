@@ -47,17 +47,22 @@ def validate_paths(
     progress
         Called as ``progress(done, total)`` whenever an item is done.
     """
-    tasks = [(path, task) for path in paths for task in _tasks(path, recipe)]
+    tasks = [(path, task) for path in dict.fromkeys(paths) for task in _tasks(path, recipe)]
     found: dict[int, Report] = {}
     for outcome in run_tasks([task for _, task in tasks], _check, workers=workers):
         error = outcome.error
-        found[outcome.position] = outcome.result if outcome.result else _refused(str(paths[0]), error)
+        found[outcome.position] = outcome.result if outcome.result else _refused(_item(*tasks[outcome.position]), error)
         if progress is not None:
             progress(len(found), len(tasks))
     return [
         PathReport(path, tuple(found[number] for number, (owner, _) in enumerate(tasks) if owner == path))
         for path in dict.fromkeys(paths)
     ]
+
+
+def _item(path: str, task: Task) -> str:
+    """What reports call an item that gave no report of its own."""
+    return task.label if isinstance(task, SourceTask) else str(path)
 
 
 def _check(task: Task) -> Report:

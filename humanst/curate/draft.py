@@ -18,6 +18,7 @@ from humanst.curate.tables import find_spot_folder
 from humanst.platforms.visium import FIDUCIAL_DIAMETER_UM
 
 TARGET_SIDE_UM = 112.0
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 MEX = ("matrix", "features", "barcodes")
 ROLES_OF = {
     "visium": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres", "labels"),
@@ -72,6 +73,8 @@ def _draft_nothing(folder: Path, paths: list[str]) -> Draft:
     pictures = [path for path in paths if is_histology(path)]
     if pictures:
         sheet.cannot_tell(f"which counts belong to {pictures[0]}: no count matrix and no transcripts beside it")
+    for archive in [path for path in paths if path.endswith(ARCHIVES)][:3]:
+        sheet.cannot_tell(f"what {archive} holds: unpack it, or give a recipe with `archive` and `options.members`")
     sheet.cannot_tell(f"the platform: no vendor's file names and no table of spots by genes among {shown}")
     sheet.put("schema", RECIPE_SCHEMA)
     sheet.put("platform", "unknown")

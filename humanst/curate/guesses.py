@@ -17,6 +17,7 @@ from humanst.findings import Findings
 from humanst.harmonize.gene_names import foreign_mark, is_title_case
 from humanst.harmonize.gene_table import human_ensembl_id
 from humanst.harmonize.space import LatticeFit, fit_lattice
+from humanst.platforms.h5_guard import open_h5
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,9 +59,7 @@ def _transcript_names(path: Path) -> list[str]:
 
 
 def _h5_ids(path: Path) -> list[str]:
-    import h5py
-
-    with h5py.File(path, "r") as handle:
+    with open_h5(path, path.name) as handle:
         values = handle["matrix/features/id"][:MAX_NAMES]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 

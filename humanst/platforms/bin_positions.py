@@ -104,7 +104,7 @@ def _has_columns(path: Path, name: str, findings: Findings) -> bool:
 
     try:
         given, n_rows = pq.read_schema(path).names, pq.read_metadata(path).num_rows
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         _unreadable(error, name, findings)
         return False
     missing = [column for column in POSITION_COLUMNS if column not in given]
@@ -129,7 +129,7 @@ def _column(path: Path, key: str, name: str, findings: Findings) -> Any:
 
     try:
         return pq.read_table(path, columns=[key]).column(key)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         _unreadable(error, name, findings)
         return None
 

@@ -6,6 +6,7 @@ The claim is a witness beside another reading, never the scale itself. No pixel 
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ PLAUSIBLE_UM_PER_PIXEL = (0.05, 5.0)
 # Slides whose first page, or whose named file, is not the slide itself but a label, a macro image or an index.
 _OPENSLIDE_SUFFIXES = frozenset({".mrxs", ".vms", ".vmu", ".svslide", ".czi", ".dcm"})
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What tifffile raises on headers that are cut or spoilt, beside its own error.
+_DAMAGED = (struct.error, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError)
 _UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 
 
@@ -62,7 +65,7 @@ def read_image_header(path: Path, *, name: str) -> ImageHeader:
                 return ImageHeader(int(page.imagewidth), int(page.imagelength), scale)
         load = pyvips.Image.jpegload if head.startswith(b"\xff\xd8\xff") else pyvips.Image.pngload
         image = load(str(path))
-    except (OSError, pyvips.Error, tifffile.TiffFileError, IndexError) as error:
+    except (pyvips.Error, tifffile.TiffFileError, *_DAMAGED) as error:
         raise _unreadable(name, error) from error
     return ImageHeader(int(image.width), int(image.height), None)
 
@@ -73,7 +76,7 @@ def _unreadable(name: str, error: Exception) -> DataError:
         code="image-unreadable",
         file=name,
         expected="a TIFF, JPEG or PNG image, or a slide that openslide reads",
-        found=str(error),
+        found=f"{type(error).__name__}: {error}",
         todo="Fetch the file again",
     )
 

@@ -28,3 +28,16 @@ def tell_unmatched(unmatched: set[Any], n_labels: int, *, name: str, field: str,
 
 def _examples(unmatched: set[Any], most: int = 3) -> list[str]:
     return sorted("/".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in unmatched)[:most]
+
+
+def tell_missing(n_missing: int, n_spots: int, *, name: str, field: str, findings: Findings) -> None:
+    """Note how many spots have no label: some studies label a part, and a cut file looks the same."""
+    if n_missing:
+        findings.note(
+            "labels-missing",
+            "Some spots have no label",
+            file=name,
+            field=field,
+            found=f"{n_missing} of {n_spots} spots",
+            done="Their label is empty",
+        )

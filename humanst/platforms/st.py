@@ -18,7 +18,7 @@ from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
 from humanst.platforms import GeneColumns, RawSection
-from humanst.platforms.labels import label_name, tell_unmatched
+from humanst.platforms.labels import label_name, tell_missing, tell_unmatched
 from humanst.platforms.st_spots import SpotIds, SpotTable, read_spots, spelled
 from humanst.platforms.tables import (
     counts_from_values,
@@ -231,6 +231,8 @@ def _labels(
         )
         label_of = dict(zip(keys, told[column].astype(str), strict=True))
         labels[label_name(rule, wanted, column)] = np.array([label_of.get(key, "") for key in spot_keys], dtype=str)
+        n_missing = sum(key not in label_of for key in spot_keys)
+        tell_missing(n_missing, len(spot_keys), name=name, field=column, findings=findings)
         tell_unmatched(set(label_of) - set(spot_keys), len(label_of), name=name, field=column, findings=findings)
     return labels
 

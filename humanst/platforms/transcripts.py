@@ -40,7 +40,7 @@ def read_transcripts(path: Path, *, name: str, batch_rows: int = BATCH_ROWS) -> 
         for batch in _batches(path, name, head, batch_rows):
             rows += len(batch.qv)
             yield batch
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise unreadable(name, "a whole transcript table", str(error)) from error
     if not rows:
         raise unreadable(name, "at least one transcript", "an empty table")

@@ -20,7 +20,7 @@ from humanst.fetch import LocalFiles
 from humanst.findings import Findings
 from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.barcodes import renamed, total_join, without_suffix
-from humanst.platforms.labels import label_name, tell_unmatched
+from humanst.platforms.labels import label_name, tell_missing, tell_unmatched
 from humanst.platforms.scalefactors import finest_image, image_scales, read_scalefactors
 from humanst.platforms.tables import missing_columns, read_table, refuse_duplicates
 from humanst.platforms.tenx import read_features, read_matrix
@@ -202,4 +202,7 @@ def _labels(
         set(keys.tolist()) - set(barcodes.tolist()), len(keys), name=name, field=rule["key"], findings=findings
     )
     by_barcode = table.set_index(keys).reindex(barcodes)
+    for column in wanted:
+        n_missing = int(by_barcode[column].isna().sum())
+        tell_missing(n_missing, len(barcodes), name=name, field=column, findings=findings)
     return {label_name(rule, wanted, column): by_barcode[column].fillna("").to_numpy(str) for column in wanted}

@@ -15,6 +15,7 @@ from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.registration import INSTRUMENT_UM_PER_PIXEL
 from humanst.platforms.tables import first_duplicates
+from humanst.platforms.tenx import DAMAGED
 
 AGREE_WITHIN, REFUSE_BEYOND = 0.02, 0.05
 HUMAN = frozenset({"human", "homo sapiens"})
@@ -185,7 +186,8 @@ def _matrix_features(files: LocalFiles, findings: Findings) -> list[tuple[str, s
         with open_h5(files.paths["counts"], files.names["counts"]) as handle:
             features = handle["matrix/features"]
             columns = [features[key][...].astype("S").tolist() for key in ("name", "id", "feature_type")]
-    except (OSError, KeyError, TypeError) as error:
+            rows = list(zip(*([value.decode("utf-8") for value in column] for column in columns), strict=True))
+    except DAMAGED as error:
         findings.refuse(
             "matrix-unreadable",
             "The feature matrix cannot be read",
@@ -195,7 +197,6 @@ def _matrix_features(files: LocalFiles, findings: Findings) -> list[tuple[str, s
             todo="Fetch the file again",
         )
         return []
-    rows = zip(*([value.decode("utf-8") for value in column] for column in columns), strict=True)
     return [(name, ident) for name, ident, kind in rows if kind == _GENE]
 
 

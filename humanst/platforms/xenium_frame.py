@@ -60,6 +60,16 @@ def choose_frame(files: LocalFiles, recipe: Recipe, experiment: Experiment, find
     if "alignment" in files.paths:
         alignment = read_alignment(files.paths["alignment"], name=files.names["alignment"], findings=findings)
     registered = bool(recipe.options.get("registered", False))
+    if registered and "alignment" in files.paths:
+        findings.refuse(
+            "registered-and-aligned",
+            "The recipe calls the image in register, and there is an alignment to put it there",
+            file=files.names["alignment"],
+            field="options.registered",
+            expected="`registered: true`, or the file of an alignment",
+            found="both",
+            todo="Leave the alignment out for an image that was turned already, else take out `registered`",
+        )
     # Without an image a pixel is only a unit, and the recipe's agrees with itself.
     in_assay = Frame(recipe.um_per_pixel or experiment.pixel_size_um, None, _IDENTITY, {})
     if findings.refused:

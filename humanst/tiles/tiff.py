@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tifffile import TiffFile, TiffPage, TiffPages
 
+# What tifffile raises on headers that are cut or spoilt, beside its own error.
+DAMAGED_HEADER = (struct.error, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError)
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG = 7
 _RGB = 2
@@ -131,7 +133,6 @@ def read_layout(path: Path) -> TiffLayout:
     """
     from tifffile import TiffFile, TiffFileError
 
-    faults = (TiffFileError, struct.error, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError)
     size = path.stat().st_size if path.exists() else 0
     try:
         with TiffFile(path) as tiff:
@@ -144,7 +145,7 @@ def read_layout(path: Path) -> TiffLayout:
             levels = tuple(_levels(first, pages))
             in_order = all(_has_tags_in_order(page) for page, _, _ in pages)
             return TiffLayout(first.imagewidth, first.imagelength, int(orientation), in_order, levels)
-    except faults as error:
+    except (TiffFileError, *DAMAGED_HEADER) as error:
         raise unreadable(path, "a whole TIFF with readable pages", error) from error
 
 
@@ -212,9 +213,11 @@ def _downsample(first: TiffPage, page: TiffPage) -> float | None:
     A page whose size is the size of the first divided by a power of two, rounded either way at each halving, is taken
     at that power: the sizes are rounded, the pixels are not.
     """
+    if page.imagewidth < 1 or page.imagelength < 1:
+        return None
     across = first.imagewidth / page.imagewidth
     down = first.imagelength / page.imagelength
-    if max(across, down) < 1 or page.imagewidth < 1:
+    if max(across, down) < 1:
         return None
     power = float(2 ** round(np.log2(max(across, 1.0))))
     off_x = abs(page.imagewidth * power - first.imagewidth)

@@ -19,7 +19,7 @@ import numpy as np
 from humanst.errors import DataError, HumanstError
 from humanst.tiles.codestream import claimed_px
 from humanst.tiles.faults import not_rgb, require_size, turned, unreadable
-from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
+from humanst.tiles.tiff import DAMAGED_HEADER, TIFF_MAGIC, TileTable, read_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def vendor_kind(path: Path) -> Kind | None:
             if int(tiff.pages.first.compression) in _OF_LIBVIPS:
                 return None
             return "openslide" if tiff.is_svs else "imagecodecs"
-    except (TiffFileError, struct.error, OSError, ValueError, IndexError, KeyError, TypeError, AttributeError):
+    except (TiffFileError, *DAMAGED_HEADER):
         # What cannot be read at all is said where it is read.
         return None
 

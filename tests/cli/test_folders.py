@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -429,6 +430,35 @@ def test_propose_refuses_nothing(tmp_path: Path) -> None:
         propose(tmp_path / "empty").drafts[0].recipe()
     with pytest.raises(UsageError):
         study_from_folder(tmp_path / "empty", propose(tmp_path / "garbage").drafts[0].recipe())
+
+
+def test_a_matrix_that_reaches_out_tells_the_draft_nothing(tmp_path: Path) -> None:
+    """Another file's text must not come into a draft through a link."""
+    outs = tmp_path / "run" / "outs"
+    (outs / "spatial").mkdir(parents=True)
+    (outs / "spatial" / "scalefactors_json.json").write_text("{}")
+    with h5py.File(tmp_path / "secret.h5", "w") as handle:
+        handle["id"] = [b"ENSG_SECRET"] * 10
+    with h5py.File(outs / "filtered_feature_bc_matrix.h5", "w") as handle:
+        handle["matrix/features/id"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/id")
+    result = run_humanst("curate", "propose", str(tmp_path / "run"), "-o", str(tmp_path / "recipe.yaml"))
+    assert result.returncode == 8
+    assert "reads from other files" in result.stderr
+    assert not (tmp_path / "recipe.yaml").exists()
+    assert "SECRET" not in result.stdout + result.stderr
+
+
+def test_a_role_that_nothing_reads_is_a_typo(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.yaml", files={**ST_FILES, "alignement": "x/*.csv"})
+    (tmp_path / "lab").mkdir()
+    result = run_humanst("build", str(tmp_path / "lab"), "--recipe", str(recipe), "-o", str(tmp_path / "s"))
+    assert result.returncode == 5
+    assert "alignement" in result.stderr
+
+
+def test_what_an_archive_holds_is_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "GSE1_RAW.tar").write_bytes(b"\0" * 10240)
+    assert any("GSE1_RAW.tar" in sentence for sentence in propose(tmp_path).drafts[0].unknown)
 
 
 def test_a_folder_of_nothing_is_drafted_as_nothing(tmp_path: Path) -> None:

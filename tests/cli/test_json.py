@@ -63,7 +63,7 @@ def test_every_command_takes_json_and_is_documented() -> None:
 def test_list_info_and_fetch(demo_atlas: Path, tmp_path: Path) -> None:
     listed = output_json(run_humanst("list", "demo_st", "--json", atlas=demo_atlas))
     keep_promise("list", listed)
-    assert [row["section_id"] for row in listed["sections"]] == ["A1", "B1", "C1", "D1"]
+    assert [row["section_id"] for row in listed["sections"]] == ["A1", "B1", "C1", "D1", "E1"]
     assert listed["n_sections"] == 4
     info = output_json(run_humanst("info", "demo_st", "--json", atlas=demo_atlas))
     keep_promise("info", info)
@@ -160,7 +160,7 @@ def test_curate_propose(demo_atlas: Path) -> None:
     content = output_json(run_humanst("curate", "propose", str(demo_atlas / "mirror" / "demo_st"), "--json"))
     keep_promise("curate propose", content)
     assert [draft["platform"] for draft in content["drafts"]] == ["st"]
-    assert sorted(content["drafts"][0]["sections"]) == ["A1", "B1", "C1", "D1"]
+    assert sorted(content["drafts"][0]["sections"]) == ["A1", "B1", "C1", "D1", "E1"]
 
 
 def test_an_error_is_an_object_too(demo_atlas: Path) -> None:

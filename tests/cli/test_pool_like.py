@@ -10,13 +10,13 @@ import spatialdata
 
 from tests.helpers import output_json, run_humanst
 
-SIDES_UM = {"demo_xenium_X1": 55.0, "demo_visium_hd_H1": 56.0}
+SIDES_UM = {"demo_xenium_X1": 55.0, "demo_hd_H1": 56.0}
 
 
 def test_squares_of_every_pooled_platform_are_near_a_visium_spot(
     demo_atlas: Path, demo_release: Path, tmp_path: Path
 ) -> None:
-    build = ("build", "demo_xenium", "demo_visium_hd", "-o", str(tmp_path / "store"), "--json", "--sections")
+    build = ("build", "demo_xenium", "demo_hd", "-o", str(tmp_path / "store"), "--json", "--sections")
     result = run_humanst(*build, ",".join(SIDES_UM), "--pool-like", "visium", atlas=demo_atlas)
     assert result.returncode == 0, result.stderr
     usual_stores = demo_release.with_name(f"{demo_release.name}.work") / "sections"

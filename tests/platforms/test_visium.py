@@ -189,7 +189,7 @@ def test_labels_take_the_recipe_s_name_and_strangers_are_told(tmp_path: Path) ->
     labels.write_text("\n".join(["key\tlayer", *(line.replace("-1", "-2") for line in lines)]) + "\n")
     raw = read(local, replace(RECIPE, labels={"key": "key", "column": ["layer"]}))
     assert (raw.labels["label_layer"] == "").all()
-    assert raw.findings.codes() == {"labels-unmatched"}, "no label found its spot, and that is said"
+    assert raw.findings.codes() == {"labels-unmatched", "labels-missing"}, "no label found its spot, and that is said"
 
 
 def lose_suffix(outs: Outs) -> None:

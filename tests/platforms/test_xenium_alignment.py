@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from PIL import Image
 
-from humanst.errors import DataError
+from humanst.errors import DataError, HumanstError
 from humanst.harmonize.section import measure_scale
 from humanst.platforms.image_header import read_image_header
 from humanst.platforms.xenium import read
+from humanst.tiles import image_size
 from tests.platforms.bundles import (
     DAPI,
     IDENTITY,
@@ -235,5 +238,32 @@ def test_the_size_of_a_slide_of_several_files_is_not_that_of_its_first(
 def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
     bundle = Bundle(tmp_path, spread())
     files = bundle.write()
-    bundle.paths["image"].write_bytes(b"II*\0 and nothing more")
-    assert refused(files) == {"image-unreadable"}
+    for broken in (b"II*\0 and nothing more", b"II*\0\x08\0", b"II*\0", b"MM\0*\0\0\0\x08\0\x01\x01\0"):
+        bundle.paths["image"].write_bytes(broken)
+        assert refused(files) == {"image-unreadable"}
+
+
+def test_a_spoilt_header_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    """A real header with bytes exchanged, 300 times: a size, or an error of ours; never an error of the library's."""
+    path = tmp_path / "spoilt.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
+    tags = {"resolution": (20_000, 20_000), "resolutionunit": 3}
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", compression="deflate", **tags)
+    good, rng, n_refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        spoilt = bytearray(good)
+        for _ in range(rng.randrange(1, 12)):
+            spoilt[rng.randrange(600)] = rng.randrange(256)
+        path.write_bytes(spoilt)
+        for look in (read_image_header, image_size):
+            try:
+                look(path, name="spoilt.tif")
+            except HumanstError:
+                n_refused += 1
+    assert n_refused > 20
+
+
+def test_an_image_in_register_has_no_alignment_as_well(tmp_path: Path) -> None:
+    """The affine would be applied twice to an image that was turned already."""
+    files = Bundle(tmp_path, spread()).write()
+    assert refused(files, registered=True, um_per_pixel=0.5) == {"registered-and-aligned"}
