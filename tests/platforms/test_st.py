@@ -128,9 +128,19 @@ def affine_and_ids_alone(slide: Slide) -> tuple[LocalFiles, Recipe]:
     return slide.local("counts.tsv", None), recipe(affine=[*MATRIX, [0, 0, 1]], array_from_ids=True)
 
 
+def ids_for_an_index(slide: Slide) -> tuple[LocalFiles, Recipe]:
+    """The spot file of He 2020: the spelled position as an index without a name, then pixels."""
+    slide.write()
+    slide.frame().set_axis(slide.ids)[["pixel_x", "pixel_y"]].set_axis(["X", "Y"], axis=1).to_csv(
+        slide.folder / "spots.csv.gz"
+    )
+    columns = {"spot_id": "Unnamed: 0", "pixel_x": "X", "pixel_y": "Y"}
+    return slide.local("counts.tsv", "spots.csv.gz"), recipe(spots=columns, spots_separator=",")
+
+
 LAYOUTS = [
     commas, gzipped_without_saying_so, transposed, header_of_r, no_header, other_columns_and_ids, affine,
-    affine_and_ids_alone,
+    affine_and_ids_alone, ids_for_an_index,
 ]  # fmt: skip
 
 
@@ -248,6 +258,11 @@ def header_too_short(slide: Slide) -> tuple[LocalFiles, Mapping[str, Any]]:
     return local, {}
 
 
+def ids_spelled_otherwise(slide: Slide) -> tuple[LocalFiles, Mapping[str, Any]]:
+    local, rule = ids_for_an_index(slide)
+    return local, {**rule.options, "spots": {**rule.options["spots"], "spot_id": "X"}, "spot_id": "{x}-{y}"}
+
+
 REFUSALS = {
     "missing-column": drop_pixels,
     "no-position": not_said_transposed,
@@ -259,6 +274,7 @@ REFUSALS = {
     "affine-invalid ": projective,
     "duplicate-spot-ids": one_place_two_spellings,
     "table-unreadable": header_too_short,
+    "positions-invalid": ids_spelled_otherwise,
 }
 
 
@@ -305,6 +321,30 @@ def test_a_few_rows_without_a_position_are_a_named_drop(tmp_path: Path) -> None:
         ("no-position", 3, int(slide.counts[:3].sum()))
     ]
     assert int(raw.counts.sum()) + raw.drops[0].counts == int(slide.counts.sum())
+
+
+def test_counts_of_the_whole_array_lose_what_lies_outside_tissue_by_name(tmp_path: Path) -> None:
+    """More rows without a position than any slip explains: the study says that its spot file lists tissue alone."""
+    slide = Slide(tmp_path, array=np.array([(x, y) for y in range(10) for x in range(10)]))
+    local = slide.write()
+    slide.frame().iloc[60:].to_csv(tmp_path / "spots.tsv", sep="\t", index=False)
+    with pytest.raises(DataError) as caught:
+        read(local, recipe())
+    assert caught.value.facts.code == "no-position"
+    raw = read(local, recipe(counts_of_whole_array=True))
+    assert set(raw.spot_ids) == set(slide.ids[60:])
+    assert [(drop.reason, drop.n, drop.counts) for drop in raw.drops] == [
+        ("out-of-tissue", 60, int(slide.counts[:60].sum()))
+    ]
+    assert raw.findings.codes() == set()
+
+
+def test_a_row_that_names_no_spot_is_no_spot_outside_tissue(tmp_path: Path) -> None:
+    slide = Slide(tmp_path, array=np.array([(x, y) for y in range(10) for x in range(10)]))
+    local = slide.write()
+    slide.table().rename({slide.ids[0]: "total"}).to_csv(tmp_path / "counts.tsv", sep="\t")
+    raw = read(local, recipe(counts_of_whole_array=True))
+    assert [(drop.reason, drop.n, drop.examples) for drop in raw.drops] == [("no-position", 1, ("total",))]
 
 
 @settings(max_examples=25, deadline=None)
