@@ -18,6 +18,7 @@ def run_humanst(
     mirror: Path | str | None = None,
     cache: Path | None = None,
     env: dict[str, str] | None = None,
+    cwd: Path | None = None,
     timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas."""
@@ -32,7 +33,9 @@ def run_humanst(
     environment["HUMANST_CACHE_DIR"] = str(cache or os.environ.get("HUMANST_CACHE_DIR", ""))
     environment.update(env or {})
     command = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
 def output_json(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from humanst.files import write_aside
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-FROZEN = "2026-11-23"
+FROZEN = "2026-11-26"
 SCHEMA = "1"
 COLUMNS = ("ensembl_id", "symbol", "is_holder", "biotype", "chromosome", "previous", "aliases")
 LICENCES = {
@@ -224,7 +224,8 @@ def find_heirs(sources: Sources) -> dict[str, str]:
     """Retired id -> the one gene of today that bears its names.
 
     An id is retired when neither the newest GENCODE list nor HGNC has it. Its names are looked up among the living
-    ids; when they all lead to one gene, Ensembl gave that gene a new id, or merged the two.
+    ids; when they all lead to one gene, Ensembl gave that gene a new id, or merged the two. HGNC's own ids can lag
+    behind: see :func:`renumbered`.
     """
     retired = sources.known_ids - sources.current_ids - set(sources.hgnc_id.values())
     settled, _ = settle(sources, dict.fromkeys(retired))
@@ -234,7 +235,23 @@ def find_heirs(sources: Sources) -> dict[str, str]:
             for ensembl_id in ids & retired:
                 if name in settled and settled[name][1] == "name":
                     found.setdefault(ensembl_id, set()).add(settled[name][0])
-    return {old: next(iter(new)) for old, new in sorted(found.items()) if len(new) == 1}
+    heirs = {old: next(iter(new)) for old, new in found.items() if len(new) == 1}
+    return dict(sorted({**heirs, **renumbered(sources)}.items()))
+
+
+def renumbered(sources: Sources) -> dict[str, str]:
+    """Ids that HGNC still gives for a symbol, and the new id that the newest GENCODE list has for that same symbol.
+
+    Left out is a new id that HGNC gives for another symbol: those are two genes (CCL3L1 and CCL3L3).
+    """
+    newest = sources.dated[0][1]
+    of_hgnc = set(sources.hgnc_id.values())
+    found: dict[str, str] = {}
+    for symbol, old in sources.hgnc_id.items():
+        new = newest.get(symbol, set())
+        if old not in sources.current_ids and len(new) == 1 and not new & of_hgnc:
+            found[old] = next(iter(new))
+    return found
 
 
 def _symbols(sources: Sources) -> dict[str, str]:

@@ -8,7 +8,7 @@ that nothing made from it may be passed on.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -108,7 +108,7 @@ def _hashed(path: Path, size: int, mtime_ns: int) -> str:
     return files.sha256_file(path)
 
 
-def study_from_folder(folder: Path, recipe: Recipe, *, name: str | None = None) -> FolderStudy:
+def study_from_folder(folder: Path, recipe: Recipe, *, taken: Container[str] = ()) -> FolderStudy:
     """The sections of a folder, found with the recipe's patterns.
 
     Parameters
@@ -117,8 +117,9 @@ def study_from_folder(folder: Path, recipe: Recipe, *, name: str | None = None) 
         Where the files lie.
     recipe
         ``files`` maps roles to patterns; ``{section}`` is the section id and ``*`` matches within one path part.
-    name
-        Of the study; the folder's own by default.
+    taken
+        Ids of other studies: a folder of such a name gets ``lab-`` before it, for a copy of a published study has
+        neither its donors nor its licence on record.
 
     Raises
     ------
@@ -135,8 +136,9 @@ def study_from_folder(folder: Path, recipe: Recipe, *, name: str | None = None) 
             found="nothing",
             todo="`humanst curate propose FOLDER` drafts them",
         )
-    study_id = safe_id(name or _name_of(folder)).lower()
-    study_id = study_id if study_id[0].isalpha() and len(study_id) > 1 else f"lab-{study_id}"
+    study_id = safe_id(_name_of(folder)).lower()
+    if not (study_id[0].isalpha() and len(study_id) > 1) or study_id in taken:
+        study_id = f"lab-{study_id}"
     paths = list_files(folder)
     found = _matches(folder, paths, recipe)
     if not found:

@@ -50,7 +50,7 @@ def _image_path(raw: RawSection) -> Path | None:
             "The section has no image: it builds without patches",
             field="image",
             expected="an H&E image",
-            found="none in the catalog",
+            found="no file of the roles image, hires and lowres",
         )
     return raw.image_path
 

@@ -15,10 +15,14 @@ from typing import Any
 from humanst.builder.folders import FolderStudy, section_files
 from humanst.catalog import Section, Study
 from humanst.errors import HumanstError
+from humanst.fetch.members import is_archive
 from humanst.findings import Findings
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
 from humanst.platforms import read_genes
+
+# What a reader takes the names of the genes from.
+_TABLES = ("counts", "features")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,16 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
 
 
 def _is_pinned(section: Section) -> bool:
-    tables = [section.source(role) for role in ("counts", "features")]
-    return any(source is not None and source.pinned for source in tables)
+    """Whether the count table has a hash on record, or the archive that holds it."""
+    tables = [source for source in section.sources if source.role in _TABLES]
+    holders = tables or [source for source in section.sources if is_archive(source.role)]
+    return any(source.pinned for source in holders)
 
 
 def _genes_of(study: Study, section: Section, *, pin: bool) -> set[str]:
     from scipy.sparse import csr_matrix
 
-    local = section_files(study, section, roles=("counts", "features"), pin=pin)
+    local = section_files(study, section, roles=_TABLES, pin=pin)
     columns = read_genes(study.recipe.platform, local, study.recipe.for_section(section))
     mapped = map_genes(
         csr_matrix((0, len(columns.names)), dtype="int64"),

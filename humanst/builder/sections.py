@@ -27,7 +27,7 @@ from humanst.tiles import image_of_record
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same inputs would give another store.
-BUILD_VERSION = 2
+BUILD_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +205,23 @@ def build_sections(
     for name in ("sections", "images"):
         files.sweep_partials(options.folder / name)
     tasks = [SectionTask(study, section, options, measured) for section in sections]
+    logger.info("%s: %d sections to build, %d at a time", study.study_id, len(tasks), min(workers, len(tasks)))
     outcomes = []
     for outcome in run_tasks(tasks, build_section, workers=workers):
         outcomes.append(outcome)
+        _log(outcome)
         if done is not None:
             done(outcome)
     outcomes.sort(key=lambda outcome: outcome.position)
     built = [outcome.result for outcome in outcomes if outcome.result is not None]
     failures = [(outcome.task.section.sample_id, outcome.error) for outcome in outcomes if outcome.error is not None]
     return built, failures
+
+
+def _log(outcome: Outcome[SectionTask, BuiltSection]) -> None:
+    # In this process: a worker's own log has no way to the user's terminal or file.
+    name, built = outcome.task.section.sample_id, outcome.result
+    if built is not None:
+        logger.info("%s: the section store %s", name, "is current" if built.reused else "was built")
+    elif outcome.error is not None:
+        logger.info("%s: no section store (%s)", name, outcome.error.facts.code)

@@ -9,6 +9,7 @@ import click
 
 from humanst.cli.choose import (
     choose_sections,
+    on_record,
     open_catalog,
     qc_options,
     qc_overrides,
@@ -99,7 +100,7 @@ def build_shards(
     release = Path(output).resolve()
     request = ReleaseRequest(
         chosen=tuple(Chosen(study, section) for study, section in pairs),
-        related=tuple(Chosen(study, section) for study in book.studies.values() for section in study.sections),
+        related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=Path(work) if work else release.with_name(f"{release.name}.work"),
         spec=release_spec(book, options),
@@ -162,6 +163,8 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest
+    if report.earlier == "same":
+        say(f"{report.release.name}: this release was there already and is unchanged")
     if as_json:
         summary = {key: manifest.get(key) for key in ("version", "totals", "organs", "sha256sums")}
         rows = [
@@ -170,7 +173,8 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
             for row in manifest.get("sections", [])
         ]
         failures = failure_rows(report.failures)
-        content = {"release": str(report.release), **summary, "sections": rows, "failures": failures}
+        content = {"release": str(report.release), "earlier": report.earlier, **summary}
+        content |= {"sections": rows, "failures": failures}
         echo_json("humanst.build-shards/1", content)
         return
     for row in manifest.get("sections", []):

@@ -142,12 +142,7 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
     shared = catalog.folders()
     is_folder = [name not in {*catalog.studies, *shared} and Path(name).is_dir() for name in names]
     if rule and not any(is_folder):
-        raise UsageError(
-            "A recipe says how to read folders, and none is given",
-            field="--recipe",
-            expected="a folder as argument",
-            found=", ".join(names) or "nothing",
-        )
+        raise _recipe_without_folder(names)
     if not names:
         return list(catalog.studies.values())
     studies: list[Study] = []
@@ -164,7 +159,7 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
         if folder and rule:
             from humanst.builder.folders import study_from_folder  # needs numpy, which a listing does without
 
-            studies.append(study_from_folder(Path(name), rule))
+            studies.append(study_from_folder(Path(name), rule, taken=catalog.studies))
         else:
             studies.extend(shared[name] if name in shared else [catalog.study(name)])
     studies = list({id(study): study for study in studies}.values())
@@ -173,6 +168,34 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
 
         same_ids(studies)
     return studies
+
+
+def _recipe_without_folder(names: Sequence[str]) -> UsageError:
+    from pathlib import Path
+
+    twin = next((name for name in names if Path(name).is_dir()), None)
+    if twin is not None:
+        return UsageError(
+            "This is a study of the catalog and a folder, and a bare name means the study",
+            code="folder-or-study",
+            file=twin,
+            field="--recipe",
+            expected="a folder spelled with a slash",
+            found=twin,
+            todo=f"Write ./{twin} for the folder, or leave --recipe out for the study",
+        )
+    return UsageError(
+        "A recipe says how to read folders, and none is given",
+        field="--recipe",
+        expected="a folder as argument",
+        found=", ".join(names) or "nothing",
+    )
+
+
+def on_record(catalog: Catalog, pairs: Sequence[tuple[Study, Section]]) -> list[Study]:
+    """All studies whose sections may be related to the chosen ones: the catalog's, and the folders in whole."""
+    folders = {study.study_id: study for study, _ in pairs if study.study_id not in catalog.studies}
+    return [*catalog.studies.values(), *folders.values()]
 
 
 def _matching(pairs: list[tuple[Study, Section]], where: str) -> list[tuple[Study, Section]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from humanst.cli.output import echo_json, json_option, say
+
+if TYPE_CHECKING:
+    from humanst.curate import Draft
 
 
 @click.group()
@@ -46,13 +50,19 @@ def propose(folder: str, output: str | None, as_json: bool) -> None:
         content = {"folder": folder, "output": output, "drafts": rows, "loose": list(proposal.loose)}
         echo_json("humanst.curate-propose/1", content)
     elif output:
-        summary = f"{draft.platform or 'no platform'}, {len(draft.sections)} sections, {len(draft.guesses)} guesses"
+        summary = f"{_counted(draft)}, {len(draft.guesses)} guesses to check"
         click.echo(f"{output}: {summary}")
     else:
         click.echo(draft.text, nl=False)
     for sentence in draft.unknown:
         say(f"could not tell {sentence}")
     for other in proposal.drafts[1:]:
-        say(f"not in this draft: {len(other.sections)} {other.platform} sections in {other.place or 'the folder'}")
+        way = f"; `humanst curate propose {Path(folder, other.place)}` drafts theirs" if other.place else ""
+        say(f"not in this draft: {_counted(other)} in {other.place or 'the folder'}{way}")
     for matrix in proposal.loose:
         say(f"in no draft: {matrix}, a count matrix without positions")
+
+
+def _counted(draft: Draft) -> str:
+    n = len(draft.sections)
+    return f"{draft.platform or 'no platform'}, {n} section{'' if n == 1 else 's'}"

@@ -23,6 +23,7 @@ def fetch(
     Mirrors in HUMANST_MIRROR are asked first, in order; then the original host.
     """
     from humanst.fetch import fetch_resource, fetch_section
+    from humanst.files import sha256_file
 
     book = open_catalog(catalog)
     resources = [name for name in names if name in book.resources]
@@ -35,7 +36,7 @@ def fetch(
         for number, (name, source) in enumerate(files, 1):
             try:
                 path = fetch_resource(book.resources[name], source.path, pin=pin)
-                rows.append({"item": name, "role": source.role, "path": str(path)})
+                rows.append({"item": name, "role": source.role, "path": str(path), "sha256": sha256_file(path)})
             except HumanstError as error:
                 failures.append((f"{name}/{source.path}", error))
             tell("resources", number, len(files), 0)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from humanst.builder.matching import list_files
 from humanst.curate import guesses
-from humanst.curate.layouts import Bundle, bin_um, find_bundles, full_image, group_alike, name_sections
+from humanst.curate.labels import LabelFile, find_labels
+from humanst.curate.layouts import Bundle, bin_um, find_bundles, full_image, group_alike, is_histology, name_sections
 from humanst.curate.records import RECIPE_SCHEMA, Draft, finish_draft, put_files
 from humanst.curate.sheet import Sheet
 from humanst.curate.spots import draft_spots
@@ -19,7 +20,7 @@ from humanst.platforms.visium import FIDUCIAL_DIAMETER_UM
 TARGET_SIDE_UM = 112.0
 MEX = ("matrix", "features", "barcodes")
 ROLES_OF = {
-    "visium": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres"),
+    "visium": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres", "labels"),
     "visium_hd": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres"),
     "xenium": ("transcripts", "counts", "panel", "experiment", "image", "alignment"),
 }
@@ -68,6 +69,9 @@ def propose(folder: Path) -> Proposal:
 def _draft_nothing(folder: Path, paths: list[str]) -> Draft:
     sheet = Sheet()
     shown = ", ".join(paths[:6]) or "no files"
+    pictures = [path for path in paths if is_histology(path)]
+    if pictures:
+        sheet.cannot_tell(f"which counts belong to {pictures[0]}: no count matrix and no transcripts beside it")
     sheet.cannot_tell(f"the platform: no vendor's file names and no table of spots by genes among {shown}")
     sheet.put("schema", RECIPE_SCHEMA)
     sheet.put("platform", "unknown")
@@ -87,6 +91,8 @@ def _draft_bundles(folder: Path, group: list[Bundle], paths: list[str], sizes: M
     )
     sheet.put("platform", platform, f"{named or 'the vendor names'} as this platform has")
     _put_genes(sheet, platform, ids)
+    for section, bundle in sections.items():
+        _tell_species(sheet, f" of section {section}" if section else "", guesses.feature_ids(folder, bundle.files))
     _put_lattice(sheet, platform, first)
     _put_scale(sheet, platform, folder, first)
     sheet.put("orientation", "as_given")
@@ -96,6 +102,8 @@ def _draft_bundles(folder: Path, group: list[Bundle], paths: list[str], sizes: M
         )
     elif platform == "xenium":
         sheet.put("options", {"target_side_um": TARGET_SIDE_UM}, "pooled to squares as wide as a patch")
+    if platform == "visium":
+        _put_labels(sheet, folder, sections, paths)
     files = {
         role: {section: bundle.files[role] for section, bundle in sections.items() if role in bundle.files}
         for role in ROLES_OF[platform]
@@ -120,7 +128,8 @@ def _choose_files(folder: Path, section: str, bundle: Bundle, sizes: Mapping[str
         if image is None:
             sheet.cannot_tell(f"where the H&E image{where} is: without it the section builds without patches")
         elif "alignment" not in bundle.files:
-            sheet.cannot_tell(f"how the H&E image{where} lies on the transcripts: no *imagealignment.csv")
+            way_out = "options.registered and um_per_pixel, if it lies in their frame already"
+            sheet.cannot_tell(f"how the H&E image{where} lies on the transcripts: no *imagealignment.csv ({way_out})")
     elif image is None:
         sheet.cannot_tell(f"where the full-resolution image{where} is: hires and lowres are too coarse for patches")
     picture = next((bundle.files[role] for role in ("image", "hires", "lowres") if role in bundle.files), None)
@@ -149,14 +158,17 @@ def _put_genes(sheet: Sheet, platform: str, ids: list[str]) -> None:
     kind = guesses.gene_id_type(ids)
     if not ids:
         sheet.cannot_tell("how the genes are named: no feature list could be read")
-    if foreign := guesses.foreign_genes(ids):
-        sheet.cannot_tell(f"whether this is human tissue: {foreign}; humanst refuses other species")
     why = f"so are most of {len(ids):,} features, {ids[0]} the first" if ids else "nothing could be read"
     sheet.put("gene_id_type", kind, why)
     targeted = platform == "xenium" or 0 < len(ids) < guesses.PANEL_BELOW
     panel = "Xenium measures a panel" if platform == "xenium" else f"{len(ids):,} features"
     sheet.put("targeted", targeted, panel if ids or targeted else "nothing could be read")
     sheet.put("absent_genes", "unmeasured", "the table lists all that it measured")
+
+
+def _tell_species(sheet: Sheet, where: str, ids: list[str]) -> None:
+    if foreign := guesses.foreign_genes(ids):
+        sheet.cannot_tell(f"whether the tissue{where} is human: {foreign}; humanst refuses other species")
 
 
 def _put_lattice(sheet: Sheet, platform: str, bundle: Bundle) -> None:
@@ -169,7 +181,30 @@ def _put_lattice(sheet: Sheet, platform: str, bundle: Bundle) -> None:
         sheet.put("lattice", value, why)
 
 
+def _put_labels(sheet: Sheet, folder: Path, sections: Mapping[str, Bundle], paths: list[str]) -> None:
+    """Labels by barcode: one file a section, all with the columns of the first; the others are named."""
+    chosen: LabelFile | None = None
+    for section, bundle in sections.items():
+        where = f" of section {section}" if section else ""
+        for found in find_labels(folder, bundle, paths):
+            if found.bare:
+                way_out = "options.barcode_suffix"
+                sheet.cannot_tell(f"how {found.path} joins: its barcodes{where} end otherwise ({way_out})")
+            elif "labels" in bundle.files:
+                sheet.cannot_tell(f"whether {found.path} holds labels too: {bundle.files['labels']} was taken")
+            elif chosen is not None and found.rule() != chosen.rule():
+                sheet.cannot_tell(f"how {found.path} joins: its columns are not those of {chosen.path}")
+            else:
+                chosen = chosen or found
+                bundle.files["labels"] = found.path
+    if chosen is not None:
+        sheet.put("labels", chosen.rule(), f"{chosen.path} has the barcodes of the positions, and words that repeat")
+
+
 def _put_scale(sheet: Sheet, platform: str, folder: Path, bundle: Bundle) -> None:
+    if platform == "xenium":
+        sheet.put("um_per_pixel", None, "transcripts are in um, and an alignment tells the scale of the H&E image")
+        return
     factors = guesses.scale_factors(folder, bundle.files)
     readings = []
     fit = guesses.visium_scale(folder, bundle.files) if platform == "visium" else None

@@ -28,8 +28,10 @@ PANEL_BELOW = 6_000
 
 
 def feature_ids(folder: Path, files: dict[str, str]) -> list[str]:
-    """Ids (else names) of the features of a 10x matrix; empty where they cannot be read."""
+    """Ids (else names) of the features of a 10x matrix or a transcript table; empty where they cannot be read."""
     try:
+        if "transcripts" in files:
+            return _transcript_names(folder / files["transcripts"])
         if "counts" in files and files["counts"].endswith(".h5"):
             return _h5_ids(folder / files["counts"])
         if "features" in files:
@@ -39,6 +41,20 @@ def feature_ids(folder: Path, files: dict[str, str]) -> list[str]:
     except (OSError, EOFError, UnicodeDecodeError, KeyError, ValueError):
         return []
     return []
+
+
+def _transcript_names(path: Path) -> list[str]:
+    """Names of features among the first transcripts, sorted."""
+    import pandas as pd
+
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path) as handle:
+            names = handle.read_row_group(0, columns=["feature_name"])["feature_name"].to_pylist()[:MAX_NAMES]
+    else:
+        names = pd.read_csv(path, usecols=["feature_name"], nrows=MAX_NAMES)["feature_name"].tolist()
+    return sorted({name.decode() if isinstance(name, bytes) else str(name) for name in names})
 
 
 def _h5_ids(path: Path) -> list[str]:
@@ -125,4 +141,4 @@ def picture_fault(folder: Path, path: str) -> str | None:
         check_stain(thumbnail(folder / path, 1.0, max(1.0, max(width, height) / 1024)), findings, file=path)
     except HumanstError as error:
         return str(error.facts.found or error.facts.what)
-    return next((f"{item.facts.what} {item.facts.found}" for item in findings.of("refuse")), None)
+    return next((f"{item.facts.what.lower()} ({item.facts.found})" for item in findings.of("refuse")), None)

@@ -159,13 +159,19 @@ def bin_um(bundle: Bundle) -> float:
     return float(match[1]) if match else 8.0
 
 
-def full_image(bundle: Bundle, sizes: Mapping[str, int]) -> tuple[str | None, list[str]]:
-    """The largest picture beside a bundle that may be its full-resolution H&E image, and the others."""
+def folders_of(bundle: Bundle) -> set[str]:
+    """Where files of a section may lie: its root, and the folders above that only a vendor's name parts from it."""
     folders = {bundle.root}
     parts = PurePosixPath(bundle.root).parts
     while parts and (parts[-1] in ("outs", "binned_outputs") or _BINS.fullmatch(parts[-1])):
         parts = parts[:-1]
         folders.add("/".join(parts))
+    return folders
+
+
+def full_image(bundle: Bundle, sizes: Mapping[str, int]) -> tuple[str | None, list[str]]:
+    """The largest picture beside a bundle that may be its full-resolution H&E image, and the others."""
+    folders = folders_of(bundle)
     candidates = [
         path
         for path in sizes
@@ -184,21 +190,26 @@ def is_histology(path: str) -> bool:
 
 
 def name_sections(bundles: list[Bundle]) -> dict[str, Bundle]:
-    """Section id -> bundle, for bundles that differ in one part of their folder, or in their prefix."""
+    """Section id -> bundle, for bundles with a part of their folder, or a prefix, of their own."""
     if len(bundles) == 1:
         return {"": bundles[0]}
-    roots = [PurePosixPath(bundle.root).parts for bundle in bundles]
-    differing = [index for index in range(len(roots[0])) if len({parts[index] for parts in roots}) > 1]
-    if differing:
-        return {parts[differing[0]]: bundle for parts, bundle in zip(roots, bundles, strict=True)}
+    part = _telling_part(bundles)
+    if part is not None:
+        return {PurePosixPath(bundle.root).parts[part]: bundle for bundle in bundles}
     return {bundle.prefix.rstrip("_.-"): bundle for bundle in bundles}
 
 
+def _telling_part(bundles: list[Bundle]) -> int | None:
+    """The deepest part of the folders that no two bundles share; ``None`` when there is none."""
+    columns = list(zip(*(PurePosixPath(bundle.root).parts for bundle in bundles), strict=True))
+    return next((index for index in reversed(range(len(columns))) if len(set(columns[index])) == len(bundles)), None)
+
+
 def group_alike(bundles: list[Bundle]) -> list[list[Bundle]]:
-    """Bundles that one set of patterns can describe: same platform, folders that differ in one part at most."""
+    """Bundles that one set of patterns can describe: one platform, folders of one depth."""
     groups: list[list[Bundle]] = []
     for bundle in bundles:
-        home = next((group for group in groups if _alike(group, bundle)), None)
+        home = next((group for group in groups if _alike([*group, bundle])), None)
         if home is None:
             groups.append([bundle])
         else:
@@ -206,17 +217,15 @@ def group_alike(bundles: list[Bundle]) -> list[list[Bundle]]:
     return groups
 
 
-def _alike(group: list[Bundle], bundle: Bundle) -> bool:
-    first = group[0]
-    one, other = PurePosixPath(first.root).parts, PurePosixPath(bundle.root).parts
-    if first.platform != bundle.platform or len(one) != len(other):
+def _alike(bundles: list[Bundle]) -> bool:
+    first, last = bundles[0], bundles[-1]
+    one, other = PurePosixPath(first.root).parts, PurePosixPath(last.root).parts
+    if first.platform != last.platform or len(one) != len(other):
         return False
-    differing = {index for index, (a, b) in enumerate(zip(one, other, strict=True)) if a != b}
-    for known in group[1:]:
-        parts = PurePosixPath(known.root).parts
-        differing |= {index for index, (a, b) in enumerate(zip(one, parts, strict=True)) if a != b}
-    prefixes = {member.prefix for member in [*group, bundle]}
-    return len(differing) <= 1 and (not differing or len(prefixes) == 1)
+    if one == other:
+        # One folder with a prefix a section, as in GEO supplements.
+        return all(bundle.root == first.root for bundle in bundles)
+    return first.prefix == last.prefix and _telling_part(bundles) is not None
 
 
 def template(files: Mapping[str, str]) -> tuple[str, dict[str, str]]:

@@ -21,7 +21,7 @@ def draft_spots(folder: Path, spots: SpotFolder, paths: list[str]) -> Draft:
     sheet.put("schema", RECIPE_SCHEMA)
     sheet.put("platform", "st", f"{counts.path} has a row a spot, such as {counts.first[0]}, and a column a gene")
     if foreign := guesses.foreign_genes(genes):
-        sheet.cannot_tell(f"whether this is human tissue: {foreign}; humanst refuses other species")
+        sheet.cannot_tell(f"whether the tissue is human: {foreign}; humanst refuses other species")
     sheet.put("gene_id_type", guesses.gene_id_type(genes), f"columns such as {', '.join(genes[:3])}")
     sheet.put("targeted", False, "legacy ST measures the whole transcriptome")
     sheet.put("absent_genes", "zero", "tables list only the genes they found")

@@ -58,7 +58,14 @@ class DemoAtlas:
     donors: tuple[str, ...]
 
 
-def write_atlas(folder: Path, *, seed: int = 0, sections: Collection[str] | None = None, workers: int = 2) -> DemoAtlas:
+def write_atlas(
+    folder: Path,
+    *,
+    seed: int = 0,
+    sections: Collection[str] | None = None,
+    studies: tuple[StudyPlan, ...] | None = None,
+    workers: int = 2,
+) -> DemoAtlas:
     """Write the mini atlas below ``folder``: vendor files, catalog, curation, split assignment and truth.
 
     The same seed and sections give the same bytes in any folder and with any number of workers. The catalog is
@@ -68,6 +75,8 @@ def write_atlas(folder: Path, *, seed: int = 0, sections: Collection[str] | None
     ----------
     sections
         Sample ids to write (``demo_visium_V1``); all when None. A section's bytes do not depend on this.
+    studies
+        Other studies than those of :func:`humanst.demo.atlas_layout`, written whole; ``sections`` is not looked at.
     workers
         Sections painted at a time, in threads.
 
@@ -76,7 +85,7 @@ def write_atlas(folder: Path, *, seed: int = 0, sections: Collection[str] | None
     UsageError
         When ``sections`` names one that is not in the atlas.
     """
-    studies = atlas_layout(sections)
+    studies = atlas_layout(sections) if studies is None else studies
     mirror = folder / "mirror"
     files.remove(folder / "catalog.yaml")
     tasks = [(study, plan) for study in studies for plan in study.sections]

@@ -24,6 +24,8 @@ DONOR_SD = 0.15
 FAILED_SPOTS = 2
 FAILED_FACTOR = 0.02
 DEEP_UM = 50.0
+# Spots drawn at a time: what fits a processor's cache is drawn faster, and whole sections of bins in less memory.
+BLOCK = 128
 _LIBRARY_BY_CLASS = (1.25, 0.85, 0.60, 1.15, 0.50, 1.05)
 
 
@@ -59,9 +61,14 @@ def draw_counts(
     rate = _rates(plan, activity, membership, genes, seed=seed)
     mean = rate * (library * typical_size)[:, None]
     rng = named_rng(seed, plan.sample_id, "counts")
-    lit = rng.poisson(mean * rng.gamma(DISPERSION, 1.0 / DISPERSION, mean.shape))
-    kept = rng.uniform(size=mean.shape) >= DROPOUT * np.exp(-mean)
-    return Expression((lit * kept).astype(np.int32), library.astype(np.float32), activity)
+    lit = np.empty(mean.shape, np.int32)
+    for first in range(0, len(mean), BLOCK):
+        rows = slice(first, first + BLOCK)
+        lit[rows] = rng.poisson(mean[rows] * rng.gamma(DISPERSION, 1.0 / DISPERSION, mean[rows].shape))
+    seen = np.nonzero(lit)
+    lost = rng.uniform(size=len(seen[0])) < DROPOUT * np.exp(-mean[seen])
+    lit[seen[0][lost], seen[1][lost]] = 0
+    return Expression(lit, library.astype(np.float32), activity)
 
 
 def _library(
@@ -94,7 +101,8 @@ def _rates(
         members = genes.members(name)
         log_rate[:, members] += activity[:, p, None] * loading[members]
     for k in range(len(CLASSES)):
-        log_rate += membership[:, k, None] * taste[k]
+        tasted = np.flatnonzero(taste[k])
+        log_rate[:, tasted] += membership[:, k, None] * taste[k, tasted]
     rate = np.exp(log_rate)
     shares: NDArray[np.float64] = rate / rate.sum(axis=1, keepdims=True)
     return shares

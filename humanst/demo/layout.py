@@ -1,14 +1,16 @@
 """Which studies, donors and sections the mini atlas holds, and how large each is.
 
-Everything else is drawn from the names given here. Tissue is drawn from ``block`` and ``donor_id`` alone, in
-micrometres, so that a section of another platform can be cut from the same block and share its truth.
+Everything else is drawn from the names given here. Tissue is drawn from ``block``, ``donor_id`` and its field alone, in
+micrometres, so that a section of another platform can be cut from the same block and share its truth: the block of the
+first Visium section is cut for legacy ST, Xenium and Visium HD too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from humanst.demo.seeding import named_rng
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 Kind = Literal["visium", "visium_v1", "st", "xenium", "visium_hd"]
 Era = Literal["current", "previous"]
 
+# Donor, block, width, height and coverage of what four platforms show.
+SHARED = ("demo_visium_d1", "block_V1", 1900.0, 1850.0, 0.70)
+# The HD array is 1.26 mm wide; a legacy array needs twice the field for a few dozen spots.
+_LEAST_UM: dict[Kind, float] = {
+    "visium": 1100.0,
+    "visium_v1": 1100.0,
+    "st": 1700.0,
+    "xenium": 1100.0,
+    "visium_hd": 1420.0,
+}
 SPLIT_CYCLE = ("train", "val", "test", "train", "train")
 
 
@@ -27,7 +39,7 @@ class SectionPlan:
     Attributes
     ----------
     block
-        Name of the piece of tissue; two sections with the same block show the same tissue.
+        Name of the piece of tissue; two sections with the same block, donor, field and coverage show the same tissue.
     um_per_pixel
         Scale of the full-resolution image.
     width_um, height_um
@@ -75,6 +87,11 @@ class StudyPlan:
     sections: tuple[SectionPlan, ...]
 
 
+def _of_shared_block(study_id: str, section_id: str, um_per_pixel: float, **more: Any) -> SectionPlan:
+    donor, block, width, height, coverage = SHARED
+    return SectionPlan(study_id, section_id, donor, block, um_per_pixel, width, height, coverage, **more)
+
+
 def _visium() -> StudyPlan:
     rows = (
         ("V1", "demo_visium_d1", 0.5, 1900.0, 1850.0, 0.70),
@@ -117,30 +134,20 @@ def _st() -> StudyPlan:
         SectionPlan("demo_st", name, donor, f"block_{name}", scale, width, height, coverage, "previous", labelled)
         for name, donor, scale, width, height, coverage, labelled in rows
     )
+    sections += (_of_shared_block("demo_st", "E1", 0.688, era="previous"),)
     return StudyPlan("demo_st", "Synthetic demo study: legacy ST, spot files and plain JPEG images", "st", sections)
 
 
 def _xenium() -> StudyPlan:
-    rows = (
-        ("X1", "demo_xenium_d14", 0.5, 1850.0, 1800.0, 0.70, 7.0),
-        ("X2", "demo_xenium_d15", 0.45, 1750.0, 1850.0, 0.66, -4.0),
-    )
-    sections = tuple(
-        SectionPlan("demo_xenium", name, donor, f"block_{name}", scale, width, height, coverage, turn_degrees=turn)
-        for name, donor, scale, width, height, coverage, turn in rows
-    )
+    # Another block of a donor of whom there is a Visium section: validation sees a panel too.
+    own = SectionPlan("demo_xenium", "X2", "demo_visium_d2", "block_X2", 0.45, 1750.0, 1850.0, 0.66, turn_degrees=-4.0)
+    sections = (_of_shared_block("demo_xenium", "X1", 0.5, turn_degrees=7.0), own)
     return StudyPlan("demo_xenium", "Synthetic demo study: Xenium with a turned H&E image", "xenium", sections)
 
 
 def _visium_hd() -> StudyPlan:
-    rows = (
-        ("H1", "demo_hd_d16", 0.5, 1440.0, 1420.0, 0.62),
-        ("H2", "demo_hd_d17", 0.45, 1420.0, 1440.0, 0.66),
-    )
-    sections = tuple(
-        SectionPlan("demo_hd", name, donor, f"block_{name}", scale, width, height, coverage)
-        for name, donor, scale, width, height, coverage in rows
-    )
+    own = SectionPlan("demo_hd", "H2", "demo_visium_d3", "block_H2", 0.45, 1420.0, 1440.0, 0.66)
+    sections = (_of_shared_block("demo_hd", "H1", 0.5), own)
     return StudyPlan("demo_hd", "Synthetic demo study: Visium HD, bins of 8 um", "visium_hd", sections)
 
 
@@ -174,6 +181,32 @@ def atlas_layout(sections: Collection[str] | None = None) -> tuple[StudyPlan, ..
         for study in studies
     )
     return tuple(study for study in kept if study.sections)
+
+
+def random_study(kind: Kind, n_sections: int, *, seed: int = 0) -> StudyPlan:
+    """Plan small clean sections at random: no two share tissue, field, coverage, scale or, for Xenium, turn.
+
+    For measurements over many sections; the section's own files come from the seed given to ``write_atlas``.
+    """
+    least_um = _LEAST_UM[kind]
+    sections = []
+    for number in range(n_sections):
+        rng = named_rng(seed, "random study", kind, str(number))
+        width_um, height_um = (least_um + rng.uniform(0.0, 200.0, 2)).tolist()
+        plan = SectionPlan(
+            study_id=f"random_{kind}",
+            section_id=f"S{number:02d}",
+            donor_id=f"random_{kind}_d{number}",
+            block=f"random_{kind}_b{number}_{seed}",
+            um_per_pixel=float(rng.uniform(0.85, 1.15)),
+            width_um=width_um,
+            height_um=height_um,
+            coverage=float(rng.uniform(0.45, 0.78)),
+            era="previous" if number % 2 else "current",
+            turn_degrees=float(rng.uniform(-180.0, 180.0)),
+        )
+        sections.append(plan)
+    return StudyPlan(f"random_{kind}", f"Synthetic sections planned at random: {kind}", kind, tuple(sections))
 
 
 def assign_splits(studies: tuple[StudyPlan, ...]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from humanst.demo.nuclei import paint_nuclei
 from humanst.demo.seeding import Field, named_rng, smooth_noise
-from humanst.demo.texture import TILE_PX, make_tiles
+from humanst.demo.texture import Tiles, make_tiles
 from humanst.demo.tissue import CELL_UM, CLASSES, PROGRAMME_NAMES, Tissue
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def paint(tissue: Tissue, plan: SectionPlan, *, seed: int) -> NDArray[np.uint8]:
     rgb = np.empty((*nuclei.shape, 3), np.uint8)
     for top in range(0, nuclei.shape[0], STRIP_PX):
         rows = slice(top, min(top + STRIP_PX, nuclei.shape[0]))
-        index = _stain_index(planes, tiles.stack, nuclei[rows], lumens[rows], top, plan.um_per_pixel)
+        index = _stain_index(planes, tiles, nuclei[rows], lumens[rows], top, plan.um_per_pixel)
         np.take(colours, index, axis=0, out=rgb[rows])
     return rgb
 
@@ -106,7 +106,7 @@ def _enlarge(planes: Field, rows: NDArray[np.floating], columns: NDArray[np.floa
 
 def _stain_index(
     planes: Field,
-    tile: Field,
+    tiles: Tiles,
     nuclei: NDArray[np.uint8],
     lumens: NDArray[np.uint8],
     top: int,
@@ -120,9 +120,9 @@ def _stain_index(
     depth, eosin, haematoxylin, coarse, fine, fat, warp_x, warp_y = _enlarge(
         planes, (y + 0.5) * scale - 0.5, (x + 0.5) * scale - 0.5
     )
-    tile_x = (x + (warp_x / um_per_pixel).astype(np.int32)) & (TILE_PX - 1)
-    tile_y = (y[:, None] + (warp_y / um_per_pixel).astype(np.int32)) & (TILE_PX - 1)
-    detail = np.take(tile, tile_y * TILE_PX + tile_x, axis=0)
+    tile_x = (x + (warp_x / um_per_pixel).astype(np.int32)) & (tiles.side_px - 1)
+    tile_y = (y[:, None] + (warp_y / um_per_pixel).astype(np.int32)) & (tiles.side_px - 1)
+    detail = np.take(tiles.stack, tile_y * tiles.side_px + tile_x, axis=0)
     edge = np.clip(depth / EDGE_UM + detail[..., 2] + 0.5, 0.0, 1.0)
     solid = edge * (1.0 - lumens * np.float32(0.94 / 255.0))
     # Fat stops short of the edge: open cells there would be indistinguishable from glass.

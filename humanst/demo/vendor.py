@@ -64,9 +64,9 @@ def write_jpeg(path: Path, rgb: NDArray[np.uint8]) -> None:
 
 
 def write_reduced_png(path: Path, rgb: NDArray[np.uint8], *, longest_px: int) -> float:
-    """Write a PNG whose longer side is ``longest_px``; returns its scale over the full image."""
+    """Write a PNG whose longer side is ``longest_px`` at most; returns its scale over the full image."""
     height, width = rgb.shape[:2]
-    scale: float = longest_px / max(height, width)
+    scale: float = min(longest_px / max(height, width), 1.0)
     small = vips_image(rgb).resize(round(width * scale) / width, vscale=round(height * scale) / height, kernel="linear")
     files.write_bytes(path, small.pngsave_buffer(compression=3, filter="up", keep="none"))
     return scale

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BIN_UM = 8.0
 ARRAY_ROWS, ARRAY_COLUMNS = 158, 156
+# The array lies in the lower right of its image, its middle this far from both borders: tissue ends inside it.
+FROM_CORNER_UM = 710.0
 # Counts are drawn for cells of 2 x 2 bins and scattered over their bins.
 BINS_A_CELL = 2
 BINS_A_SQUARE = 14
@@ -88,8 +90,8 @@ def place_um(
     turn = named_rng(seed, plan.sample_id, "lattice").uniform(-0.02, 0.02)
     along = -(row_col[:, 1] - (ARRAY_COLUMNS - 1) / 2) * BIN_UM
     across = (row_col[:, 0] - (ARRAY_ROWS - 1) / 2) * BIN_UM
-    x = plan.width_um / 2 + along * np.cos(turn) - across * np.sin(turn)
-    y = plan.height_um / 2 + along * np.sin(turn) + across * np.cos(turn)
+    x = plan.width_um - FROM_CORNER_UM + along * np.cos(turn) - across * np.sin(turn)
+    y = plan.height_um - FROM_CORNER_UM + along * np.sin(turn) + across * np.cos(turn)
     return np.stack([x, y], axis=1)
 
 

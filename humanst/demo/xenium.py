@@ -132,7 +132,8 @@ def make_panel(genes: DemoGenes, plan: SectionPlan) -> Panel:
     free = (np.array(genes.gene_sets) == "") & ~np.char.startswith(symbols, "MT-")
     chosen += rng.choice(np.flatnonzero(free), PANEL_GENES - len(chosen), replace=False).tolist()
     index = np.array(chosen, dtype=np.int64)
-    names = [*(genes.names(plan.era)[i] for i in chosen), REPORTER]
+    symbols_of_era = genes.names(plan.era)
+    names = [*(symbols_of_era[i] for i in chosen), REPORTER]
     category = ["predesigned_gene"] * (PANEL_GENES - CUSTOM_GENES) + ["custom_gene"] * (CUSTOM_GENES + 1)
     for kind, pattern, n in CONTROLS:
         names += [pattern.format(number) for number in range(n)]

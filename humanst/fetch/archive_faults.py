@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -13,6 +15,17 @@ from typing import TypeVar
 from humanst.errors import DataError, HostileError, HumanstError, IntegrityError
 
 Info = TypeVar("Info")
+# What tarfile, zipfile and zlib raise on bytes that are not what their headers say.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    struct.error,
+)
 
 
 def the_one(found: Sequence[Info], member: str, name: str, is_plain: Callable[[Info], bool]) -> Info:
@@ -39,19 +52,24 @@ def the_one(found: Sequence[Info], member: str, name: str, is_plain: Callable[[I
         raise HostileError(
             "The archive holds two members of one name",
             code="member-twice",
-            expected="each name once",
+            expected="each name once, upper and lower case being the same",
             found=f"{len(found)} times",
             done="Nothing was unpacked",
         )
     if not is_plain(found[0]):
-        raise HostileError(
-            "This member is not a plain file",
-            code="unsafe-member",
-            expected="a plain file",
-            found="a link, device, folder or sparse file",
-            done="Nothing was unpacked",
-        )
+        raise not_plain("a link, device, folder or sparse file")
     return found[0]
+
+
+def not_plain(found: str) -> HostileError:
+    """Say that a member is no file, or lies behind a link: ``unsafe-member``."""
+    return HostileError(
+        "This member is not a plain file",
+        code="unsafe-member",
+        expected="a plain file in plain folders",
+        found=found,
+        done="Nothing was unpacked",
+    )
 
 
 def bomb(name: str, limit: int) -> HostileError:
@@ -98,8 +116,13 @@ def reading(name: str) -> Iterator[None]:
         yield
     except HumanstError as error:
         raise error.located(file=name) from None
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile) as error:
+    except (*_DAMAGE, gzip.BadGzipFile) as error:
         raise cut(name, str(error) or type(error).__name__) from error
+    except OSError as error:
+        # What a header that points before the file's start comes to; a disk that fails is another matter.
+        if error.errno != errno.EINVAL:
+            raise
+        raise cut(name, str(error)) from error
     except (NotImplementedError, RuntimeError) as error:
         # What zipfile says of compression methods and passwords it does not know.
         raise DataError("This archive cannot be read", code="archive-unreadable", file=name, found=error) from error

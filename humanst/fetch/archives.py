@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from humanst.errors import DataError, HostileError
-from humanst.fetch.archive_faults import bomb, cut, reading, the_one, too_many
+from humanst.fetch.archive_faults import bomb, cut, not_plain, reading, the_one, too_many
 from humanst.files import CHUNK_BYTES, safe_relative_path
 
 MAX_MEMBERS = 200_000
@@ -154,7 +154,11 @@ def _is_plain_zip(info: zipfile.ZipInfo) -> bool:
 
 def _from_zip(path: Path, member: str, name: str, budget: Budget) -> Iterator[bytes]:
     with zipfile.ZipFile(path) as archive:
-        found = [info for info in _zip_infos(archive, name) if info.filename == member]
+        infos = _zip_infos(archive, name)
+        if any(member.startswith(f"{info.filename}/") for info in infos):
+            raise not_plain("a link or a file in the place of its folder")
+        twins = [info for info in infos if _same_name(info.filename, member)]
+        found = twins if any(info.filename == member for info in twins) else []
         info = the_one(found, member, name, _is_plain_zip)
         if info.flag_bits & 1:
             raise DataError(
@@ -167,6 +171,11 @@ def _from_zip(path: Path, member: str, name: str, budget: Budget) -> Iterator[by
         limit = budget.limit(min(info.compress_size, path.stat().st_size))
         with archive.open(info) as handle:
             yield from _bounded(handle, limit, f"{name}/{member}")
+
+
+def _same_name(one: str, other: str) -> bool:
+    """Whether two members would be one file where upper and lower case are the same."""
+    return one.casefold() == other.casefold()
 
 
 def _bounded(handle: IO[bytes], limit: int, name: str) -> Iterator[bytes]:
@@ -249,12 +258,17 @@ def _tar_infos(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
 
 
 def _from_tar(tar: tarfile.TarFile, member: str, name: str) -> Iterator[bytes]:
-    seen = 0
+    seen, found = 0, False
     for info in _tar_infos(tar, name):
-        if info.name != member:
+        if member.startswith(f"{info.name}/") and not info.isdir():
+            raise not_plain("a link or a file in the place of its folder")
+        if not _same_name(info.name, member):
             continue
         seen += 1
         the_one([info] * seen, member, name, lambda info: info.isreg() and not info.issparse())
+        if info.name != member:
+            continue
+        found = True
         handle = tar.extractfile(info)
         left = info.size
         while handle is not None and (block := handle.read(CHUNK_BYTES)):
@@ -262,5 +276,5 @@ def _from_tar(tar: tarfile.TarFile, member: str, name: str) -> Iterator[bytes]:
             yield block
         if left:
             raise cut(name, f"{left:,} bytes of {member} are missing")
-    if not seen:
+    if not found:
         the_one([], member, name, lambda _: True)

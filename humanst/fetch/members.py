@@ -101,7 +101,8 @@ def _matching(local: LocalFiles, archives: list[str], patterns: Mapping[str, str
     found = {}
     for role, pattern in patterns.items():
         expression = member_pattern(pattern, local.section_id)
-        hits = [(archive, member) for archive, member in listed if expression.fullmatch(member)]
+        # A name that one archive holds twice is one hit here, and refused as hostile where it is read.
+        hits = list(dict.fromkeys((archive, member) for archive, member in listed if expression.fullmatch(member)))
         if len(hits) > 1:
             raise _unclear(
                 local,

@@ -275,7 +275,9 @@ def _spot_table(
 
     xy_px = raw.xy_px[rows]
     xy_um = xy_px * fit.um_per_pixel
-    share = tissue.fraction(xy_um, PATCH_SIDE_UM) if tissue else np.zeros(len(rows), dtype=np.float32)
+    # Without a mask nobody knows how much tissue there is, and 0 would say that there is none.
+    unknown = np.full(len(rows), np.nan, dtype=np.float32)
+    share = tissue.fraction(xy_um, PATCH_SIDE_UM) if tissue else unknown
     n_counts = measures.n_counts[rows]
     columns: dict[str, Any] = {
         "row": raw.row_col[rows, 0],

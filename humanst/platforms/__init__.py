@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.catalog import Lattice, Recipe
-from humanst.errors import DataError, UsageError
+from humanst.errors import UsageError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
 
@@ -137,28 +137,6 @@ def read_genes(platform: str, files: LocalFiles, recipe: Recipe) -> GeneColumns:
     """
     columns: GeneColumns = _module(platform).read_genes(files, recipe)
     return columns
-
-
-def require_roles(files: LocalFiles, *roles: str) -> None:
-    """Refuse a section that lacks a file its reader cannot do without.
-
-    Raises
-    ------
-    DataError
-        ``missing-file``, naming the roles that are there.
-    """
-    lacking = [role for role in roles if role not in files.paths]
-    if lacking:
-        raise DataError(
-            f"The section has no file for {', '.join(lacking)}",
-            code="missing-file",
-            study=files.study_id,
-            section=files.section_id,
-            field=lacking[0],
-            expected=f"files for {', '.join(roles)}",
-            found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
-            todo="Add the file to the catalog or the folder",
-        )
 
 
 def _module(platform: str) -> Any:

@@ -18,6 +18,9 @@ from humanst.platforms.tenx import TenxMatrix
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of a raw matrix that leaves out barcodes without a transcript, hardly one is in tissue.
+MAX_SILENT_SHARE = 0.01
+
 
 def renamed(
     matrix: TenxMatrix, positions: pd.DataFrame, files: LocalFiles, recipe: Recipe, findings: Findings
@@ -74,7 +77,7 @@ def total_join(
     positions
         Indexed by barcode, with ``in_tissue`` 0 or 1.
     findings
-        Gets ``barcodes-without-position`` (refuse), ``in-tissue-without-counts`` (warn).
+        Gets ``barcodes-without-position`` and ``files-of-two-sections`` (refuse), ``in-tissue-without-counts`` (warn).
 
     Returns
     -------
@@ -96,10 +99,37 @@ def total_join(
             todo=_why_lost(lost, positions),
         )
         return np.arange(0), ()
+    outside = (positions["in_tissue"].loc[matrix.barcodes.tolist()] != 1).to_numpy()
+    _check_in_tissue(matrix, positions, int(outside.sum()), files, findings)
+    rows = np.flatnonzero(~outside)
+    if not outside.any():
+        return rows, ()
+    gone = np.flatnonzero(outside)
+    names = tuple(map(str, matrix.barcodes[gone][:5]))
+    return rows, (Drop("spots", "out-of-tissue", len(gone), int(matrix.counts[gone].sum()), names),)
+
+
+def _check_in_tissue(
+    matrix: TenxMatrix, positions: pd.DataFrame, n_outside: int, files: LocalFiles, findings: Findings
+) -> None:
+    """A filtered matrix has the in-tissue barcodes alone, a raw one has all of them; what is neither is of two slides.
+
+    All slides of a generation have the same barcodes, so that files of two sections join without a gap.
+    """
     with_counts = set(matrix.barcodes.tolist())
     tissue = positions.index[positions["in_tissue"] == 1]
     silent = [barcode for barcode in tissue if barcode not in with_counts]
-    if silent:
+    if n_outside and len(silent) > MAX_SILENT_SHARE * len(tissue):
+        findings.refuse(
+            "files-of-two-sections",
+            "The matrix and the positions do not tell of one tissue",
+            file=files.names["positions"],
+            field="in_tissue",
+            expected="a filtered matrix of the in-tissue barcodes, or a raw one that holds them all",
+            found=f"{n_outside:,} barcodes out of tissue, and {len(silent):,} of {len(tissue):,} in tissue missing",
+            todo="Check that both files are of this section",
+        )
+    elif silent:
         findings.warn(
             "in-tissue-without-counts",
             "In-tissue positions are not in the matrix",
@@ -107,13 +137,6 @@ def total_join(
             expected=f"all {len(tissue):,} in-tissue barcodes",
             found=f"{len(silent):,} missing, such as {', '.join(silent[:3])}",
         )
-    outside = (positions["in_tissue"].loc[matrix.barcodes.tolist()] != 1).to_numpy()
-    rows = np.flatnonzero(~outside)
-    if not outside.any():
-        return rows, ()
-    gone = np.flatnonzero(outside)
-    names = tuple(map(str, matrix.barcodes[gone][:5]))
-    return rows, (Drop("spots", "out-of-tissue", len(gone), int(matrix.counts[gone].sum()), names),)
 
 
 def _why_lost(lost: list[str], positions: pd.DataFrame) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.platforms.transcripts import Batch
+from humanst.errors import DataError
+from humanst.platforms.transcript_batch import Batch
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -192,8 +193,22 @@ class TranscriptPool:
         self._box = (np.inf, np.inf, -np.inf, -np.inf)
 
     def add(self, batch: Batch) -> None:
-        """Account for every transcript of a batch."""
+        """Account for every transcript of a batch.
+
+        Raises
+        ------
+        DataError
+            ``transcripts-invalid`` for a table of more distinct features than a key has room for.
+        """
         code = np.array([self._code.setdefault(name, len(self._code)) for name in batch.feature.values], dtype=np.int64)
+        if len(self._code) > _LAST:
+            raise DataError(
+                "The transcripts have more features than any panel",
+                code="transcripts-invalid",
+                field="feature_name",
+                expected=f"at most {_LAST:,}",
+                found=f"{len(self._code):,}",
+            )
         feature = code[batch.feature.codes]
         self._rows += len(feature)
         low, high = batch.xy_um.min(axis=0), batch.xy_um.max(axis=0)

@@ -1,4 +1,4 @@
-"""How transcripts get onto an H&E image: the vendor's alignment matrix, and what the image's header says.
+"""How transcripts get onto an H&E image: the vendor's alignment matrix.
 
 The matrix maps pixels of the H&E image to pixels of the DAPI image (10x Genomics, "How can I convert coordinates
 between H&E image and Xenium data", kb.10xgenomics.com 35386990499853); transcripts are in um of the DAPI frame, so
@@ -8,39 +8,18 @@ between H&E image and Xenium data", kb.10xgenomics.com 35386990499853); transcri
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.errors import DataError
 from humanst.findings import Findings
 
 # The instrument's own pixel size, the same on every bundle seen.
 INSTRUMENT_UM_PER_PIXEL = 0.2125
 SAME_SCALE_WITHIN = 0.01
 MAX_SHEAR = 0.01
-# Slide scanners lie between these; a coarser tag is a print resolution (72 dpi is 353 um a pixel).
-PLAUSIBLE_UM_PER_PIXEL = (0.05, 5.0)
-_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
-
-
-@dataclass(frozen=True, slots=True)
-class ImageHeader:
-    """Size of an image, and the scale its header claims.
-
-    Attributes
-    ----------
-    um_per_pixel
-        ``None`` where the header claims none, or one that no slide scanner has.
-    """
-
-    width_px: int
-    height_px: int
-    um_per_pixel: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,68 +122,3 @@ def _is_similar(matrix: NDArray[np.float64], determinant: float, name: str, find
             todo="Check that the file is the affine of this image; a non-rigid registration must be applied beforehand",
         )
     return similar
-
-
-def read_image_header(path: Path, *, name: str) -> ImageHeader:
-    """Size and claimed scale of a TIFF (OME, Aperio and other slides among them), JPEG or PNG, from its header.
-
-    Raises
-    ------
-    DataError
-        ``image-unreadable``.
-    """
-    import pyvips
-    import tifffile
-
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(4)
-        if head in _TIFF_MAGIC:
-            with tifffile.TiffFile(path) as slide:
-                page = slide.pages.first
-                scale = _plausible(_ome_scale(slide.ome_metadata) or _tag_scale(page))
-                return ImageHeader(int(page.imagewidth), int(page.imagelength), scale)
-        load = pyvips.Image.jpegload if head.startswith(b"\xff\xd8\xff") else pyvips.Image.pngload
-        image = load(str(path))
-    except (OSError, pyvips.Error, tifffile.TiffFileError, IndexError) as error:
-        raise DataError(
-            "The image cannot be read",
-            code="image-unreadable",
-            file=name,
-            expected="a TIFF, JPEG or PNG image",
-            found=str(error),
-            todo="Fetch the file again",
-        ) from error
-    return ImageHeader(int(image.width), int(image.height), None)
-
-
-def _plausible(um_per_pixel: float | None) -> float | None:
-    low, high = PLAUSIBLE_UM_PER_PIXEL
-    return um_per_pixel if um_per_pixel is not None and low <= um_per_pixel <= high else None
-
-
-def _ome_scale(ome: str | None) -> float | None:
-    """The first PhysicalSizeX of OME-XML; its unit is um unless given. A regular expression: no XML is parsed."""
-    size = re.search(r'\bPhysicalSizeX="([0-9.eE+-]+)"', ome or "")
-    unit = re.search(r'\bPhysicalSizeXUnit="([^"]*)"', ome or "")
-    factor = _UM_PER_UNIT.get(unit[1]) if unit else 1.0
-    try:
-        return float(size[1]) * factor if size and factor else None
-    except ValueError:
-        return None
-
-
-def _tag_scale(page: object) -> float | None:
-    """Scale in um per pixel of the resolution tags; ``None`` without a unit or where x and y differ."""
-    tags = getattr(page, "tags", {})
-    values = {name: tags[name].value for name in ("XResolution", "YResolution", "ResolutionUnit") if name in tags}
-    um_per_unit = {2: 25_400.0, 3: 10_000.0}.get(int(values.get("ResolutionUnit", 0)))
-    if um_per_unit is None or len(values) < 3:
-        return None
-    scales = []
-    for name in ("XResolution", "YResolution"):
-        numerator, denominator = values[name]
-        if not numerator or not denominator:
-            return None
-        scales.append(um_per_unit * denominator / numerator)
-    return scales[0] if abs(scales[0] / scales[1] - 1) <= SAME_SCALE_WITHIN else None

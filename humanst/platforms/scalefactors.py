@@ -21,14 +21,14 @@ def read_scalefactors(files: LocalFiles, findings: Findings) -> dict[str, float]
         return {}
     name = files.names["scalefactors"]
     try:
-        content = json.loads(files.paths["scalefactors"].read_bytes())
+        content = json.loads(files.paths["scalefactors"].read_bytes(), parse_int=float)
     except (ValueError, RecursionError, OSError) as error:
         findings.refuse("scalefactors-unreadable", "Scale factors are not JSON", file=name, found=str(error))
         return {}
     if not isinstance(content, dict):
         findings.refuse("scalefactors-unreadable", "Scale factors are not a JSON object", file=name)
         return {}
-    return {str(key): float(value) for key, value in content.items() if isinstance(value, int | float)}
+    return {str(key): value for key, value in content.items() if isinstance(value, float)}
 
 
 def finest_image(files: LocalFiles, factors: Mapping[str, float], findings: Findings) -> tuple[str | None, float]:

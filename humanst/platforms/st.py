@@ -7,8 +7,8 @@ beside them (``new_x``, ``new_y``) are an affine copy of the pixels and therefor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,22 @@ from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
-from humanst.platforms import GeneColumns, RawSection, require_roles
-from humanst.platforms.st_spots import SpotIds, SpotTable, read_spots
+from humanst.platforms import GeneColumns, RawSection
+from humanst.platforms.labels import label_name, tell_unmatched
+from humanst.platforms.st_spots import SpotIds, SpotTable, read_spots, spelled
 from humanst.platforms.tables import (
     counts_from_values,
     dense_to_csr,
     missing_columns,
     read_column_names,
     read_count_table,
+    read_row_names,
     read_table,
     refuse_duplicates,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # More count rows without a position than this means the two files do not belong together.
 MAX_UNPLACED_SHARE = 0.05
@@ -57,7 +62,6 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     DataError
         With every fault of the section's files named; nothing is mended.
     """
-    require_roles(files, "counts", "spots")
     findings = Findings(study=files.study_id, section=files.section_id)
     ids = SpotIds(recipe.options.get("spot_id", "{x}x{y}"))
     counts, barcodes, genes = _read_counts(files, recipe, findings)
@@ -67,6 +71,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
     whole_array = bool(recipe.options.get("counts_of_whole_array", False))
     rows, where, drops = _join(ids, barcodes, genes, counts, spots, files, findings, whole_array=whole_array)
+    labels = _labels(files, recipe, spots, where, findings)
     findings.raise_if_refused()
     return RawSection(
         study_id=files.study_id,
@@ -90,21 +95,35 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         um_per_pixel_witnesses={},
         files=files,
         findings=findings,
-        labels=_labels(files, recipe, spots, where, findings),
+        labels=labels,
         drops=drops,
     )
 
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
     """The gene names at the head of the count table's columns (of its rows, where it lies on its side)."""
-    require_roles(files, "counts")
+    findings = Findings(study=files.study_id, section=files.section_id)
+    _require_counts(files, findings)
+    findings.raise_if_refused()
     name, sep = files.names["counts"], recipe.options.get("counts_separator", "\t")
     if recipe.options.get("transposed", False):
-        how = {"header": None, "skiprows": 1, "usecols": [0], "dtype": str, "keep_default_na": False}
-        genes = read_table(files.paths["counts"], name=name, sep=sep, **how)[0].to_numpy(str)
+        genes = read_row_names(files.paths["counts"], name=name, sep=sep)
     else:
         genes = read_column_names(files.paths["counts"], name=name, sep=sep)
     return GeneColumns(genes, genes if recipe.gene_id_type == "ensembl" else None, None)
+
+
+def _require_counts(files: LocalFiles, findings: Findings) -> bool:
+    if "counts" in files.paths:
+        return True
+    findings.refuse(
+        "no-counts",
+        "The section has no count table",
+        field="counts",
+        expected="a table of spots and genes",
+        found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
+    )
+    return False
 
 
 def _read_counts(
@@ -112,9 +131,7 @@ def _read_counts(
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.str_], NDArray[np.str_]]:
     """Counts spots-first, sorted by spot id (``None`` where a finding refuses them); spot ids; genes as in the file."""
     empty = np.array([], dtype=str)
-    if "counts" not in files.paths:
-        expected = "a table of spots and genes"
-        findings.refuse("no-counts", "The section has no count table", field="counts", expected=expected)
+    if not _require_counts(files, findings):
         return None, empty, empty
     name = files.names["counts"]
     rows, columns, values = read_count_table(
@@ -153,7 +170,7 @@ def _join(
     keys = [ids.key(barcode) for barcode in barcodes.tolist()]
     place = {key: number for number, key in enumerate(spots.keys)}
     name = files.names["counts"]
-    taken = [f"{key[0]:g}x{key[1]:g}" for key in keys if key is not None]
+    taken = [spelled(key) for key in keys if key is not None]
     refuse_duplicates(taken, name=name, field="spot ids", findings=findings)
     where = np.array([-1 if key is None else place.get(key, -1) for key in keys], dtype=np.int64)
     # A spot file of those under tissue alone says of every other spot of the array where it lies: outside.
@@ -185,7 +202,7 @@ def _join(
             "spot-without-counts",
             "Positions without a count row are left out",
             file=name,
-            found=f"{len(without)}: {', '.join('{:g}x{:g}'.format(*spots.keys[number]) for number in without[:5])}",
+            found=f"{len(without)}: {', '.join(spelled(spots.keys[number]) for number in without[:5])}",
         )
     rows = np.flatnonzero(under_tissue)
     return rows, where[rows], tuple(drops)
@@ -210,25 +227,22 @@ def _labels(
     ):
         return {}
     digits = int(rule.get("round", 3))
-    spot_keys = list(zip(*(placed[column].round(digits) for column in join.values()), strict=True))
+    spot_keys = _join_keys(placed, join.values(), digits)
     labels = {}
     for column in wanted:
         told = table.dropna(subset=[*join, column])
-        keys = zip(*(told[key].round(digits) for key in join), strict=True)
+        keys = _join_keys(told, join, digits)
+        refuse_duplicates(
+            ["/".join(map(str, key)) for key in keys], name=name, field=next(iter(join)), findings=findings
+        )
         label_of = dict(zip(keys, told[column].astype(str), strict=True))
-        called = rule.get("name", column) if len(wanted) == 1 else column
-        labels[f"label_{called}"] = np.array([label_of.get(key, "") for key in spot_keys], dtype=str)
-        _tell_unmatched(set(label_of) - set(spot_keys), len(label_of), column, name, findings)
+        labels[label_name(rule, wanted, column)] = np.array([label_of.get(key, "") for key in spot_keys], dtype=str)
+        tell_unmatched(set(label_of) - set(spot_keys), len(label_of), name=name, field=column, findings=findings)
     return labels
 
 
-def _tell_unmatched(unmatched: set[Any], n_labels: int, column: str, name: str, findings: Findings) -> None:
-    if unmatched:
-        findings.warn(
-            "labels-unmatched",
-            "Some labels belong to no spot of the count table",
-            file=name,
-            field=column,
-            expected=f"all {n_labels} labels joined",
-            found=f"{len(unmatched)} left over",
-        )
+def _join_keys(table: pd.DataFrame, columns: Iterable[str], digits: int) -> list[tuple[Any, ...]]:
+    """Rows as tuples of these columns; numbers are rounded, for two files may write other decimals."""
+    values = [table[column] for column in columns]
+    spoken = [one.round(digits) if one.dtype.kind in "iuf" else one.astype(str).str.strip() for one in values]
+    return list(zip(*spoken, strict=True))

@@ -55,6 +55,11 @@ def rounded(x: float, y: float) -> Key:
     return round(x, ID_DECIMALS) + 0.0, round(y, ID_DECIMALS) + 0.0
 
 
+def spelled(key: Key) -> str:
+    """An array position for messages, with all the decimals that tell it from its neighbours."""
+    return "x".join(f"{value:.{ID_DECIMALS}f}".rstrip("0").rstrip(".") for value in key)
+
+
 @dataclass(frozen=True, slots=True)
 class SpotTable:
     """The positions of a section.
@@ -108,7 +113,7 @@ def read_spots(
     if lattice is None or xy_px is None:
         return None
     keys = [rounded(x, y) for x, y in array.tolist()]
-    refuse_duplicates([f"{x:g}x{y:g}" for x, y in keys], name=name, field=columns["array_x"], findings=findings)
+    refuse_duplicates([spelled(key) for key in keys], name=name, field=columns["array_x"], findings=findings)
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
     selected = _selected(table, columns["selected"], name, findings)
     return SpotTable(

@@ -7,6 +7,7 @@ so the arrays are taken from the file directly.
 from __future__ import annotations
 
 import csv
+import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
+from humanst.fetch.archives import is_gzip
 from humanst.findings import Findings
+from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.tables import counts_from_values, read_table, refuse_duplicates
 
 if TYPE_CHECKING:
@@ -93,10 +96,9 @@ def unreadable(name: str, expected: str, found: str) -> DataError:
 
 
 def _read_h5(path: Path, name: str, findings: Findings) -> TenxMatrix:
-    import h5py
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             missing = [key for key in H5_DATASETS if key not in group]
             if missing:
@@ -114,12 +116,10 @@ def read_features(files: LocalFiles) -> tuple[NDArray[np.str_], NDArray[np.str_]
     DataError
         ``no-counts``, ``matrix-unreadable``, ``several-genomes`` or ``probe-matrix``.
     """
-    import h5py
-
     if "counts" in files.paths:
         name = files.names["counts"]
         try:
-            with h5py.File(files.paths["counts"], "r") as handle:
+            with open_h5(files.paths["counts"], name) as handle:
                 return h5_features(h5_matrix_group(handle, name), name)
         except DAMAGED as error:
             raise unreadable(name, "a 10x HDF5 matrix", f"{type(error).__name__}: {error}") from error
@@ -201,9 +201,11 @@ def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
     from scipy.io import mmread
     from scipy.sparse import csr_matrix
 
-    name = files.names["matrix"]
+    name, path = files.names["matrix"], files.paths["matrix"]
     try:
-        raw = csr_matrix(mmread(files.paths["matrix"]).T)
+        # scipy looks at the ending of the name alone.
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as handle:
+            raw = csr_matrix(mmread(handle).T)
     except (ValueError, OSError, EOFError, OverflowError, zlib.error) as error:
         raise unreadable(name, "a Market Exchange matrix", str(error)) from error
     counts = counts_from_values(raw.data, name=name, findings=findings)

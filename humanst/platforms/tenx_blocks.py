@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
+from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.tables import counts_from_values
-from humanst.platforms.tenx import H5_DATASETS, h5_features, h5_matrix_group, read_matrix, unreadable
+from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix, unreadable
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 BLOCK_ENTRIES = 1 << 23
-_H5_FAULTS = (OSError, KeyError, RuntimeError, UnicodeDecodeError)
 
 Block = tuple[int, "csr_matrix"]
 
@@ -83,11 +83,10 @@ def open_matrix(files: LocalFiles, findings: Findings, *, block_entries: int = B
 
 
 def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> BlockMatrix:
-    import h5py
     import pyarrow as pa
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             missing = [key for key in H5_DATASETS if key not in group]
             if missing:
@@ -96,7 +95,7 @@ def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> B
             barcodes, indptr = group["barcodes"][...], group["indptr"][...].astype(np.int64)
             n_features, n_barcodes = (int(value) for value in group["shape"][...])
             n_entries = {int(group[key].shape[0]) for key in ("data", "indices")}
-    except _H5_FAULTS as error:
+    except DAMAGED as error:
         raise unreadable(name, "an HDF5 file", str(error)) from error
     fits = (
         len(ids) == n_features
@@ -119,11 +118,10 @@ def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> B
 def _h5_blocks(
     path: Path, name: str, indptr: NDArray[np.int64], n_features: int, findings: Findings, block_entries: int
 ) -> Iterator[Block]:
-    import h5py
     from scipy.sparse import csr_matrix
 
     try:
-        with h5py.File(path, "r") as handle:
+        with open_h5(path, name) as handle:
             group = h5_matrix_group(handle, name)
             for first, last in _bounds(indptr, block_entries):
                 entries = slice(int(indptr[first]), int(indptr[last]))
@@ -136,7 +134,7 @@ def _h5_blocks(
                 places = indptr[first : last + 1] - indptr[first]
                 shape = (last - first, n_features)
                 yield first, csr_matrix((counts, indices.astype(np.int32), places.astype(np.int32)), shape=shape)
-    except _H5_FAULTS as error:
+    except DAMAGED as error:
         raise unreadable(name, "an HDF5 file", str(error)) from error
 
 

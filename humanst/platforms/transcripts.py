@@ -1,4 +1,4 @@
-"""Transcript tables of any Xenium version, streamed: parquet, and the csv(.gz) that older bundles have.
+"""Transcript tables of any Xenium version, streamed: parquet, the csv(.gz) of older bundles, the viewer's zarr archive.
 
 A table is never held whole: batches of half a million rows come one after another, with the few columns that pooling
 needs. What cannot be a transcript (a missing name, a position that is no number) stops the section.
@@ -7,7 +7,6 @@ needs. What cannot be a transcript (a missing name, a position that is no number
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,47 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError
+from humanst.platforms.transcript_batch import BATCH_ROWS, Batch, Coded, check_places, invalid, unreadable
+from humanst.platforms.transcripts_zarr import read_archive
 
-BATCH_ROWS = 1 << 19
 CSV_BLOCK_BYTES = 1 << 25
 NEEDED = ("feature_name", "x_location", "y_location", "qv")
 OPTIONAL = ("codeword_category", "is_gene")
-# The sample area of a slide is 2.4 cm wide; ten times that is no position.
-FARTHEST_UM = 240_000.0
 _PARQUET, _GZIP, _ZIP = b"PAR1", b"\x1f\x8b", b"PK"
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A text column as codes into its distinct values: ``values[codes[i]]`` is row ``i``."""
-
-    codes: NDArray[np.int64]
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some rows of a transcript table.
-
-    Attributes
-    ----------
-    feature
-        Name of the gene or control.
-    xy_um
-        ``(n, 2)`` float64 (x, y) in the assay's own frame, um.
-    qv
-        ``(n,)`` float64 Phred-scaled quality.
-    category
-        ``codeword_category`` where the table has it.
-    is_gene
-        ``(n,)`` bool where the table has it.
-    """
-
-    feature: Coded
-    xy_um: NDArray[np.float64]
-    qv: NDArray[np.float64]
-    category: Coded | None
-    is_gene: NDArray[np.bool_] | None
 
 
 def read_transcripts(path: Path, *, name: str, batch_rows: int = BATCH_ROWS) -> Iterator[Batch]:
@@ -64,55 +29,47 @@ def read_transcripts(path: Path, *, name: str, batch_rows: int = BATCH_ROWS) -> 
     Raises
     ------
     DataError
-        ``transcripts-zarr`` for the archive of the viewer, ``transcripts-unreadable`` for a damaged file or one without
-        rows, ``missing-column``, ``transcripts-invalid`` for rows that cannot be placed.
+        ``transcripts-zarr`` for a zarr archive of an unknown layout or an unpacked one, ``transcripts-unreadable`` for
+        a damaged file or one without rows, ``missing-column``, ``transcripts-invalid`` for rows that cannot be placed.
     """
     import pyarrow as pa
 
     head = _head(path, name)
+    rows = 0
     try:
-        if head.startswith(_PARQUET):
-            source = _parquet(path, name, batch_rows)
-        else:
-            source = _csv(path, name, gzipped=head.startswith(_GZIP))
-        rows = 0
-        for record in source:
-            if record.num_rows:
-                rows += record.num_rows
-                yield _batch(record, name)
+        for batch in _batches(path, name, head, batch_rows):
+            rows += len(batch.qv)
+            yield batch
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _unreadable(name, "a whole transcript table", str(error)) from error
+        raise unreadable(name, "a whole transcript table", str(error)) from error
     if not rows:
-        raise _unreadable(name, "at least one transcript", "an empty table")
+        raise unreadable(name, "at least one transcript", "an empty table")
 
 
 def _head(path: Path, name: str) -> bytes:
-    head = _ZIP if path.is_dir() else b""
-    if not head:
-        with path.open("rb") as handle:
-            head = handle.read(4)
-    if head.startswith(_ZIP):
+    if path.is_dir():
         raise DataError(
-            "Transcripts in zarr are not read",
+            "Transcripts in an unpacked zarr folder are not read",
             code="transcripts-zarr",
             file=name,
-            expected="transcripts.parquet or transcripts.csv.gz",
-            found="a zarr archive",
+            expected="transcripts.parquet, transcripts.csv.gz or transcripts.zarr.zip",
+            found="a folder, of which no checksum can be recorded",
             done="The section was refused",
-            todo="Take the parquet or csv file of the same bundle: it holds the same transcripts",
+            todo="Give the file as the instrument wrote it: all three hold the same transcripts",
         )
-    return head
+    with path.open("rb") as handle:
+        return handle.read(4)
 
 
-def _unreadable(name: str, expected: str, found: str) -> DataError:
-    return DataError(
-        "The transcript table cannot be read",
-        code="transcripts-unreadable",
-        file=name,
-        expected=expected,
-        found=found,
-        todo="Fetch the file again",
-    )
+def _batches(path: Path, name: str, head: bytes, batch_rows: int) -> Iterator[Batch]:
+    if head.startswith(_ZIP):
+        yield from read_archive(path, name=name, batch_rows=batch_rows)
+        return
+    is_parquet = head.startswith(_PARQUET)
+    records = _parquet(path, name, batch_rows) if is_parquet else _csv(path, name, gzipped=head.startswith(_GZIP))
+    for record in records:
+        if record.num_rows:
+            yield _batch(record, name)
 
 
 def _columns(there: list[str], name: str) -> list[str]:
@@ -169,32 +126,18 @@ def _batch(record: Any, name: str) -> Batch:
     held = dict(zip(record.schema.names, record.columns, strict=True))
     for column in NEEDED[:3]:
         if held[column].null_count:
-            raise _invalid(name, column, f"{held[column].null_count:,} rows without one")
+            raise invalid(name, column, f"{held[column].null_count:,} rows without one")
     xy = np.stack([_numbers(held["x_location"]), _numbers(held["y_location"])], axis=1)
-    bad = ~(np.abs(xy) < FARTHEST_UM).all(axis=1)
-    if bad.any():
-        raise _invalid(name, "x_location", f"{int(bad.sum()):,} rows such as {xy[bad][0].tolist()}")
+    check_places(xy, name, "x_location")
     feature = _coded(held["feature_name"])
     if "" in feature.values:
-        raise _invalid(name, "feature_name", "rows with an empty name")
+        raise invalid(name, "feature_name", "rows with an empty name")
     return Batch(
         feature=feature,
         xy_um=xy,
         qv=_numbers(held["qv"]),
         category=_coded(held["codeword_category"].fill_null("")) if "codeword_category" in held else None,
         is_gene=_flags(held["is_gene"]) if "is_gene" in held else None,
-    )
-
-
-def _invalid(name: str, field: str, found: str) -> DataError:
-    return DataError(
-        "Some transcripts have no name or no place",
-        code="transcripts-invalid",
-        file=name,
-        field=field,
-        expected=f"a feature and finite positions within {FARTHEST_UM / 1000:g} mm in every row",
-        found=found,
-        todo="Take the file as the instrument wrote it",
     )
 
 

@@ -20,6 +20,7 @@ from humanst.fetch import LocalFiles
 from humanst.findings import Findings
 from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.barcodes import renamed, total_join, without_suffix
+from humanst.platforms.labels import label_name, tell_unmatched
 from humanst.platforms.scalefactors import finest_image, image_scales, read_scalefactors
 from humanst.platforms.tables import missing_columns, read_table, refuse_duplicates
 from humanst.platforms.tenx import read_features, read_matrix
@@ -190,5 +191,8 @@ def _labels(
     refuse_duplicates(keys, name=name, field=rule["key"], findings=findings)
     if findings.refused:
         return {}
+    tell_unmatched(
+        set(keys.tolist()) - set(barcodes.tolist()), len(keys), name=name, field=rule["key"], findings=findings
+    )
     by_barcode = table.set_index(keys).reindex(barcodes)
-    return {f"label_{column}": by_barcode[column].fillna("").to_numpy(str) for column in wanted}
+    return {label_name(rule, wanted, column): by_barcode[column].fillna("").to_numpy(str) for column in wanted}

@@ -34,15 +34,15 @@ from humanst.platforms.tenx import read_features
 from humanst.platforms.tenx_blocks import BlockMatrix, open_matrix
 
 DEFAULT_SIDE_UM = 112.0
-SIDES_UM = (56.0, 64.0, 112.0)
-# One small side for each of the vendor's larger binnings: the one near a Visium spot.
+# The patch, and for each binning its one side near a Visium spot. Every output of the vendor holds both binnings; the
+# 2 um bins beside them are the same transcripts at sixteen times the rows.
 SIDES_OF_BIN_UM = {8.0: (56.0, 112.0), 16.0: (64.0, 112.0)}
 MAX_EXAMPLES = 3
 
 
 def allowed_sides_um(bin_um: float) -> tuple[float, ...]:
-    """Sides of a square in um that bins of this size can make: whole multiples of the bin, of the usual targets."""
-    return SIDES_OF_BIN_UM.get(bin_um) or tuple(side for side in SIDES_UM if (side / bin_um).is_integer())
+    """Sides of a square in um that bins of this size are pooled to; none for a binning that is not read."""
+    return SIDES_OF_BIN_UM.get(bin_um, ())
 
 
 def read(files: LocalFiles, recipe: Recipe) -> RawSection:
@@ -135,17 +135,32 @@ def _sizes(files: LocalFiles, recipe: Recipe, factors: Mapping[str, float], find
             found=f"{factors['bin_size_um']:g}" if "bin_size_um" in factors else "nothing",
             todo="Set bin_um in the recipe, or give the files of one square_*um folder",
         )
-    if side_um not in allowed_sides_um(bin_um):
+    _check_side(bin_um, side_um, findings)
+    return bin_um, side_um
+
+
+def _check_side(bin_um: float, side_um: float, findings: Findings) -> None:
+    sides = allowed_sides_um(bin_um)
+    if not sides:
+        findings.refuse(
+            "bin-size-refused",
+            "Bins of this size are not pooled",
+            file="recipe.yaml",
+            field="options.bin_um",
+            expected=f"{' or '.join(f'{size:g}' for size in SIDES_OF_BIN_UM)} um",
+            found=f"{bin_um:g} um",
+            todo="Give the files of square_008um or square_016um of the same section",
+        )
+    elif side_um not in sides:
         findings.refuse(
             "side-not-a-multiple",
-            "Bins of this size cannot make a square of this side",
+            "Bins of this size are not pooled to a square of this side",
             file="recipe.yaml",
             field="options.target_side_um",
-            expected=f"a whole multiple of {bin_um:g} um: {', '.join(f'{s:g}' for s in allowed_sides_um(bin_um))}",
+            expected=f"a whole multiple of {bin_um:g} um: {' or '.join(f'{side:g}' for side in sides)}",
             found=f"{side_um:g}",
             todo="Choose one of these sides, or another binning of the same section",
         )
-    return bin_um, side_um
 
 
 def _join(matrix: BlockMatrix, bins: Bins, files: LocalFiles, findings: Findings) -> NDArray[np.int64] | None:

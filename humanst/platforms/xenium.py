@@ -1,9 +1,10 @@
 """Xenium: transcripts put onto the H&E image first, then pooled on a square grid laid in its frame.
 
-Roles: ``transcripts`` (parquet, or csv of older versions); ``counts`` (cell_feature_matrix.h5) or ``panel``
-(gene_panel.json) for the genes of the panel and their ids; ``experiment`` (experiment.xenium); ``image`` (H&E) with
-``alignment`` (*imagealignment.csv), or in register already (recipe option ``registered``). Pooling in the assay's own
-frame and turning the squares afterwards would give squares that no patch of the image covers.
+Roles: ``transcripts`` (parquet, csv of older versions, or the viewer's zarr archive); ``counts``
+(cell_feature_matrix.h5) or ``panel`` (gene_panel.json) for the genes of the panel and their ids; ``experiment``
+(experiment.xenium); ``cells`` (cells.parquet), only counted; ``image`` (H&E) with ``alignment``
+(*imagealignment.csv), or in register already (recipe option ``registered``). Pooling in the assay's own frame and
+turning the squares afterwards would give squares that no patch of the image covers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.pooling import PARTIAL, Pooled, SquareGrid, TranscriptPool
 from humanst.platforms.transcripts import read_transcripts
 from humanst.platforms.xenium_bundle import Experiment, Panel, read_experiment, read_panel
+from humanst.platforms.xenium_cells import count_cells
 from humanst.platforms.xenium_frame import Frame, choose_frame
 
 TARGET_SIDES_UM = (112.0, 55.0, 100.0)
@@ -53,7 +55,9 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     _check_off_image(pooled, grid, files, findings)
     raw = _raw_section(files, pooled, grid, frame, panel, findings)
     findings.raise_if_refused()
-    return replace(raw, facts=_facts(experiment, panel, frame, recipe, len(raw.gene_names)))
+    facts = _facts(experiment, panel, frame, recipe, len(raw.gene_names))
+    cells = count_cells(files, grid, pooled.row_col, findings)
+    return replace(raw, facts=facts if cells is None else {**facts, "cells": cells})
 
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
@@ -134,7 +138,7 @@ def _check_transcripts(files: LocalFiles, findings: Findings) -> None:
             "no-counts",
             "The section has no transcripts",
             field="transcripts",
-            expected="transcripts.parquet or transcripts.csv.gz",
+            expected="transcripts.parquet, transcripts.csv.gz or transcripts.zarr.zip",
             found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
         )
 
@@ -206,8 +210,10 @@ def _positions(pooled: Pooled, grid: SquareGrid, findings: Findings) -> tuple[ND
     x, y = grid.to_assay(grid.centres_um(squares)).T
     squares = squares[(x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)]
     squares = np.unique(np.concatenate([squares, pooled.row_col]), axis=0)
-    totals = dict(zip(map(tuple, pooled.row_col.tolist()), pooled.counts.sum(axis=1).A1.tolist(), strict=True))
-    filled = np.array([totals.get(tuple(square), 0) for square in squares.tolist()], dtype=np.float64)
+    # Both are sorted by row, then column, and every square with counts is among all squares.
+    filled = np.zeros(len(squares))
+    key, with_counts = (pairs @ np.array([1 << 32, 1]) for pairs in (squares, pooled.row_col))
+    filled[np.searchsorted(key, with_counts)] = pooled.counts.sum(axis=1).A1
     _note_edge_squares(pooled, grid, findings)
     if not len(pooled.row_col):
         return squares, np.zeros(len(squares), dtype=bool)

@@ -12,8 +12,9 @@ from humanst.catalog import Recipe
 from humanst.errors import DataError
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
+from humanst.platforms.image_header import read_image_header
 from humanst.platforms.pooling import SquareGrid
-from humanst.platforms.registration import Alignment, read_alignment, read_image_header
+from humanst.platforms.registration import Alignment, read_alignment
 from humanst.platforms.xenium_bundle import Experiment
 
 _IDENTITY = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])

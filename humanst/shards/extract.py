@@ -143,7 +143,7 @@ def _choose(stored: StoredSection, spec: ReleaseSpec) -> tuple[NDArray[np.bool_]
     size = (picture["width_px"], picture["height_px"])
     reasons = {
         "off-image": ~inside(xy_px, *size, um_per_pixel=picture["um_per_pixel"], spec=spec.patch),
-        "low-tissue": spots["tissue_fraction"].to_numpy() < spec.patch.min_tissue_fraction,
+        "low-tissue": ~(spots["tissue_fraction"].to_numpy() >= spec.patch.min_tissue_fraction),
     }
     keep = np.ones(len(spots), dtype=bool)
     drops = []

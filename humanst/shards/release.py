@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,15 @@ from humanst.errors import HumanstError
 from humanst.findings import Finding, Findings
 from humanst.runner import run_tasks
 from humanst.shards import sidecars
+from humanst.shards.earlier import Earlier
 from humanst.shards.extract import Extracted, ExtractTask, extract_section
 from humanst.shards.folder import remove_old_shards, require_own_folder
 from humanst.shards.grouping import Chosen, assign_sections, section_facts
 from humanst.shards.pack import Packed, SectionFacts, pack_shard, plan_packs
 from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec
 from humanst.splits import SPLITS
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
@@ -72,6 +76,9 @@ class ReleaseReport:
         ``(sample_id, error)`` of sections that are not in the release.
     findings
         Warnings about the release as a whole (unknown donors, empty splits).
+    earlier
+        What the folder held before: ``none``, the ``same`` release to the byte of its manifest, or an ``other`` one,
+        which was replaced.
     """
 
     release: Path
@@ -79,6 +86,7 @@ class ReleaseReport:
     built: tuple[BuiltSection, ...]
     failures: tuple[tuple[str, HumanstError], ...]
     findings: tuple[Finding, ...]
+    earlier: str = "none"
 
 
 def build_release(request: ReleaseRequest, *, progress: Progress | None = None) -> ReleaseReport:
@@ -111,11 +119,16 @@ def _build_release(request: ReleaseRequest, tell: Progress) -> ReleaseReport:
     chosen = {item.section.sample_id: item for item in request.chosen}
     assignment = assign_sections(extracts, request.chosen, request.related, request.spec, findings)
     facts = section_facts(extracts, chosen, assignment)
+    earlier = Earlier(request.release / MANIFEST)
+    earlier.tell_replaced(request.spec, extracts, facts)
     files.remove(request.release / MANIFEST)
     _write_plan(request, extracts, facts)
     packed = _pack(request, extracts, facts, tell)
     manifest = _finish(request, extracts, facts, chosen, packed, findings)
-    return ReleaseReport(request.release, manifest, tuple(built), tuple(failures), tuple(findings))
+    n_pairs, n_shards = manifest["totals"]["pairs"], manifest["totals"]["shards"]
+    logger.info("%s: finished, %d pairs in %d shards", request.release.name, n_pairs, n_shards)
+    was = earlier.compared()
+    return ReleaseReport(request.release, manifest, tuple(built), tuple(failures), tuple(findings), was)
 
 
 def _build_stores(request: ReleaseRequest, tell: Progress) -> tuple[list[BuiltSection], list[tuple[str, HumanstError]]]:
@@ -161,7 +174,10 @@ def _extract(
         if outcome.result is not None:
             extracts.append(outcome.result)
             pairs += outcome.result.card["pairs"]
+            how = "read again" if outcome.result.reused else "cut"
+            logger.info("%s: %d pairs %s", outcome.task.sample_id, outcome.result.card["pairs"], how)
         if outcome.error is not None:
+            logger.info("%s: no pairs (%s)", outcome.task.sample_id, outcome.error.facts.code)
             failures.append((outcome.task.sample_id, outcome.error))
         tell("extract", n_done, len(tasks), pairs)
     return sorted(extracts, key=lambda extract: extract.sample_id), sorted(failures, key=lambda item: item[0])
@@ -197,6 +213,8 @@ def _pack(
             raise outcome.error
         if outcome.result is not None:
             packed.append(outcome.result)
+            card = outcome.result.card
+            logger.info("%s: %d pairs, %d bytes", card["path"], card["n_pairs"], card["bytes"])
         tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
     return sorted(packed, key=lambda item: item.task.name)
 
@@ -235,7 +253,7 @@ def _finish(
         "organs": {fact.organ: fact.organ_code for fact in facts.values()},
         "splits": splits,
         "sections": sections,
-        "totals": _totals(sections, splits),
+        "totals": sidecars.totals(sections, splits),
         "findings": findings.to_list(),
         "codecs": extracts[0].card["codecs"],
         "sha256sums": write_sums(request.release),
@@ -265,17 +283,6 @@ def _write_split(request: ReleaseRequest, split: str, packed: Sequence[Packed]) 
         "index": f"index/{split}.parquet",
         "index_sha256": digest,
         "shards": shards,
-    }
-
-
-def _totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    return {
-        "sections": len(sections),
-        "donor_groups": len({section["group"] for section in sections}),
-        "pairs": sum(split["n_pairs"] for split in splits.values()),
-        "pairs_redistributable": sum(section["pairs"] for section in sections if section["redistributable"]),
-        "shards": sum(len(split["shards"]) for split in splits.values()),
-        "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
     }
 
 

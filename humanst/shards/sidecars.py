@@ -55,6 +55,18 @@ def section_rows(
     return rows
 
 
+def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Sums over a release, for its manifest."""
+    return {
+        "sections": len(sections),
+        "donor_groups": len({section["group"] for section in sections}),
+        "pairs": sum(split["n_pairs"] for split in splits.values()),
+        "pairs_redistributable": sum(section["pairs"] for section in sections if section["redistributable"]),
+        "shards": sum(len(split["shards"]) for split in splits.values()),
+        "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
+    }
+
+
 _FLAT = (
     "sample_id",
     "study_id",

@@ -200,8 +200,14 @@ def thumbnail(path: Path, um_per_pixel_in: float, um_per_pixel_out: float) -> ND
 def _coarse_level(path: Path, factor: float) -> TileTable | None:
     if format_of(path) != "tiff":
         return None
+    levels = read_layout(path).levels
     # A level may lack one of its own pixels at the far edges; at half the step that is half a pixel of the result.
-    fine_enough = [table for table in read_layout(path).levels if table.level.downsample <= factor / 2]
+    # One compressed in another way than level 0 may be one that libvips does not know and gives as black.
+    fine_enough = [
+        table
+        for table in levels
+        if table.level.downsample <= factor / 2 and table.level.compression == levels[0].level.compression
+    ]
     return fine_enough[-1] if fine_enough else None
 
 

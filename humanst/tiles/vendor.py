@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from humanst.errors import DataError, HumanstError
+from humanst.tiles.codestream import claimed_px
 from humanst.tiles.faults import not_rgb, require_size, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
 
@@ -179,6 +180,7 @@ class _Part:
     height_px: int
     downsample: float
     segment_height_px: int
+    segment_px: int
     across: int
     planes: int
     offsets: tuple[int, ...]
@@ -221,6 +223,8 @@ class _TiffSlide:
         handle.seek(part.offsets[index])
         data = handle.read(part.byte_counts[index])
         expected = f"tile {index} to decode"
+        if claimed_px(data) > part.segment_px:
+            raise unreadable(self._path, expected, f"{claimed_px(data):,} pixels where {part.segment_px:,} have room")
         try:
             segment, (plane, _, y, x, _), _ = part.decode(data, index, jpegtables=part.jpeg_tables)
         except (ValueError, RuntimeError, TypeError) as error:
@@ -243,11 +247,13 @@ def _page(first: TiffPage, pages: TiffPages, table: TileTable) -> TiffPage:
 
 def _part(path: Path, page: TiffPage, downsample: float) -> _Part:
     _require_rgb(path, page)
+    size = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     return _Part(
         width_px=page.imagewidth,
         height_px=page.imagelength,
         downsample=downsample,
-        segment_height_px=page.tilelength if page.is_tiled else page.rowsperstrip,
+        segment_height_px=size[0],
+        segment_px=size[0] * size[1],
         across=-(-page.imagewidth // page.tilewidth) if page.is_tiled else 1,
         planes=1 if page.planarconfig == 1 else 3,
         offsets=tuple(page.dataoffsets),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from humanst.validate.section import tell_outside
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from geopandas import GeoDataFrame
     from numpy.typing import NDArray
     from spatialdata import SpatialData
 
@@ -83,17 +85,10 @@ def _pixels(level: Any) -> NDArray[np.uint8]:
 
 def check_places(sdata: SpatialData, table: AnnData, findings: Findings) -> None:
     """Spots of a store of other origin: inside the image, on their lattice, and the right way round where told."""
-    picture = next((name for name in sorted(sdata.images) if is_rgb(sdata.images[name])), None)
-    region = next((name for name in sorted(sdata.shapes) if len(sdata.shapes[name]) == table.n_obs), None)
-    if picture is None or region is None:
-        why = "no 8-bit RGB image" if picture is None else "no shapes with one shape a row of the table"
+    picture, xy_px, why = _places(sdata, table)
+    if picture is None or xy_px is None:
         for field in ("scale", "orientation", "spots inside the image"):
             not_checkable(findings, field, why)
-        return
-    xy_px = places_in(sdata, region, picture)
-    if xy_px is None:
-        for field in ("scale", "orientation", "spots inside the image"):
-            not_checkable(findings, field, "image and shapes share no coordinate system")
         return
     finest = levels(sdata.images[picture])[0]
     size_px = (int(finest.sizes["x"]), int(finest.sizes["y"]))
@@ -107,11 +102,39 @@ def check_places(sdata: SpatialData, table: AnnData, findings: Findings) -> None
     _check_turn(sdata.images[picture], table, xy_px, fit, size_px, findings)
 
 
-def places_in(sdata: SpatialData, region: str, picture: str) -> NDArray[np.float64] | None:
+def _places(sdata: SpatialData, table: AnnData) -> tuple[str | None, NDArray[np.float64] | None, str]:
+    """An RGB image, the centre of each row's shape in its pixels, and why there is none of these."""
+    pictures = [name for name in sorted(sdata.images) if is_rgb(sdata.images[name])]
+    if not pictures:
+        return None, None, "no 8-bit RGB image"
+    shapes, why = shapes_of(sdata, table)
+    if shapes is None:
+        return None, None, why
+    for picture in pictures:
+        xy_px = places_in(shapes, sdata.images[picture])
+        if xy_px is not None:
+            return picture, xy_px, ""
+    return None, None, "image and shapes share no coordinate system"
+
+
+def shapes_of(sdata: SpatialData, table: AnnData) -> tuple[GeoDataFrame | None, str]:
+    """The shape of each row of a table, in its order, by the element it annotates; else ``None`` and why."""
+    about = table.uns.get("spatialdata_attrs")
+    if not isinstance(about, Mapping) or not {"region", "instance_key"} <= set(about):
+        return None, "the table annotates no shapes"
+    regions = [about["region"]] if isinstance(about["region"], str) else [str(name) for name in about["region"]]
+    if len(regions) != 1 or regions[0] not in sdata.shapes:
+        return None, f"the table annotates {', '.join(regions[:3])}, not one element of shapes"
+    shapes, instances = sdata.shapes[regions[0]], table.obs[about["instance_key"]].to_numpy()
+    if not shapes.index.is_unique or not np.isin(instances, shapes.index.to_numpy()).all():
+        return None, "rows of the table have no shape of their own"
+    return shapes.loc[instances], ""
+
+
+def places_in(shapes: GeoDataFrame, image: Any) -> NDArray[np.float64] | None:
     """Centres ``(n, 2)`` of shapes in pixels of an image, through a coordinate system that both have."""
     from spatialdata.transformations import get_transformation
 
-    shapes, image = sdata.shapes[region], sdata.images[picture]
     shared = sorted(set(get_transformation(shapes, get_all=True)) & set(get_transformation(image, get_all=True)))
     if not shared:
         return None

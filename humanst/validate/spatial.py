@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -59,26 +60,58 @@ def check_spatialdata(path: Path, findings: Findings) -> Kind:
     sdata = open_spatialdata(path, findings)
     if sdata is None:
         return "unknown"
+    if not findings.refused and not any(True for _ in sdata.gen_elements()):
+        _attempt(findings, path.name, lambda: _tell_nothing(path, findings))
+        return "unknown"
     attrs = sdata.attrs.get("humanst") if isinstance(sdata.attrs, Mapping) else None
     own = isinstance(attrs, Mapping) and str(attrs.get("schema", "")).startswith(OWN_SCHEMA.split("/")[0])
     table = _attempt(findings, "tables", lambda: _only_table(sdata, findings))
     if table is not None:
-        counts = _attempt(findings, "tables", lambda: check_counts(table, findings))
-        if own and attrs is not None and counts is not None:
-            _attempt(findings, "attrs", lambda: check_own(sdata, table, counts, attrs, findings))
-        elif not own:
-            _attempt(findings, "tables", lambda: check_names(table, counts, findings))
-        _attempt(findings, "shapes", lambda: check_links(sdata, table, findings))
+        _check_table(sdata, table, attrs if own else None, findings)
     for name in sorted(sdata.images):
         _attempt(findings, f"images/{name}", partial(check_image, sdata.images[name], name, findings))
-    if not sdata.images and not own:
-        findings.warn("no-image", "The store has no image", file="images", expected="an H&E image")
-    if not own:
-        if table is not None:
-            _attempt(findings, "shapes", lambda: check_places(sdata, table, findings))
-        for field, why in UNKNOWN_OF_OTHERS.items():
-            not_checkable(findings, field, why)
-    return "section store" if own else "SpatialData"
+    if own:
+        return "section store"
+    if not sdata.images:
+        findings.warn("no-image", "The store has no image", file="images", expected="an H&E image", found="none")
+    if table is not None:
+        _attempt(findings, "shapes", lambda: check_places(sdata, table, findings))
+    for field, why in UNKNOWN_OF_OTHERS.items():
+        not_checkable(findings, field, why)
+    return "SpatialData"
+
+
+def _check_table(sdata: SpatialData, table: AnnData, attrs: Mapping[str, Any] | None, findings: Findings) -> None:
+    """Counts, then the record of a store of ours (``attrs``) or the names of any other, then links to shapes."""
+    counts = _attempt(findings, "tables", lambda: check_counts(table, findings))
+    if attrs is None:
+        _attempt(findings, "tables", lambda: check_names(table, counts, findings))
+    elif counts is not None:
+        _attempt(findings, "attrs", lambda: check_own(sdata, table, counts, attrs, findings))
+    _attempt(findings, "shapes", lambda: check_links(sdata, table, findings))
+
+
+def _tell_nothing(path: Path, findings: Findings) -> None:
+    """A zarr without elements: often an AnnData alone, which says so in its own attributes."""
+    encoding = _encoding(path)
+    findings.refuse(
+        "no-elements",
+        "The zarr holds no element of a SpatialData object",
+        file=path.name,
+        field="images, labels, points, shapes, tables",
+        expected="a SpatialData zarr with a table of counts",
+        found=f"a zarr of type {encoding}" if encoding else "none of them",
+        todo="Write it with spatialdata.SpatialData(...).write(path)",
+    )
+
+
+def _encoding(path: Path) -> str | None:
+    for name in ("zarr.json", ".zattrs"):
+        if (path / name).is_file():
+            content = json.loads((path / name).read_text(encoding="utf-8"))
+            attrs = content.get("attributes", content) if isinstance(content, dict) else {}
+            return str(attrs["encoding-type"]) if isinstance(attrs, dict) and "encoding-type" in attrs else None
+    return None
 
 
 def open_spatialdata(path: Path, findings: Findings) -> SpatialData | None:

@@ -262,14 +262,10 @@ def test_no_known_duplicate_is_split(
     by_xref = {section.metadata["xref_hest"]: section for _, section in everything if section.metadata["xref_hest"]}
     members = [section_member(study, section) for study, section in everything]
     group_of = {
-        member.sample_id: anchor
-        for anchor, group in group_sections(members, Findings()).items()
-        for member in group
+        member.sample_id: anchor for anchor, group in group_sections(members, Findings()).items() for member in group
     }
     parted = [
-        (one, other)
-        for one, other in pairs
-        if group_of[by_xref[one].sample_id] != group_of[by_xref[other].sample_id]
+        (one, other) for one, other in pairs if group_of[by_xref[one].sample_id] != group_of[by_xref[other].sample_id]
     ]
     assert parted == []
     recorded = [pair for pair in pairs if by_xref[pair[0]].names & by_xref[pair[1]].names]
@@ -310,9 +306,7 @@ def test_groups_are_no_larger_than_what_is_known_asks_for(everything: list[tuple
     """Joining all would separate no duplicate either: different patients of a study stay apart."""
     members = [section_member(study, section) for study, section in everything]
     group_of = {
-        member.sample_id: anchor
-        for anchor, group in group_sections(members, Findings()).items()
-        for member in group
+        member.sample_id: anchor for anchor, group in group_sections(members, Findings()).items() for member in group
     }
     assert len({group_of[f"her2st_{patient}1"] for patient in "ABCDEFGH"}) == 8
     assert len({group_of[name] for name in ("dlpfc_151507", "dlpfc_151669", "dlpfc_151673")}) == 3

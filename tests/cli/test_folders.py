@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shlex
 import shutil
 import tarfile
 from pathlib import Path
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from humanst.builder.folders import section_files, study_from_folder
 from humanst.builder.matching import list_files, match_sections, safe_id, unique_ids
 from humanst.catalog import load_catalog, load_recipe
+from humanst.cli.choose import chosen_studies, on_record
 from humanst.curate import propose
 from humanst.errors import DataError, UsageError
 from tests.helpers import ROOT, output_json, run_humanst
@@ -75,26 +78,36 @@ def test_a_folder_gives_the_store_the_catalog_gives(atlas: Path, tmp_path: Path)
     assert str(tmp_path) not in text, "no machine path goes into a store"
 
 
-def test_a_release_of_a_folder_is_one_group_and_not_for_passing_on(atlas: Path, tmp_path: Path) -> None:
-    lab = lab_folder(atlas, tmp_path / "lab")
-    recipe = write_recipe(tmp_path / "recipe.yaml")
-    out = tmp_path / "release"
-    sets = next((atlas / "mirror" / "gene_sets").glob("*.gmt"))
-    result = run_humanst(
-        *("build-shards", str(lab), "--recipe", str(recipe), "-o", str(out), "--gene-sets", str(sets), "--workers", "1")
-    )
-    assert result.returncode == 0, result.stderr
-    assert "donor-unknown" in result.stderr
-    import json
+def readme_commands() -> list[list[str]]:
+    """The commands that the README's section on one's own sections gives."""
+    section = (ROOT / "README.md").read_text().split("## Your own sections")[1].split("\n## ")[0]
+    block = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[0]
+    return [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
 
-    rows = json.loads((out / "MANIFEST.json").read_text())["sections"]
+
+def test_the_commands_of_the_readme_go_from_a_folder_to_a_release(atlas: Path, tmp_path: Path) -> None:
+    """As written there. The release is one split group beside all that the catalog holds, and not for passing on."""
+    lab_folder(atlas, tmp_path / "my_run")
+    commands = readme_commands()
+    assert [command[:2] for command in commands] == [
+        ["curate", "propose"],
+        ["build", "my_run"],
+        ["build-shards", "my_run"],
+    ]
+    for command in [*commands, ["validate", "store"], ["verify", "release"]]:
+        result = run_humanst(*command, atlas=atlas, cwd=tmp_path, env={"COLUMNS": "200"})
+        assert result.returncode == 0, (command, result.stderr)
+        if command[0] == "curate":
+            check_marks((tmp_path / "recipe.yaml").read_text())
+            assert "st, 2 sections" in result.stdout
+        if command[0] == "build-shards":
+            assert "donor-unknown" in result.stderr
+    rows = json.loads((tmp_path / "release" / "MANIFEST.json").read_text())["sections"]
+    assert {row["sample_id"] for row in rows} == {"my_run_A1", "my_run_B1"}
     assert {row["license"] for row in rows} == {"LicenseRef-unknown"}
     assert {row["redistributable"] for row in rows} == {False}
-    assert len(rows) == 2
     assert len({row["group"] for row in rows}) == len({row["split"] for row in rows}) == 1
     assert all(row["pairs"] > 0 for row in rows)
-    verified = run_humanst("verify", str(out))
-    assert verified.returncode == 0, verified.stderr
 
 
 def test_the_same_checks_refuse_what_they_refuse_in_a_catalog(atlas: Path, tmp_path: Path) -> None:
@@ -108,7 +121,8 @@ def test_the_same_checks_refuse_what_they_refuse_in_a_catalog(atlas: Path, tmp_p
     assert result.returncode == 4
     failures = {row["item"]: row for row in output_json(result)["failures"]}
     assert failures["lab_A1"]["exit_code"] == failures["lab_B1"]["exit_code"] == 5
-    assert "no-counts" in failures["lab_A1"]["code"]
+    assert failures["lab_A1"]["code"] == "missing-file"
+    assert "counts" in failures["lab_A1"]["expected"]
     assert failures["lab_B1"]["code"] == "ambiguous-file"
     assert "again.jpg" in failures["lab_B1"]["found"]
 
@@ -241,6 +255,87 @@ def check_marks(text: str) -> None:
         assert line.startswith(fixed) or "  # guess: " in line, line
 
 
+def vendor_folder(folder: Path, *outs: str, positions: str = "spatial/tissue_positions.csv") -> Path:
+    """Empty files under vendors' names: what a draft goes by before it looks inside."""
+    for place in outs:
+        for name in ("filtered_feature_bc_matrix.h5", "spatial/scalefactors_json.json", positions):
+            path = folder / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return folder
+
+
+def drafted_sections(folder: Path) -> list[dict[str, dict[str, str]]]:
+    found = []
+    for draft in propose(folder).drafts:
+        study = study_from_folder(folder, draft.recipe())
+        found.append({one.section_id: {source.role: source.path for source in one.sources} for one in study.sections})
+    return found
+
+
+def test_of_three_binnings_the_one_of_8_um_is_proposed(tmp_path: Path) -> None:
+    bins = [f"S1/outs/binned_outputs/square_{side}um" for side in ("002", "008", "016")]
+    lab = vendor_folder(tmp_path / "hd", *bins, positions="spatial/tissue_positions.parquet")
+    draft = propose(lab).drafts[0]
+    assert len(propose(lab).drafts) == 1
+    recipe = draft.recipe()
+    assert (recipe.platform, dict(recipe.options)) == ("visium_hd", {"bin_um": 8.0, "target_side_um": 112.0})
+    assert all("square_008um" in pattern for pattern in recipe.files.values())
+    assert "bins" in draft.guesses["options"]
+
+
+def test_nested_folders_of_one_study_are_one_draft_and_others_are_told_apart(tmp_path: Path) -> None:
+    """Patients above sections make one pattern, whichever Space Ranger wrote; another depth is a draft of its own."""
+    lab = vendor_folder(tmp_path / "lab", "patient1/S1/outs", "patient2/S2/outs", "patient2/S3/outs")
+    (sections,) = drafted_sections(lab)
+    assert sorted(sections) == ["S1", "S2", "S3"]
+    assert sections["S3"]["positions"] == "patient2/S3/outs/spatial/tissue_positions.csv"
+    assert all(len(files) == 3 for files in sections.values())
+    vendor_folder(lab, "old/S9/outs", positions="spatial/tissue_positions_list.csv")
+    vendor_folder(lab, "lone/outs/outs/outs")
+    many, lone = drafted_sections(lab)
+    assert sorted(many) == ["S1", "S2", "S3", "S9"]
+    assert many["S9"]["positions"] == "old/S9/outs/spatial/tissue_positions_list.csv"
+    assert {role: path.split("/")[0] for one in lone.values() for role, path in one.items()} == dict.fromkeys(
+        many["S9"], "lone"
+    )
+
+
+def test_labels_are_those_of_the_barcodes(tmp_path: Path) -> None:
+    """Numbers, a constant, a name a row and a file of other barcodes are no labels; a lost suffix is said."""
+    lab = vendor_folder(tmp_path / "lab", "outs")
+    barcodes = [f"ACGT{number:04d}-1" for number in range(40)]
+    positions = "".join(f"{name},1,{n},{n},{n * 100},{n * 100}\n" for n, name in enumerate(barcodes))
+    (lab / "outs/spatial/tissue_positions.csv").write_text(positions)
+    rows = [f"{name};{'tumour' if n % 3 else 'stroma'};P1;{n % 4};spot {n}" for n, name in enumerate(barcodes)]
+    (lab / "regions.csv").write_text("\n".join(["spot;region;patient;replicate;name", *rows]))
+    (lab / "other.tsv").write_text("\n".join(["barcode\tregion", *(f"TTTT{n}-1\t{n % 2}a" for n in range(40))]))
+    draft = propose(lab).drafts[0]
+    assert draft.recipe().labels == {"key": "spot", "separator": ";", "column": "region"}
+    assert draft.recipe().files["labels"] == "regions.csv"
+    assert "labels" in draft.guesses
+    (lab / "regions.csv").write_text((lab / "regions.csv").read_text().replace("-1;", ";"))
+    bare = propose(lab).drafts[0]
+    assert bare.recipe().labels is None
+    assert any("regions.csv" in sentence and "barcode_suffix" in sentence for sentence in bare.unknown)
+
+
+def test_a_folder_called_as_a_study_is_told_from_it(atlas: Path, tmp_path: Path) -> None:
+    """A bare name means the study; the folder itself gets an id of its own, so that neither stands in for the other."""
+    lab_folder(atlas, tmp_path / "demo_st")
+    recipe = write_recipe(tmp_path / "recipe.yaml")
+    bare = run_humanst("build", "demo_st", "--recipe", str(recipe), "-o", "s", atlas=atlas, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "./demo_st" in bare.stderr
+    catalog = load_catalog(atlas / "catalog.yaml")
+    (study,) = chosen_studies(catalog, [str(tmp_path / "demo_st")], str(recipe))
+    assert study.study_id == "lab-demo_st"
+    pairs = [(study, study.sections[0])]
+    related = [section.sample_id for one in on_record(catalog, pairs) for section in one.sections]
+    assert len(set(related)) == len(related)
+    assert {"demo_st_A1", "lab-demo_st_A1", "lab-demo_st_B1"} <= set(related), "sections that are not built join too"
+
+
 def test_the_draft_of_real_folders(real_data: Path, tmp_path: Path) -> None:
     """her2st against its curated recipe, Block A and the mouse set by what is in their folders."""
     her2st = propose(real_data / "her2st").drafts[0]
@@ -253,6 +348,8 @@ def test_the_draft_of_real_folders(real_data: Path, tmp_path: Path) -> None:
         assert getattr(drafted, field) == getattr(curated, field), field
     assert set(her2st.sections) == {"A1", "B1", "B4", "C1", "C2", "C3"}
     assert any("A1_HE_2000px_masked.png" in sentence for sentence in her2st.unknown), "it lies elsewhere: said"
+    stahl = propose(real_data / "st_stahl2016_breast_counts_only").drafts[0]
+    assert (stahl.platform, stahl.recipe().options["array_from_ids"]) == ("st", True)
     block_a = propose(real_data / "visium_10x_breast_blockA_s1").drafts[0]
     assert (block_a.platform, block_a.recipe().gene_id_type, block_a.recipe().targeted) == ("visium", "ensembl", False)
     assert "0.3662" in block_a.guesses["um_per_pixel"]
@@ -264,7 +361,14 @@ def test_the_draft_of_real_folders(real_data: Path, tmp_path: Path) -> None:
     trap = propose(real_data / "traps_incomplete").drafts[0]
     assert any("H&E" in sentence for sentence in trap.unknown)
     assert any("count matrix" in sentence for sentence in trap.unknown)
-    for draft in (her2st, block_a, mouse, trap):
+    xenium = propose(real_data / "xenium_multiqc_outs").drafts[0]
+    assert (xenium.platform, xenium.sections) == ("xenium", ("sample1", "sample3"))
+    assert [sentence for sentence in xenium.unknown if "human" in sentence and "sample3" in sentence], "a mouse brain"
+    assert not [sentence for sentence in xenium.unknown if "human" in sentence and "sample1" in sentence]
+    slide = propose(real_data / "wsi_cmu1_small_region").drafts[0]
+    assert slide.platform is None
+    assert any("CMU-1-Small-Region.svs" in sentence and "count matrix" in sentence for sentence in slide.unknown)
+    for draft in (her2st, stahl, block_a, mouse, trap, xenium, slide):
         check_marks(draft.text)
         assert all(f"# Could not tell: {' '.join(sentence.split())}" in draft.text for sentence in draft.unknown)
 
@@ -294,16 +398,7 @@ def test_propose_refuses_nothing(tmp_path: Path) -> None:
         study_from_folder(tmp_path / "empty", propose(tmp_path / "garbage").drafts[0].recipe())
 
 
-def test_the_command_writes_the_draft_and_the_draft_builds(atlas: Path, tmp_path: Path) -> None:
-    recipe, folder = tmp_path / "recipe.yaml", atlas / "mirror" / "demo_visium"
-    result = run_humanst("curate", "propose", str(folder), "-o", str(recipe))
-    assert result.returncode == 0, result.stderr
-    assert "visium, 2 sections" in result.stdout
-    check_marks(recipe.read_text())
-    built = run_humanst(
-        *("build", str(folder), "--recipe", str(recipe), "--sections", "V1", "-o", str(tmp_path / "store")),
-    )
-    assert built.returncode == 0, built.stderr
+def test_a_folder_of_nothing_is_drafted_as_nothing(tmp_path: Path) -> None:
     listed = run_humanst("curate", "propose", str(tmp_path), "--json")
     assert output_json(listed)["drafts"][0]["platform"] is None
     assert listed.returncode == 0

@@ -59,7 +59,9 @@ def test_killed_anywhere_the_next_run_ends_with_the_same_bytes(
         while process.poll() is None and sum(1 for _ in _files(release)) < target and time.monotonic() - began < 300:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert not (release / "MANIFEST.json").exists() or process.returncode == 0
+    assert process.returncode == -signal.SIGKILL, "it was killed, and had not ended by itself"
+    assert 0 < len(_files(release)) < sum(1 for _ in _files(whole)), "in the middle of its work"
+    assert not (release / "MANIFEST.json").exists()
     result = run_humanst(*command(release), atlas=demo_atlas, cache=tmp_path / "cache")
     assert result.returncode == 0, result.stderr
     assert (release / "MANIFEST.json").read_bytes() == (whole / "MANIFEST.json").read_bytes()

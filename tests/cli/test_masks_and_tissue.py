@@ -103,16 +103,25 @@ def test_an_unmeasured_pathway_is_nan_in_the_shard_and_masked_in_the_loader(buil
     assert (stats.drop(index="FIVE_GENES")["masked_because"] == "").all()
 
 
-def test_circles_in_the_store_are_as_wide_as_the_spots(built: tuple[Path, list[str]], demo_release: Path) -> None:
+def test_shapes_in_the_store_are_as_wide_as_spots_and_squares(
+    built: tuple[Path, list[str]], demo_release: Path
+) -> None:
     import spatialdata
 
-    stores = {
+    demo = demo_release.with_name("demo_release.work") / "sections"
+    for path, radius_um in {
         built[0].with_name("out.work") / "sections" / "study_s.zarr": 50.0,
-        demo_release.with_name("demo_release.work") / "sections" / "demo_visium_V1.zarr": 27.5,
-    }
-    for path, radius_um in stores.items():
+        demo / "demo_visium_V1.zarr": 27.5,
+    }.items():
         spots: Any = spatialdata.read_zarr(path)["spots"]
         assert set(spots["radius"]) == {radius_um}
+    for name in ("demo_xenium_X1", "demo_hd_H1"):
+        store = spatialdata.read_zarr(demo / f"{name}.zarr")
+        squares: Any = store["spots"].geometry
+        assert squares.area.to_numpy() == pytest.approx(112.0**2, rel=1e-6)
+        assert squares.length.to_numpy() == pytest.approx(4 * 112.0, rel=1e-6)
+        centres = np.column_stack([squares.centroid.x, squares.centroid.y])
+        assert centres == pytest.approx(store["table"].obsm["spatial"], abs=1e-6)
 
 
 def test_verify_finds_a_group_on_two_sides_lost_counts_and_strangers(demo_release: Path, tmp_path: Path) -> None:

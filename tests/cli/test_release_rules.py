@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anndata
 import h5py
 import pyarrow.parquet as pq
 import pytest
@@ -74,7 +75,11 @@ def test_a_section_without_an_image_is_listed_and_the_rest_released(mixed: World
         "one_blind": "no-image",
         "two_odd": "matrix-unreadable",
     }
-    assert (tmp_path / "out.work" / "sections" / "one_blind.zarr").is_dir(), "its store is built all the same"
+    blind = tmp_path / "out.work" / "sections" / "one_blind.zarr"
+    table = anndata.io.read_zarr(blind / "tables" / "table")
+    assert table.n_obs > 0, "its store is built all the same"
+    assert table.obs["tissue_fraction"].isna().all(), "nobody knows how much tissue there is: missing, not 0"
+    assert run_humanst("validate", str(blind)).returncode == 0
     assert run_humanst("verify", str(tmp_path / "out")).returncode == 0
 
 

@@ -236,6 +236,85 @@ def test_spatialdata_s_own_example_is_read(tmp_path: Path) -> None:
     assert {"genes-unrecognised"} <= codes(report)
 
 
+def rewritten(tmp_path: Path, change: Callable[[Any], dict[str, Any]], **how: Any) -> Report:
+    """The store of :func:`other_store` written once more by plain spatialdata, with other content."""
+    import spatialdata
+
+    content = change(spatialdata.read_zarr(other_store(tmp_path / "first.zarr")))
+    spatialdata.SpatialData(**content).write(tmp_path / "again.zarr", **how)
+    return check_store(tmp_path / "again.zarr")
+
+
+def elements(sdata: Any) -> dict[str, Any]:
+    return {kind: dict(getattr(sdata, kind)) for kind in ("images", "shapes", "tables")}
+
+
+def test_shapes_in_another_order_than_the_table_are_matched_by_their_ids(tmp_path: Path) -> None:
+    def shuffle(sdata: Any) -> dict[str, Any]:
+        content = elements(sdata)
+        shapes = content["shapes"]["spots"]
+        content["shapes"]["spots"] = shapes.iloc[np.random.default_rng(3).permutation(len(shapes))]
+        # Shapes that no row annotates, first by name and as many: nobody's spots.
+        content["shapes"]["a"] = shapes.set_geometry(shapes.geometry.translate(1e6))
+        return content
+
+    report = rewritten(tmp_path, shuffle)
+    assert (report.verdict, codes(report, "warn")) == ("passes", set())
+    assert "orientation-agrees" in codes(report, "note")
+
+
+def test_odd_names_and_the_older_zarr_are_read(tmp_path: Path) -> None:
+    """Names with dots and dashes, no element called as ours are; zarr 2 as spatialdata before 0.5 wrote it."""
+    from spatialdata._io.format import SpatialDataContainerFormatV01
+
+    def rename(sdata: Any) -> dict[str, Any]:
+        content = elements(sdata)
+        table = content["tables"].pop("table").copy()
+        table.obs["region"] = pd.Categorical(["Slide-1.spots_x"] * table.n_obs)
+        table.uns["spatialdata_attrs"] = {**table.uns["spatialdata_attrs"], "region": "Slide-1.spots_x"}
+        return {
+            "images": {"0.he-Image": content["images"]["picture"]},
+            "shapes": {"Slide-1.spots_x": content["shapes"]["spots"]},
+            "tables": {"T.1-counts": table},
+        }
+
+    report = rewritten(tmp_path, rename, sdata_formats=[SpatialDataContainerFormatV01()])
+    assert (tmp_path / "again.zarr" / ".zattrs").is_file()
+    assert (report.kind, report.verdict) == ("SpatialData", "passes")
+    assert "orientation-agrees" in codes(report, "note")
+
+
+def test_points_alone_and_zarrs_of_other_kinds_are_refused_for_what_they_lack(tmp_path: Path) -> None:
+    import anndata
+    import spatialdata
+    import zarr
+    from spatialdata.models import PointsModel
+
+    xy = pd.DataFrame({"x": np.arange(9.0), "y": np.arange(9.0)})
+    points = PointsModel.parse(xy, coordinates={"x": "x", "y": "y"})
+    spatialdata.SpatialData(points={"transcripts": points}).write(tmp_path / "points.zarr")
+    anndata.AnnData(np.ones((3, 2), np.float32)).write_zarr(tmp_path / "anndata.zarr")
+    zarr.create_group(tmp_path / "plain.zarr").create_array("numbers", data=np.zeros(3))
+    assert codes(check_store(tmp_path / "points.zarr")) == {"no-table"}
+    for name, found in (("anndata.zarr", "anndata"), ("plain.zarr", "none of them")):
+        report = check_store(tmp_path / name)
+        assert (report.kind, codes(report)) == ("unknown", {"no-elements"})
+        assert found in str(report.findings.of("refuse")[0].facts.found)
+
+
+def test_a_table_that_annotates_nothing_is_not_laid_on_shapes_by_chance(tmp_path: Path) -> None:
+    def unlink(sdata: Any) -> dict[str, Any]:
+        content = elements(sdata)
+        content["tables"]["table"] = content["tables"]["table"].copy()
+        del content["tables"]["table"].uns["spatialdata_attrs"]
+        return content
+
+    report = rewritten(tmp_path, unlink)
+    named = {item.facts.field for item in report.findings if item.facts.code == "not-checkable"}
+    assert named >= {"table to shapes", "scale", "orientation", "spots inside the image"}
+    assert not report.refused
+
+
 def test_text_json_and_lines_tell_the_same(built: Path, tmp_path: Path) -> None:
     store = copy_of(built, tmp_path)
     edit_record(store, RECORD_FAULTS["half the scale"][0])

@@ -57,3 +57,10 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     from PIL import Image
 
     return np.asarray(Image.open(path))
+
+
+@pytest.fixture(scope="session")
+def section_stores(demo_release: Path) -> dict[str, Path]:
+    """The section stores the demo release was built from, by sample id."""
+    work = demo_release.with_name(f"{demo_release.name}.work")
+    return {path.stem: path for path in sorted((work / "sections").glob("*.zarr"))}

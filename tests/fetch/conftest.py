@@ -38,6 +38,14 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "mirror"
+    (folder / "tiny").mkdir(parents=True)
+    monkeypatch.setenv("HUMANST_MIRROR", str(folder))
+    return folder / "tiny"
+
+
 def source(
     url: str | None = None, *, body: bytes | None = BODY, path: str = NAME, role: str = "counts", md5: bool = False
 ) -> Source:

@@ -55,14 +55,6 @@ def make_zip(members: dict[str, bytes] = MEMBERS) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "mirror"
-    (folder / "tiny").mkdir(parents=True)
-    monkeypatch.setenv("HUMANST_MIRROR", str(folder))
-    return folder / "tiny"
-
-
 def archived(mirror: Path, body: bytes, *roles: tuple[str, str | None], name: str = "GSE1_RAW.tar") -> list[Source]:
     """Put an archive into the mirror; a source of it for every (role, member)."""
     (mirror / name).write_bytes(body)
@@ -142,6 +134,34 @@ def linked_zip() -> bytes:
     return out.getvalue()
 
 
+def through_a_link(*, zipped: bool = False) -> bytes:
+    """A folder that is a link, and a file "in" it: unpacked in order, the file lands where the link points."""
+    if not zipped:
+        info = link(tarfile.SYMTYPE)
+        info.name, info.linkname = "data", "../../.."
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            tar.addfile(info)
+            tar.addfile(plain("data/wanted", b"x"), io.BytesIO(b"x"))
+        return out.getvalue()
+    out = io.BytesIO()
+    folder = zipfile.ZipInfo("data")
+    folder.create_system, folder.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(folder, "../../..")
+        archive.writestr("data/wanted", "x")
+    return out.getvalue()
+
+
+def chain(length: int = 300) -> bytes:
+    """A link to a link to a link, and the wanted one at its end."""
+    links = [link(tarfile.SYMTYPE) for _ in range(length)]
+    for number, info in enumerate(links):
+        info.name, info.linkname = f"link{number}", f"link{number + 1}"
+    links[-1].name = "wanted"
+    return make_tar({}, *links)
+
+
 def zip_with_twins() -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -162,11 +182,19 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "device": (lambda: make_tar({}, link(tarfile.CHRTYPE)), "wanted", "unsafe-member"),
     "folder": (lambda: make_tar({}, link(tarfile.DIRTYPE)), "wanted", "unsafe-member"),
     "zip link": (linked_zip, "wanted", "unsafe-member"),
+    "write through a link": (through_a_link, "data/wanted", "unsafe-member"),
+    "write through a zip link": (lambda: through_a_link(zipped=True), "data/wanted", "unsafe-member"),
+    "chain of links": (chain, "wanted", "unsafe-member"),
+    "twin in capitals": (lambda: make_tar({"wanted": b"one", "WANTED": b"two"}), "wanted", "member-twice"),
+    "zip twin in capitals": (lambda: make_zip({"Wanted": b"one", "wanted": b"two"}), "wanted", "member-twice"),
     "name twice": (lambda: make_tar({"wanted": b"one"}, plain("wanted", b"two")), "wanted", "member-twice"),
     "zip name twice": (zip_with_twins, "wanted", "member-twice"),
     "parent": (lambda: make_tar({"../wanted": b"x"}), "../wanted", "hostile"),
     "absolute": (lambda: make_tar({"/wanted": b"x"}), "/wanted", "hostile"),
+    "backslash": (lambda: make_zip({"..\\wanted": b"x"}), "..\\wanted", "hostile"),
+    "backslash in a tar": (lambda: make_tar({"..\\..\\wanted": b"x"}), "..\\..\\wanted", "hostile"),
     "drive": (lambda: make_zip({"C:wanted": b"x"}), "C:wanted", "hostile"),
+    "drive in a tar": (lambda: make_tar({"C:/wanted": b"x"}), "C:/wanted", "hostile"),
     "zip bomb": (bomb, "wanted", "archive-bomb"),
     "gzip bomb": (lambda: make_tar({"wanted.gz": gzip.compress(bytes(100 << 20))}), "wanted.gz", "archive-bomb"),
     "tar.gz bomb": (lambda: make_tar({"a": bytes(100 << 20), "wanted": b"x"}, compress=True), "wanted", "archive-bomb"),
@@ -180,7 +208,7 @@ def test_a_hostile_member_leaves_nothing_behind(mirror: Path, cache: Path, tmp_p
     before = on_disk(tmp_path)
     with pytest.raises(HostileError) as caught:
         fetch_section(*study(*sources))
-    assert caught.value.facts.code == code
+    assert (caught.value.facts.code, caught.value.exit_code) == (code, 8)
     assert caught.value.facts.section == "S1"
     assert on_disk(tmp_path) - before == {"cache/sources/tiny/GSE1_RAW.tar"}
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from types import ModuleType
 
@@ -130,7 +131,7 @@ def test_the_table_is_small_quick_and_says_where_it_comes_from(table: GeneTable)
         times.append(time.process_time() - start)
     # 0.16 s where it was measured; the bound is for a slow machine.
     assert min(times) < 1.5
-    assert table.date == "2026-11-23"
+    assert table.date == "2026-11-26"
     assert re.fullmatch(r"[0-9a-f]{64}", table.sha256)
     assert len(table.sources) == 7
     assert all(re.search(r"sha256=[0-9a-f]{64} licence=\S", line) for line in table.sources)
@@ -170,7 +171,9 @@ def test_the_build_script_gives_the_frozen_table(real_data: Path, tmp_path: Path
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # The text is promised; the gzip bytes around it depend on the zlib that wrote them.
+    # The text is promised to all; the gzip bytes around it to those who have zlib itself.
+    if "ng" not in zlib.ZLIB_RUNTIME_VERSION:
+        assert out.read_bytes() == TABLE_PATH.read_bytes()
     assert gzip.decompress(out.read_bytes()) == gzip.decompress(TABLE_PATH.read_bytes())
     assert out.read_bytes()[4:8] == b"\0\0\0\0"
 

@@ -35,7 +35,7 @@ def test_every_layout_reads_to_the_same_section(tmp_path: Path, header: bool, ma
     assert not raw.findings.items
 
 
-@pytest.mark.parametrize("role", ["positions", "barcodes"])
+@pytest.mark.parametrize("role", ["positions", "barcodes", "features", "matrix"])
 def test_gzip_is_told_by_the_bytes_and_not_by_the_name(tmp_path: Path, role: str) -> None:
     """A mirror or a download may drop or add the ending."""
     outs = Outs(tmp_path / "outs", matrix="mex-plain")
@@ -79,6 +79,42 @@ def test_spots_outside_tissue_in_a_raw_matrix_are_a_named_drop(tmp_path: Path) -
     raw = read(outs.write(), RECIPE)
     assert [(drop.reason, drop.n, drop.counts) for drop in raw.drops] == [("out-of-tissue", 4, 4 * 30 * 7)]
     assert not set(outside) & set(raw.spot_ids)
+
+
+def test_a_raw_matrix_gives_what_the_filtered_one_gives(tmp_path: Path) -> None:
+    filtered = Outs(tmp_path / "filtered")
+    expected = read(filtered.write(), RECIPE)
+    raw = Outs(tmp_path / "raw")
+    outside = [row[0] for row in raw.positions if row[1] == "0"]
+    raw.barcodes += outside
+    raw.counts = np.vstack([raw.counts, np.random.default_rng(5).poisson(1.0, (len(outside), 30))])
+    section = read(raw.write(), RECIPE)
+    assert section.spot_ids.tolist() == expected.spot_ids.tolist()
+    assert (section.counts != expected.counts).nnz == 0
+    assert int(raw.counts.sum()) == int(section.counts.sum()) + sum(drop.counts for drop in section.drops)
+
+
+def test_files_of_two_sections_are_told_by_their_tissue(tmp_path: Path) -> None:
+    """All slides of a generation have the same barcodes: the join is total, and every count would lie elsewhere."""
+    matrix = Outs(tmp_path / "one").write()
+    other = Outs(tmp_path / "two")
+    for number, row in enumerate(other.positions):
+        row[1] = str(int(number % 3 != 1))
+    positions = other.write().paths["positions"]
+    with pytest.raises(DataError) as caught:
+        read(local_files({**matrix.paths, "positions": positions}), RECIPE)
+    assert caught.value.facts.code == "files-of-two-sections"
+    assert caught.value.facts.found == "16 barcodes out of tissue, and 16 of 32 in tissue missing"
+
+
+def test_in_tissue_spots_that_a_matrix_lacks_are_told(tmp_path: Path) -> None:
+    """An author's own filter: what is there has its place, and what is not is said."""
+    outs = Outs(tmp_path / "outs")
+    gone, outs.barcodes, outs.counts = outs.barcodes[:2], outs.barcodes[2:], outs.counts[2:]
+    raw = read(outs.write(), RECIPE)
+    assert raw.findings.codes() == {"in-tissue-without-counts"}
+    assert all(barcode in str(raw.findings.items[0].facts.found) for barcode in gone)
+    assert len(raw.spot_ids) == len(outs.barcodes)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +172,24 @@ def test_labels_join_by_barcode_with_a_suffix_of_their_own(tmp_path: Path) -> No
     with pytest.raises(DataError) as caught:
         read(local, recipe)
     assert caught.value.facts.code == "duplicate-spot-ids", "two labels of one spot are not chosen between"
+
+
+def test_labels_take_the_recipe_s_name_and_strangers_are_told(tmp_path: Path) -> None:
+    outs = Outs(tmp_path / "outs")
+    local = outs.write()
+    labels = tmp_path / "labels.tsv"
+    lines = [f"{barcode}\tlayer{number}" for number, barcode in enumerate(outs.barcodes)]
+    labels.write_text("\n".join(["key\tlayer", *lines, "GATTACA-1\tlayer9"]) + "\n")
+    local = local_files({**local.paths, "labels": labels})
+    raw = read(local, replace(RECIPE, labels={"key": "key", "column": "layer", "name": "region"}))
+    assert set(raw.labels) == {"label_region"}
+    assert (raw.labels["label_region"] != "").all()
+    assert raw.findings.codes() == {"labels-unmatched"}
+    assert "GATTACA-1" in str(raw.findings.items[0].facts.found)
+    labels.write_text("\n".join(["key\tlayer", *(line.replace("-1", "-2") for line in lines)]) + "\n")
+    raw = read(local, replace(RECIPE, labels={"key": "key", "column": ["layer"]}))
+    assert (raw.labels["label_layer"] == "").all()
+    assert raw.findings.codes() == {"labels-unmatched"}, "no label found its spot, and that is said"
 
 
 def lose_suffix(outs: Outs) -> None:
@@ -210,6 +264,25 @@ def test_a_cut_count_file_is_refused(tmp_path: Path, keep: float, matrix: str, r
     with pytest.raises(DataError) as caught:
         read(local, RECIPE)
     assert caught.value.facts.code == "matrix-unreadable"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"tissue_hires_scalef": 1' + "0" * 400 + "}", "scalefactor-missing"),
+        ('{"tissue_hires_scalef": "0.17"}', "scalefactor-missing"),
+        ('{"tissue_hires_scalef": NaN}', "scalefactor-missing"),
+        ("[0.17]", "scalefactors-unreadable"),
+        ("{", "scalefactors-unreadable"),
+    ],
+)
+def test_scale_factors_that_are_no_numbers_are_refused(tmp_path: Path, text: str, code: str) -> None:
+    local = Outs(tmp_path / "outs").write()
+    local.paths["scalefactors"].write_text(text)
+    paths = {role: path for role, path in local.paths.items() if role != "image"} | {"hires": local.paths["image"]}
+    with pytest.raises(DataError) as caught:
+        read(local_files(paths), RECIPE)
+    assert code in {caught.value.facts.code, *(facts.code for facts in caught.value.also)}
 
 
 def test_a_matrix_of_two_genomes_is_refused(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from humanst.builder.measured import measured_genes
 from humanst.catalog import Study, load_catalog
 from humanst.errors import DataError
 from humanst.fetch import fetch_section
@@ -30,9 +32,15 @@ MEMBERS = {
 HIRES_PX = (270, 180)
 
 
+TP53, EGFR, ERBB2 = (("ENSG00000141510", "TP53"), ("ENSG00000146648", "EGFR"), ("ENSG00000141736", "ERBB2"))
+
+
 def deposited(folder: Path) -> dict[str, Outs]:
-    """Write ``GSE1_RAW.tar`` with two samples; the lowres image of the second was never deposited."""
-    made = {name: Outs(folder / name, header=False, seed=number) for number, name in enumerate(SAMPLES)}
+    """Write ``GSE1_RAW.tar`` with two samples, each with a gene that the other lacks; no lowres image is in it."""
+    genes = [(TP53, EGFR), (TP53, ERBB2)]
+    made = {
+        name: Outs(folder / name, header=False, seed=number, genes=genes[number]) for number, name in enumerate(SAMPLES)
+    }
     with tarfile.open(folder / "GSE1_RAW.tar", "w") as tar:
         for name, prefix in SAMPLES.items():
             local = made[name].write()
@@ -86,3 +94,14 @@ def test_a_pattern_that_takes_in_two_samples_is_refused(tmp_path: Path, monkeypa
         fetch_section(study, study.section("A1"))
     assert caught.value.facts.code == "ambiguous-member"
     assert all(prefix in str(caught.value.facts.found) for prefix in SAMPLES.values())
+
+
+def test_the_gene_axis_takes_in_the_sections_of_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive has the hash on record, not the count tables in it: the axis is the same whatever is asked for."""
+    study, _ = series(tmp_path, monkeypatch, MEMBERS)
+    study = replace(study, recipe=replace(study.recipe, absent_genes="zero"))
+    for asked in study.sections:
+        axis = measured_genes(study, [asked], pin=False)
+        assert axis is not None
+        assert axis.ensembl_ids == {TP53[0], EGFR[0], ERBB2[0]}
+        assert not axis.missing

@@ -98,17 +98,39 @@ def test_a_matrix_in_blocks_is_the_matrix(tmp_path: Path, block_entries: int) ->
     assert matrix.feature_ids.tolist() == whole.feature_ids.tolist()
 
 
-@pytest.mark.parametrize(
-    ("bin_um", "sides"), [(2.0, (56, 64, 112)), (8.0, (56, 112)), (16.0, (64, 112)), (24.0, ()), (4.0, (56, 64, 112))]
-)
-def test_sides_that_bins_can_make(bin_um: float, sides: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(("bin_um", "sides"), [(8.0, (56, 112)), (16.0, (64, 112)), (2.0, ()), (4.0, ()), (24.0, ())])
+def test_sides_that_bins_are_pooled_to(bin_um: float, sides: tuple[float, ...]) -> None:
     assert allowed_sides_um(bin_um) == sides
 
 
-@pytest.mark.parametrize(("bin_um", "side_um"), [(8, 64), (8, 100), (8, 55), (8, 8), (16, 56), (16, 128), (16, 100)])
+SIDES = [(8, 56, 7), (8, 112, 14), (16, 64, 4), (16, 112, 7)]
+
+
+@pytest.mark.parametrize(("bin_um", "side_um", "bins_a_side"), SIDES)
+def test_every_side_on_offer_is_made_of_whole_bins(
+    tmp_path: Path, bin_um: float, side_um: float, bins_a_side: int
+) -> None:
+    raw = read(Binned(tmp_path, bin_um=float(bin_um)).write(), recipe(float(bin_um), target_side_um=side_um))
+    assert raw.facts["pooling"]["bins_a_side"] == bins_a_side
+    apart = np.hypot(*np.diff(raw.xy_px[np.isin(raw.spot_ids, ["r0c0", "r1c0"])], axis=0)[0])
+    assert apart * UM_PER_PIXEL == pytest.approx(side_um)
+
+
+@pytest.mark.parametrize(
+    ("bin_um", "side_um"),
+    [*((8, side) for side in (64, 100, 55, 8, 16, 0, -56, 112.5)), *((16, side) for side in (56, 128, 100, 16))],
+)
 def test_any_other_side_is_refused(tmp_path: Path, bin_um: float, side_um: float) -> None:
     files = Binned(tmp_path, bin_um=float(bin_um)).write()
     assert codes_of(files, recipe(float(bin_um), target_side_um=side_um)) == {"side-not-a-multiple"}
+
+
+@pytest.mark.parametrize("bin_um", [2, 4, 24])
+@pytest.mark.parametrize("side_um", [56, 112])
+def test_any_other_binning_is_refused(tmp_path: Path, bin_um: float, side_um: float) -> None:
+    """112 um are 56 bins of 2 um, and yet: the vendor's 8 um bins hold the same transcripts."""
+    files = Binned(tmp_path, bin_um=float(bin_um)).write()
+    assert codes_of(files, recipe(float(bin_um), target_side_um=side_um)) == {"bin-size-refused"}
 
 
 def test_112_um_is_the_default(tmp_path: Path) -> None:

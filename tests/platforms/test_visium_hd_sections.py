@@ -74,8 +74,8 @@ def test_real_positions_and_header_tell_one_scale(real_data: Path, folder: str, 
     [
         (f"{SEURAT}/square_008um", 8.0, H5, {"no-squares"}),
         (f"{SEURAT}/square_016um", 16.0, H5, {"barcodes-without-position"}),
-        (f"{VISIUMIO}/square_002um", 2.0, H5, {"no-squares", "counts-empty"}),
-        (f"{VISIUMIO}/square_002um", 2.0, MEX, {"barcodes-without-position"}),
+        (f"{VISIUMIO}/square_002um", 2.0, H5, {"bin-size-refused"}),
+        (f"{VISIUMIO}/square_002um", 2.0, MEX, {"bin-size-refused", "barcodes-without-position"}),
     ],
 )
 def test_real_layouts_with_stub_counts_are_refused_for_the_stated_reason(

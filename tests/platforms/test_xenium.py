@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from humanst.harmonize.section import measure_scale
 from humanst.platforms import reader_for
 from humanst.platforms.pooling import SquareGrid, Tally, TranscriptPool
-from humanst.platforms.transcripts import Batch, Coded
+from humanst.platforms.registration import Alignment
+from humanst.platforms.transcript_batch import Batch, Coded
 from humanst.platforms.xenium import read
 from tests.platforms.bundles import (
     DAPI,
@@ -98,6 +99,73 @@ def test_every_transcript_is_counted_or_dropped_by_name(rows: list[tuple], side:
     per_gene = np.asarray(pooled.counts.sum(axis=0)).ravel() + sum(pooled.dropped.values(), np.zeros(1, dtype=int))
     assert dict(zip(pooled.features.tolist(), per_gene.tolist(), strict=True)) == Counter(frame["feature_name"])
     assert pooled.n_transcripts == len(frame)
+
+
+placements = st.tuples(
+    st.integers(-2, 7),  # row of a square: above, on, beside and below the image
+    st.integers(-2, 7),
+    st.floats(0.02, 0.98),  # where in the square
+    st.floats(0.02, 0.98),
+    st.sampled_from([*GENES, *CONTROLS]),
+    st.sampled_from([3.0, 20.0, 37.5]),
+    st.sampled_from([1, 1, 1, 2, 500, 140_003]),  # so many at one place
+)
+
+
+@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    rows=st.lists(placements, min_size=1, max_size=12),
+    side=st.sampled_from([112.0, 55.0, 100.0]),
+    turn=st.floats(-np.pi, np.pi),
+    scale=st.floats(0.5, 2.5),
+    mirrored=st.booleans(),
+    shift=st.tuples(st.floats(-9000, 9000), st.floats(-9000, 9000)),
+)
+def test_transcripts_of_a_turned_assay_come_back_to_the_squares_they_were_laid_in(
+    rows: list[tuple], side: float, turn: float, scale: float, mirrored: bool, shift: tuple[float, float]
+) -> None:
+    """Laid square by square on the image, carried to the assay's frame by hand, and counted with a dictionary."""
+    flip = -1.0 if mirrored else 1.0
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    matrix = np.array([[cos * flip, -sin, shift[0]], [sin * flip, cos, shift[1]]])
+    he_um_per_pixel = DAPI * scale
+    shape, room = (3, 5), 0.4  # whole squares, and the part of a square that is left over at the far edges
+    kept: Counter = Counter()
+    lost: Counter = Counter()
+    xy_um, names, qv = [], [], []
+    for row, column, down, along, name, quality, times in rows:
+        x_px, y_px = ((column + along) * side / he_um_per_pixel, (row + down) * side / he_um_per_pixel)
+        xy_um.append([DAPI * (a * x_px + b * y_px + c) for a, b, c in matrix.tolist()])
+        names.append(name)
+        qv.append(quality)
+        beyond = [at + part > n + room for at, part, n in ((row, down, shape[0]), (column, along, shape[1]))]
+        if name in CONTROLS:
+            lost[CONTROLS[name]] += times
+        elif quality < 20:
+            lost["low-qv"] += times
+        elif row < 0 or column < 0 or any(beyond):
+            lost["off-image"] += times
+        elif row >= shape[0] or column >= shape[1]:
+            lost["partial-square"] += times
+        else:
+            kept[row, column, name] += times
+    assume(all(abs(part - room) > 0.01 for row in rows for part in row[2:4]))
+    to_frame = Alignment(matrix, scale, mirrored).um_to_image(DAPI)
+    height_um, width_um = ((n + room) * side for n in shape)
+    pool = TranscriptPool(SquareGrid(side, to_frame, width_um, height_um, "off-image"), min_qv=20.0)
+    codes, values = pd.factorize(np.array(names))
+    copies = np.repeat(np.arange(len(rows)), [row[-1] for row in rows])
+    for part in np.array_split(np.random.default_rng(len(copies)).permutation(copies), 2):
+        if len(part):
+            feature = Coded(codes[part], tuple(values.tolist()))
+            pool.add(Batch(feature, np.array(xy_um)[part], np.array(qv)[part], None, None))
+    pooled = pool.result()
+    coo = pooled.counts.tocoo()
+    squares = pooled.row_col[coo.row].tolist()
+    found = {(*square, pooled.features[j]): n for square, j, n in zip(squares, coo.col, coo.data, strict=True)}
+    assert found == dict(kept), "and no square without a count"
+    assert {reason: int(totals.sum()) for reason, totals in pooled.dropped.items()} == dict(lost)
+    assert pooled.counts.sum() + sum(lost.values()) == pooled.n_transcripts == len(copies)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from humanst.errors import DataError
 from humanst.harmonize.section import measure_scale
-from humanst.platforms.registration import read_image_header
+from humanst.platforms.image_header import read_image_header
 from humanst.platforms.xenium import read
 from tests.platforms.bundles import (
     DAPI,
@@ -139,6 +141,42 @@ def test_an_image_in_register_needs_its_scale_from_the_recipe(tmp_path: Path) ->
         measure_scale(read(files, recipe(registered=True, um_per_pixel=0.5)), recipe(um_per_pixel=0.5))
 
 
+def ome(x_um: float, y_um: float | None = None) -> dict:
+    sizes = {"PhysicalSizeX": x_um, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": y_um or x_um, "PhysicalSizeYUnit": "µm"}
+    return {"ome": True, "metadata": {"axes": "YXS", **sizes}}
+
+
+def test_the_ome_header_of_an_image_in_register_is_the_second_witness(tmp_path: Path) -> None:
+    """Stored in the assay's frame: a pixel of the image is as large as the recipe and the OME header say."""
+    known = recipe(registered=True, um_per_pixel=0.2738)
+    files = Bundle(tmp_path, spread(), alignment=None, image_tags=ome(0.2738)).write()
+    raw = read(files, known)
+    assert raw.um_per_pixel_witnesses == pytest.approx({"image_header": 0.2738})
+    assert measure_scale(raw, known).um_per_pixel == pytest.approx(0.2738)
+    assert not {"scale-one-witness", "no-alignment"} & raw.findings.codes()
+    expected = Counter(map(tuple, (spread()[["y_location", "x_location"]].to_numpy(np.float64) // 112).astype(int)))
+    totals = np.asarray(raw.counts.sum(axis=1)).ravel()
+    assert dict(zip(map(tuple, raw.row_col.tolist()), totals, strict=True)) == expected
+    other = Bundle(tmp_path / "other", spread(), alignment=None, image_tags=ome(0.5)).write()
+    with pytest.raises(DataError) as caught:
+        measure_scale(read(other, known), known)
+    assert codes(caught.value) == {"scale-disagrees"}
+
+
+def test_transcripts_on_the_far_edge_and_at_negative_places_leave_by_name(tmp_path: Path) -> None:
+    """An image of exactly 3 x 2 squares: its near border belongs to it, its far border does not."""
+    scale = 112 / 500
+    places = [(0.0, 0.0), (335.99, 223.99), (336.0, 10.0), (10.0, 224.0), (-0.01, 10.0), (10.0, -0.01), (112.0, 112.0)]
+    frame = pd.concat([table(np.array(places), ["LUM"] * 7), table(np.full((9, 2), 20.0), ["LUM"] * 9)])
+    tags = ome(scale)
+    files = Bundle(tmp_path, frame, alignment=None, size_px=(1500, 1000), image_tags=tags).write()
+    raw = read(files, recipe(registered=True, um_per_pixel=scale))
+    totals = np.asarray(raw.counts.sum(axis=1)).ravel().tolist()
+    assert dict(zip(raw.spot_ids.tolist(), totals, strict=True)) == {"r0c0": 10, "r1c1": 1, "r1c2": 1}
+    assert dropped(raw) == {"off-image": 4}
+    assert "transcripts-off-image" in raw.findings.codes()
+
+
 def test_most_transcripts_off_the_image_is_refused(tmp_path: Path) -> None:
     far = ((1.0, 0.0, 2000.0), (0.0, 1.0, 2000.0))
     frame = spread()
@@ -157,6 +195,9 @@ def test_most_transcripts_off_the_image_is_refused(tmp_path: Path) -> None:
         ({"ome": True, "metadata": {"axes": "YXS", "PhysicalSizeX": 0.2738, "PhysicalSizeXUnit": "µm"}}, 0.2738),
         ({"ome": True, "metadata": {"axes": "YXS", "PhysicalSizeX": 273.8, "PhysicalSizeXUnit": "nm"}}, 0.2738),
         ({"ome": True, "metadata": {"axes": "YXS", "PhysicalSizeX": 1.0, "PhysicalSizeXUnit": "pixel"}}, None),
+        (ome(0.2738, 0.5), None),
+        ({"description": "Aperio Image Library v1|AppMag = 20|MPP = 0.4990|Left = 1"}, 0.499),
+        ({"description": "Some other text|MPP = 0.4990"}, None),
     ],
 )
 def test_the_header_of_an_image_is_heard_where_it_makes_sense(
@@ -168,6 +209,27 @@ def test_the_header_of_an_image_is_heard_where_it_makes_sense(
     header = read_image_header(path, name="image.tif")
     assert (header.width_px, header.height_px) == (600, 300)
     assert header.um_per_pixel == (None if expected is None else pytest.approx(expected, rel=1e-4))
+
+
+def test_the_header_of_a_real_slide_says_its_scale(real_data: Path) -> None:
+    header = read_image_header(real_data / "wsi_cmu1_small_region" / "CMU-1-Small-Region.svs", name="CMU-1.svs")
+    assert (header.width_px, header.height_px, header.um_per_pixel) == (2220, 2967, 0.499)
+
+
+def test_the_size_of_a_slide_of_several_files_is_not_that_of_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A .mrxs is a small JPEG beside the folder that holds the slide."""
+    path = tmp_path / "slide.mrxs"
+    Image.new("RGB", (60, 40)).save(path, "JPEG")
+    with pytest.raises(DataError) as caught:
+        read_image_header(path, name="slide.mrxs")
+    assert codes(caught.value) == {"image-unreadable"}
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(DataError) as caught:
+        read_image_header(path, name="slide.mrxs")
+    facts = caught.value.facts
+    assert (facts.code, facts.file, facts.todo) == ("needs-extra", "slide.mrxs", "pip install 'humanst[slides]'")
 
 
 def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_demo_bundle_is_the_same_on_every_run(written: dict[str, Written], t
 
 def test_the_white_image_of_these_tests_is_read_as_one(tmp_path: Path) -> None:
     """The demo's image is a pyramid with its resolution in the header: the second witness of the scale."""
-    from humanst.platforms.registration import read_image_header
+    from humanst.platforms.image_header import read_image_header
 
     write_pyramid(tmp_path / "image.tif", np.full((600, 900, 3), 255, np.uint8), um_per_pixel=0.45)
     header = read_image_header(tmp_path / "image.tif", name="image.tif")

@@ -106,6 +106,38 @@ def test_the_panel_and_the_header_go_into_the_record(tmp_path: Path) -> None:
     assert "secret run" not in json.dumps(raw.facts)
 
 
+def cells(xy: list[tuple[float, float]]) -> pd.DataFrame:
+    return pd.DataFrame(xy, columns=["x_centroid", "y_centroid"]).assign(cell_id=range(len(xy)), total_counts=7)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "csv.gz"])
+def test_cells_are_counted_and_change_nothing(tmp_path: Path, kind: str) -> None:
+    """Two in squares with counts, one in a square without, one off the image."""
+    bundle = Bundle(tmp_path, spread())
+    files = bundle.write()
+    without = read(files, recipe())
+    assert "cells" not in without.facts
+    frame = cells([(10.0, 20.0), (559.0, 300.0), (600.0, 20.0), (-4.0, 50.0)])
+    path = bundle.paths["cells"] = tmp_path / f"cells.{kind}"
+    frame.to_parquet(path) if kind == "parquet" else frame.to_csv(path, index=False)
+    raw = read(bundle.local(), recipe())
+    assert raw.facts["cells"] == {"n": 4, "in_squares": 2}
+    assert (raw.counts != without.counts).nnz == 0
+    assert raw.findings.codes() == without.findings.codes()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 and no more", b"x_centroid,y\n1,2\n", b"\x1f\x8b\x08"])
+def test_a_table_of_cells_that_cannot_be_read_is_told(tmp_path: Path, content: bytes) -> None:
+    bundle = Bundle(tmp_path, spread())
+    bundle.write()
+    bundle.paths["cells"] = tmp_path / "cells.parquet"
+    bundle.paths["cells"].write_bytes(content)
+    raw = read(bundle.local(), recipe())
+    assert "cells-unreadable" in raw.findings.codes()
+    assert "cells" not in raw.facts
+    assert raw.counts.sum() == 400
+
+
 @pytest.mark.parametrize("organism", ["Mouse", "Human, Mouse", "Mus musculus"])
 def test_a_panel_for_another_organism_is_refused(tmp_path: Path, organism: str) -> None:
     assert refused(Bundle(tmp_path, spread(), experiment={"panel_organism": organism}).write()) == {"not-human"}
@@ -192,7 +224,7 @@ def words(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
-        (zipped, "transcripts-zarr"),
+        (zipped, "transcripts-unreadable"),
         (cut, "transcripts-unreadable"),
         (cut_gzip, "transcripts-unreadable"),
         (flipped, "transcripts-unreadable"),

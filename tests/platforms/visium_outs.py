@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Outs:
     columns: int = 16
     mirrored: bool = False
     factors: Mapping[str, float] = field(default_factory=dict)
+    genes: Sequence[tuple[str, str]] = tuple((f"ENSG{number:011d}", f"GENE{number}") for number in range(30))
     barcodes: list[str] = field(default_factory=list)
     positions: list[list[str]] = field(default_factory=list)
     counts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
@@ -60,7 +61,7 @@ class Outs:
             self.positions.append([barcode, str(tissue), str(row), str(col), f"{y:.4f}", f"{x:.4f}"])
             if tissue:
                 self.barcodes.append(barcode)
-        self.counts = rng.poisson(2.0, (len(self.barcodes), 30))
+        self.counts = rng.poisson(2.0, (len(self.barcodes), len(self.genes)))
 
     @property
     def place(self) -> dict[str, tuple[float, float]]:
@@ -87,7 +88,7 @@ class Outs:
 
     def features(self) -> list[tuple[str, str]]:
         """(id, name) of every feature."""
-        return [(f"ENSG{number:011d}", f"GENE{number}") for number in range(self.counts.shape[1])]
+        return list(self.genes)
 
     def _write_matrix(self) -> dict[str, Path]:
         return {"counts": self._write_h5()} if self.matrix.startswith("h5") else self._write_mex()

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,97 @@ def test_scale_agrees_with_the_published_069_within_1_percent(built: tuple[Path,
 
 @pytest.mark.parametrize("name", SECTIONS)
 def test_at_least_99_percent_of_spots_lie_on_tissue(built: tuple[Path, dict[str, Any]], name: str) -> None:
+    """All spots of the store that passed QC, judged by the colour of the store's own picture round each."""
+    import spatialdata
+
     section = section_of(built[0], name)
     low = sum(drop["n"] for drop in section["pair_drops"] if drop["reason"] == "low-tissue")
     assert low / section["spots_out"] <= 0.01
+    sdata = spatialdata.read_zarr(store_of(built[0], name))
+    share = stained_share(sdata["he"]["scale0"]["image"].to_numpy(), sdata["table"].obsm["spatial"] / 2.0)
+    assert (share >= 0.15).mean() >= 0.99
+    told = sdata["table"].obs["tissue_fraction"].to_numpy()
+    assert np.abs(told - share).mean() < 0.1
+    beside = stained_share(sdata["he"]["scale0"]["image"].to_numpy(), sdata["table"].obsm["spatial"][:, ::-1] / 2.0)
+    assert (beside >= 0.15).mean() < 0.97, "x and y exchanged are seen"
+
+
+def store_of(release: Path, name: str) -> Path:
+    return release.with_name("her2st_release.work") / "sections" / f"her2st_{name}.zarr"
+
+
+def stained_share(image: np.ndarray, xy: np.ndarray, half: int = 28) -> np.ndarray:
+    """Share of the 112 um round each place, in pixels of 2 um, that has more colour than glass."""
+    # At least a quarter of every picture is glass.
+    colour = np.ptp(image.astype(int), axis=0)
+    stained = colour > np.percentile(colour, 25) + 6
+    windows = [(slice(max(int(v) - half, 0), max(int(v) + half, 1)) for v in (y, x)) for x, y in xy]
+    return np.array([stained[tuple(window)].sum() / (2 * half) ** 2 for window in windows])
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_counts_belong_to_their_spot(built: tuple[Path, dict[str, Any]], real_data: Path, name: str) -> None:
+    release, _ = built
+    attrs = json.loads((store_of(release, name) / "zarr.json").read_bytes())["attributes"]["humanst"]
+    unmapped = [gene for gene, _ in attrs["provenance"]["unmapped_genes"]]
+    pairs = index_of(release).query("sample_id == @attrs['sample_id']")
+    table = count_table(real_data, name).drop(columns=unmapped).loc[pairs["spot_id"]]
+    assert (table.sum(axis=1).to_numpy() == pairs["n_counts"].to_numpy()).all()
+    mt = table.loc[:, table.columns.str.startswith("MT-")].sum(axis=1) / table.sum(axis=1)
+    assert pairs["mt_fraction"].to_numpy() == pytest.approx(mt.to_numpy(), abs=1e-6)
+    place = pairs["spot_id"].str.split("x", expand=True).astype(int)
+    assert (place[0] == pairs["col"]).all()
+    assert (place[1] == pairs["row"]).all()
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_targets_follow_a_plain_score_of_the_count_table(
+    built: tuple[Path, dict[str, Any]], real_data: Path, name: str
+) -> None:
+    """Mean log CP10k of a set's genes less that of all genes: cruder than the target, but of the same spots."""
+    from humanst.load import PairDataset, open_release
+
+    opened = open_release(built[0])
+    split = section_of(built[0], name)["split"]
+    dataset = PairDataset(opened, split, where=f"sample_id == 'her2st_{name}'")
+    pairs = [dataset[number] for number in range(len(dataset))]
+    spots = index_of(built[0]).set_index("key").loc[[pair["key"] for pair in pairs], "spot_id"]
+    table = count_table(real_data, name).loc[spots]
+    log = np.log1p(table.div(table.sum(axis=1), axis=0) * 1e4)
+    gmt = (real_data / "gene_sets" / "msigdb_h.all.v2025.1.Hs.symbols.gmt").read_text().splitlines()
+    members = {line.split("\t")[0]: line.split("\t")[2:] for line in gmt}
+    for pathway in ("EPITHELIAL_MESENCHYMAL_TRANSITION", "INTERFERON_GAMMA_RESPONSE", "MYC_TARGETS_V1"):
+        column = list(opened.pathway_names).index(f"HALLMARK_{pathway}")
+        plain = log[[gene for gene in members[f"HALLMARK_{pathway}"] if gene in log]].mean(axis=1) - log.mean(axis=1)
+        target = np.array([pair["pathways"][column] for pair in pairs])
+        assert np.corrcoef(plain, target)[0, 1] > 0.6, (name, pathway)
+
+
+def test_a_stricter_tissue_threshold_drops_by_name_what_it_says(
+    built: tuple[Path, dict[str, Any]], real_data: Path, shared_tmp: Path, tmp_path: Path
+) -> None:
+    """The same store cut again: pairs are those whose share of tissue reaches the threshold, no others."""
+    release, _ = built
+    pairs = index_of(release).query("sample_id == 'her2st_B4'").set_index("spot_id")
+    threshold = 0.95
+    work = tmp_path / "work"
+    for folder in ("sections", "images"):
+        for path in (release.with_name("her2st_release.work") / folder).glob("her2st_B4*"):
+            copy = shutil.copytree if path.is_dir() else shutil.copyfile
+            (work / folder).mkdir(parents=True, exist_ok=True)
+            copy(path, work / folder / path.name)
+    result = run_humanst(
+        "build-shards", "her2st", "--sections", "B4", "-o", str(tmp_path / "out"), "--work", str(work),
+        "--min-tissue-fraction", str(threshold), "--json", mirror=real_data, cache=shared_tmp / "her2st_cache",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    kept = set(pairs.index[pairs["tissue_fraction"] >= threshold])
+    assert 0 < len(kept) < len(pairs)
+    assert set(index_of(tmp_path / "out")["spot_id"]) == kept
+    row = output_json(result)["sections"][0]
+    drops = {drop["reason"]: drop["n"] for drop in row["pair_drops"]}
+    assert sum(drops.values()) == row["spots_out"] - len(kept)
+    assert drops["low-tissue"] >= len(pairs) - len(kept)
 
 
 def patch_of(release: Path, row: pd.Series) -> np.ndarray:
@@ -164,8 +253,6 @@ def test_sections_of_one_study_share_their_measured_genes(built: tuple[Path, dic
 
 
 def test_verify_passes_and_a_flipped_bit_does_not(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    import shutil
-
     release, printed = built
     result = run_humanst("verify", str(release), "--json")
     assert result.returncode == 0, result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from humanst.harmonize.spots import SpotQC
 from humanst.platforms import RawSection
 from humanst.platforms.xenium import read
 from tests.helpers import output_json, run_humanst
+from tests.platforms.viewer_archive import write_archive
 from tests.studies import World, write_world
 
 pytestmark = pytest.mark.real
@@ -102,6 +104,13 @@ def test_the_25_controls_of_the_lung_are_counted_by_category(real_data: Path) ->
     assert controls == {"negative-control-codeword": 11, "negative-control-probe": 4, "blank-codeword": 10}
     assert sum(controls.values()) == 25
     frame = table(real_data, "lung")
+    names = frame["feature_name"]
+    by_pandas = {
+        "negative-control-codeword": names.str.startswith("NegControlCodeword").sum(),
+        "negative-control-probe": names.str.startswith("NegControlProbe").sum(),
+        "blank-codeword": names.str.startswith("BLANK").sum(),
+    }
+    assert controls == by_pandas
     assert found["low-qv"] == ((frame["qv"] < 20) & ~frame["feature_name"].str.match(NO_GENE)).sum()
 
 
@@ -112,6 +121,30 @@ def test_categories_of_the_ovary_leave_by_their_own_names(real_data: Path) -> No
         assert found[str(category).replace("_", "-")] == n
     assert found["custom-gene"] == kinds["custom_gene"] == 18, "no file gives these genes an Ensembl id"
     assert section(real_data, "ovary").facts["panel"]["name"].startswith("Xenium Human 5K")
+
+
+def test_the_cells_of_the_ovary_are_counted(real_data: Path) -> None:
+    cells = pd.read_parquet(real_data / FILES["ovary"]["cells"])
+    raw = section(real_data, "ovary")
+    row, column = (np.floor(cells[axis] / 112).astype(int).astype(str) for axis in ("y_centroid", "x_centroid"))
+    inside = ("r" + row + "c" + column).isin(raw.spot_ids)
+    assert raw.facts["cells"] == {"n": 10_000, "in_squares": int(inside.sum())}
+    assert 0 < inside.sum() < 10_000
+
+
+def test_the_viewers_archive_of_a_real_table_gives_the_same_section(real_data: Path, tmp_path: Path) -> None:
+    """Real transcripts, written as the viewer keeps them; no real archive is at hand."""
+    for name in ("lung", "ovary"):
+        reference = section(real_data, name)
+        # The ovary is a thin sample of a large section: wider tiles, not thousands of them.
+        frame, tile_um = table(real_data, name).reset_index(drop=True), 4000 if name == "ovary" else 250
+        path = write_archive(tmp_path / f"{name}.zarr.zip", frame, tile_um=tile_um)
+        recipe = Recipe("xenium", "symbol", True, "unmeasured", Lattice("square", 112.0, 112.0))
+        files = local(real_data, name)
+        raw = read(replace(files, paths={**files.paths, "transcripts": path}), recipe)
+        assert (raw.counts != reference.counts).nnz == 0
+        assert raw.gene_names.tolist() == reference.gene_names.tolist()
+        assert raw.drops == reference.drops
 
 
 def test_a_stub_matrix_is_told_and_changes_no_count(real_data: Path) -> None:

@@ -15,7 +15,9 @@ from PIL import Image
 
 from humanst.errors import DataError
 from humanst.tiles import ImageOfRecord, image_of_record, image_size, open_image, thumbnail
+from humanst.tiles.raster import open_raster
 from humanst.tiles.tiff import read_layout
+from humanst.tiles.vendor import vendor_image, vendor_kind
 from tests.tiles.scenes import psnr, scene_image
 
 RGB = scene_image(700, 530, 0.5)
@@ -24,8 +26,8 @@ APERIO_RGB, APERIO_YCBCR = 33005, 33003
 
 
 def write_jpeg2000(path: Path, pixels: np.ndarray = RGB, **options: object) -> Path:
-    settings = {"tile": (256, 256), "photometric": "rgb", "compression": JPEG_2000, "metadata": None, **options}
-    tifffile.imwrite(path, pixels, compressionargs={"level": 0}, **settings)
+    settings = {"tile": (256, 256), "photometric": "rgb", "compression": JPEG_2000, "metadata": None}
+    tifffile.imwrite(path, pixels, **{**settings, "compressionargs": {"level": 0}, **options})
     return path
 
 
@@ -39,6 +41,14 @@ def strips(path: Path) -> Path:
 
 def aperio(path: Path) -> Path:
     return write_jpeg2000(path, compression=APERIO_RGB, description="Aperio Image Library v1|MPP = 0.5")
+
+
+def aperio_ycbcr(path: Path) -> Path:
+    """The older of Aperio's two kinds: YCbCr that the tile itself does not tell."""
+    pixels = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
+    return write_jpeg2000(
+        path, pixels, compression=APERIO_YCBCR, compressionargs={"level": 0, "mct": False}, description="Aperio Image"
+    )
 
 
 def pyramid(path: Path) -> Path:
@@ -86,9 +96,10 @@ SLIDES = {
     "strips.tif": strips,
     "levels.tif": pyramid,
     "aperio.svs": aperio,
+    "older.svs": aperio_ycbcr,
     "hamamatsu.ndpi": write_ndpi,
 }
-LIBRARY = {"aperio.svs": "openslide", "hamamatsu.ndpi": "openslide"}
+LIBRARY = {"aperio.svs": "openslide", "older.svs": "openslide", "hamamatsu.ndpi": "openslide"}
 
 
 def record(source: Path, target: Path) -> ImageOfRecord:
@@ -106,6 +117,24 @@ def test_it_becomes_the_image_of_record_with_the_pixels_of_level_0(tmp_path: Pat
     again = record(source, tmp_path / "again.tif")
     assert again.sha256 == made.sha256
     assert record(source, tmp_path / "record.tif") == made, "made once"
+
+
+@pytest.mark.parametrize("name", ["tiles.tif", "planes.tif", "strips.tif", "levels.tif"])
+def test_jpeg_2000_that_libvips_gives_as_black_comes_pixel_for_pixel(tmp_path: Path, name: str) -> None:
+    """Without the codec libvips warns and goes on with zeros; here the lossless tiles come as they were written."""
+    source = SLIDES[name](tmp_path / name)
+    assert vendor_kind(source) == "imagecodecs"
+    assert (open_raster(source).numpy() == RGB).all()
+
+
+def test_a_coarser_level_in_a_codec_that_libvips_lacks_is_left_alone(tmp_path: Path) -> None:
+    source = tmp_path / "mixed.tif"
+    settings = {"tile": (128, 128), "photometric": "rgb", "metadata": None}
+    with tifffile.TiffWriter(source) as tiff:
+        tiff.write(RGB, subifds=1, compression="jpeg", compressionargs={"level": 95}, **settings)
+        tiff.write(RGB[::2, ::2], subfiletype=1, compression=JPEG_2000, **settings)
+    expected = np.asarray(Image.fromarray(RGB).resize((88, 66), Image.Resampling.BOX))
+    assert psnr(thumbnail(source, 0.5, 4.0), expected) > 30
 
 
 @pytest.mark.parametrize("name", SLIDES)
@@ -162,6 +191,18 @@ def damaged_tile(path: Path) -> Path:
     return path
 
 
+def bomb(path: Path) -> Path:
+    """A tile that says it is 60,000 pixels wide and high: the decoder would ask for 43 GB."""
+    write_jpeg2000(path)
+    data = bytearray(path.read_bytes())
+    start = int(read_layout(path).levels[0].offsets[4])
+    assert data[start : start + 4] == b"\xff\x4f\xff\x51"
+    for at in (8, 12, 24, 28):
+        struct.pack_into(">I", data, start + at, 60_000)
+    path.write_bytes(data)
+    return path
+
+
 def cut(path: Path) -> Path:
     data = write_jpeg2000(path).read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -191,6 +232,7 @@ FAULTS = {
     ycbcr: "image-not-rgb",
     turned: "image-orientation",
     damaged_tile: "image-unreadable",
+    bomb: "image-unreadable",
     cut: "image-unreadable",
     cut_ndpi: "image-unreadable",
     mirax_without_its_data: "image-unreadable",
@@ -207,9 +249,27 @@ def test_what_is_no_whole_rgb_slide_leaves_nothing(tmp_path: Path, make: Callabl
     assert not (tmp_path / "record.tif").exists()
 
 
+def test_a_tile_that_claims_more_pixels_than_its_place_is_not_decoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DataError):
+        record(bomb(tmp_path / "slide.tif"), tmp_path / "record.tif")
+    assert "3,600,000,000 pixels where 65,536 have room" in caplog.text
+
+
 def pages_of(path: Path) -> list[tuple[int, ...]]:
     with tifffile.TiffFile(path) as tiff:
         return [page.aspage().shape for page in tiff.pages]
+
+
+def test_a_real_slide_through_openslide_is_what_openslide_gives(real_data: Path) -> None:
+    import openslide
+
+    source = real_data / "wsi_cmu1_small_region" / "CMU-1-Small-Region.svs"
+    theirs = np.asarray(openslide.OpenSlide(source).read_region((0, 0), 0, (2220, 2967)).convert("RGB"))
+    assert (vendor_image(source, "openslide").numpy() == theirs).all()
+    assert vendor_kind(source) is None, "its tiles are JPEG, which needs no extra"
+    assert psnr(open_raster(source).numpy(), theirs) > 48
 
 
 def test_the_label_and_macro_of_a_real_slide_stay_behind(real_data: Path, tmp_path: Path) -> None:
