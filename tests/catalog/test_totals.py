@@ -77,6 +77,7 @@ def test_sections_joined_by_a_third_are_one_piece_of_tissue() -> None:
     chain = study(
         "s", "visium", "MIT",
         section("a", "lung", same="x:1"), section("b", "lung", same="x:2"), section("c", "lung", same="x:1;x:2"),
+        section("d", "lung", same="humanst:a"),
     )  # fmt: skip
     assert row(totals(chain), "all", "all")["distinct_sections"] == 1
     assert row(totals(chain[:2]), "all", "all")["distinct_sections"] == 2
