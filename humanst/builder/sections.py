@@ -20,6 +20,7 @@ from humanst.findings import Finding
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.section import Choices
 from humanst.harmonize.spots import SpotQC
+from humanst.platforms.sides import PoolLike
 from humanst.runner import Outcome, run_tasks
 from humanst.store import is_current, read_attrs, write_section
 from humanst.tiles import image_of_record
@@ -45,6 +46,8 @@ class BuildOptions:
     tissue
         GeoJSON outline in level-0 pixels instead of the optical-density mask; a section may also have one on record
         (role ``tissue``).
+    pool_like
+        ``"visium"``: pool transcripts and bins to the side nearest to a Visium spot, not to the recipe's.
     qc
         Overrides of :class:`~humanst.harmonize.spots.SpotQC`, by name.
     """
@@ -53,6 +56,7 @@ class BuildOptions:
     pin: bool = False
     embed_image: bool = False
     tissue: Path | None = None
+    pool_like: PoolLike | None = None
     qc: tuple[tuple[str, float], ...] = ()
 
 
@@ -108,7 +112,7 @@ def build_section(task: SectionTask) -> BuiltSection:
 
 def _build(task: SectionTask) -> BuiltSection:
     study, section, options = task.study, task.section, task.options
-    recipe = section_recipe(study, section)
+    recipe = section_recipe(study, section, options.pool_like)
     local = section_files(study, section, pin=options.pin)
     qc = SpotQC.for_recipe(targeted=recipe.targeted, overrides=dict(options.qc))
     inputs = _inputs_hash(task, recipe, local, qc)

@@ -17,6 +17,7 @@ from humanst.harmonize.orientation import check_orientation
 from humanst.harmonize.space import LatticeFit
 from humanst.harmonize.tissue import check_stain
 from humanst.platforms import RawSection, reader_for
+from humanst.platforms.sides import PoolLike, pooled_like
 from humanst.tiles import ImageOfRecord, image_size, thumbnail
 from humanst.validate import validate_section
 
@@ -24,9 +25,9 @@ IMAGE_ROLES = ("image", "hires", "lowres")
 STAIN_THUMBNAIL_PX = 1024
 
 
-def section_recipe(study: Study, section: Section) -> Recipe:
-    """The study's recipe with the section's own options laid over it."""
-    return study.recipe.for_section(section)
+def section_recipe(study: Study, section: Section, pool_like: PoolLike | None = None) -> Recipe:
+    """The study's recipe, over it the section's own options, and over those the caller's choice of a target."""
+    return pooled_like(study.recipe.for_section(section), pool_like)
 
 
 def map_columns(raw: RawSection, recipe: Recipe, findings: Findings) -> MappedGenes:

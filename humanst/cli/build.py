@@ -10,6 +10,7 @@ import click
 from humanst.cli.choose import (
     choose_sections,
     open_catalog,
+    pool_like_option,
     qc_options,
     qc_overrides,
     recipe_option,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
 )
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@pool_like_option
 @qc_options
 @workers_option
 @catalog_option
@@ -62,6 +64,7 @@ def build(
     embed_image: bool,
     tissue: str | None,
     pin: bool,
+    pool_like: Any,
     workers: int | None,
     catalog: str | None,
     as_json: bool,
@@ -82,6 +85,7 @@ def build(
         pin=pin,
         embed_image=embed_image,
         tissue=Path(tissue) if tissue else None,
+        pool_like=pool_like,
         qc=qc_overrides(thresholds),
     )
     built: list[BuiltSection] = []

@@ -11,6 +11,7 @@ from humanst.cli.choose import (
     choose_sections,
     on_record,
     open_catalog,
+    pool_like_option,
     qc_options,
     qc_overrides,
     recipe_option,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Drop patches with less tissue than this share.",
 )
+@pool_like_option
 @qc_options
 @workers_option
 @catalog_option
@@ -107,6 +109,7 @@ def build_shards(
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
+        pool_like=options["pool_like"],
         qc=qc_overrides(options),
         workers=workers or default_workers(),
     )

@@ -28,6 +28,12 @@ recipe_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     help="recipe.yaml for folders that are in no catalog; `humanst curate propose FOLDER` drafts one.",
 )
+pool_like_option = click.option(
+    "--pool-like",
+    type=click.Choice(["visium"]),
+    help="Pool transcripts and bins to the side nearest to a Visium spot (Xenium 55, Visium HD 56 or 64 um) instead of "
+    "the recipe's [default: 112 um, the patch].",
+)
 QC_OPTIONS = ("min_counts", "min_genes", "max_mt_fraction")
 
 

@@ -22,7 +22,7 @@ MEX = ("matrix", "features", "barcodes")
 ROLES_OF = {
     "visium": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres", "labels"),
     "visium_hd": ("counts", *MEX, "positions", "scalefactors", "image", "hires", "lowres"),
-    "xenium": ("transcripts", "counts", "panel", "experiment", "image", "alignment"),
+    "xenium": ("transcripts", "counts", "panel", "cells", "experiment", "image", "alignment"),
 }
 LATTICES = {
     "visium": ({"kind": "hex", "pitch_um": 100.0, "spot_diameter_um": 55.0}, "the lattice of every Visium slide"),

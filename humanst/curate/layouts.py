@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import PurePosixPath
+
+from humanst.builder.matching import SECTION
 
 _GZ = r"(?:\.gz)?"
 _PREFIX = r"(?P<prefix>.*?)"
@@ -37,7 +40,12 @@ NAMES: dict[str, tuple[tuple[str, str], ...]] = {
         )
         for role, suffix in (("matrix", "mtx"), ("features", "tsv"), ("barcodes", "tsv"))
     },
-    "transcripts": (("", rf"{_PREFIX}transcripts\w*\.parquet"), ("", rf"{_PREFIX}transcripts\w*\.csv{_GZ}")),
+    "transcripts": (
+        ("", rf"{_PREFIX}transcripts\w*\.parquet"),
+        ("", rf"{_PREFIX}transcripts\w*\.csv{_GZ}"),
+        ("", rf"{_PREFIX}transcripts\.zarr\.zip"),
+    ),
+    "cells": (("", rf"{_PREFIX}cells\.parquet"), ("", rf"{_PREFIX}cells\.csv{_GZ}")),
     "experiment": (("", rf"{_PREFIX}experiment\.xenium"),),
     "panel": (("", rf"{_PREFIX}gene_panel\.json"),),
     "alignment": (("", rf"{_PREFIX}.*imagealignment\.csv"),),
@@ -247,18 +255,22 @@ def template(files: Mapping[str, str]) -> tuple[str, dict[str, str]]:
 
 def _insert(section: str, path: str) -> str:
     # Beside a letter or digit an id is part of another word: A1 is not in A12.
-    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(section)}(?![A-Za-z0-9])", "{section}", path)
+    return re.sub(rf"(?<![A-Za-z0-9]){re.escape(section)}(?![A-Za-z0-9])", SECTION, path)
 
 
 def _merge(parts: list[str]) -> str:
+    """One pattern for one part of all paths: what they share at both ends, and the section id where all have it."""
     if len(set(parts)) == 1:
         return parts[0]
-    suffixes = {
-        "".join(PurePosixPath(part).suffixes[-2:]) if part.endswith(".gz") else PurePosixPath(part).suffix
-        for part in parts
-    }
-    if all("{section}" in part for part in parts):
-        before = {part.split("{section}")[0] for part in parts}
-        if len(before) == 1:
-            return f"{before.pop()}{{section}}*{suffixes.pop() if len(suffixes) == 1 else ''}"
-    return f"*{suffixes.pop()}" if len(suffixes) == 1 else "*"
+    if all(SECTION in part for part in parts):
+        before, after = zip(*(part.split(SECTION, 1) for part in parts), strict=True)
+        return f"{_merge(list(before))}{SECTION}{_merge(list(after))}"
+    head = _shared_head(parts)
+    tail = _shared_head([part[len(head) :][::-1] for part in parts])[::-1]
+    return f"{head}*{tail}"
+
+
+def _shared_head(texts: list[str]) -> str:
+    """The characters that all texts begin with."""
+    columns = zip(*texts, strict=False)
+    return "".join(column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns))

@@ -139,14 +139,14 @@ def _st() -> StudyPlan:
 
 
 def _xenium() -> StudyPlan:
-    # Another block of a donor of whom there is a Visium section: validation sees a panel too.
-    own = SectionPlan("demo_xenium", "X2", "demo_visium_d2", "block_X2", 0.45, 1750.0, 1850.0, 0.66, turn_degrees=-4.0)
+    # Another block of a donor of whom there is a Visium section: the test split sees a panel too.
+    own = SectionPlan("demo_xenium", "X2", "demo_visium_d3", "block_X2", 0.45, 1750.0, 1850.0, 0.66, turn_degrees=-4.0)
     sections = (_of_shared_block("demo_xenium", "X1", 0.5, turn_degrees=7.0), own)
     return StudyPlan("demo_xenium", "Synthetic demo study: Xenium with a turned H&E image", "xenium", sections)
 
 
 def _visium_hd() -> StudyPlan:
-    own = SectionPlan("demo_hd", "H2", "demo_visium_d3", "block_H2", 0.45, 1420.0, 1440.0, 0.66)
+    own = SectionPlan("demo_hd", "H2", "demo_visium_d2", "block_H2", 0.45, 1420.0, 1440.0, 0.66)
     sections = (_of_shared_block("demo_hd", "H1", 0.5), own)
     return StudyPlan("demo_hd", "Synthetic demo study: Visium HD, bins of 8 um", "visium_hd", sections)
 

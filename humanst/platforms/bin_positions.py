@@ -54,7 +54,14 @@ def read_bins(files: LocalFiles, findings: Findings) -> Bins | None:
     import pyarrow.compute as pc
 
     if "positions" not in files.paths:
-        findings.refuse("no-positions", "The section has no positions file", expected="tissue_positions.parquet")
+        findings.refuse(
+            "no-positions",
+            "The section has no positions file",
+            field="positions",
+            expected="tissue_positions.parquet",
+            found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
+            todo="Add the file of the same square_*um/spatial folder to the catalog or the folder",
+        )
         return None
     name = files.names["positions"]
     if not _has_columns(files.paths["positions"], name, findings):

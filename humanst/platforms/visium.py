@@ -98,7 +98,14 @@ def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
 def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | None:
     """Positions with or without a header line, indexed by barcode."""
     if "positions" not in files.paths:
-        findings.refuse("no-positions", "The section has no positions file", expected="tissue_positions(_list).csv")
+        findings.refuse(
+            "no-positions",
+            "The section has no positions file",
+            field="positions",
+            expected="tissue_positions.csv or tissue_positions_list.csv",
+            found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
+            todo="Add the file of the same run's spatial folder to the catalog or the folder",
+        )
         return None
     name = files.names["positions"]
     table = read_table(files.paths["positions"], name=name, header=None, dtype=str)

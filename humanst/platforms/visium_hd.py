@@ -30,13 +30,10 @@ from humanst.platforms.bins import (
     pooling_drops,
 )
 from humanst.platforms.scalefactors import finest_image, image_scales, read_scalefactors
+from humanst.platforms.sides import DEFAULT_SIDE_UM, SIDES_OF_BIN_UM, bin_um_of
 from humanst.platforms.tenx import read_features
 from humanst.platforms.tenx_blocks import BlockMatrix, open_matrix
 
-DEFAULT_SIDE_UM = 112.0
-# The patch, and for each binning its one side near a Visium spot. Every output of the vendor holds both binnings; the
-# 2 um bins beside them are the same transcripts at sixteen times the rows.
-SIDES_OF_BIN_UM = {8.0: (56.0, 112.0), 16.0: (64.0, 112.0)}
 MAX_EXAMPLES = 3
 
 
@@ -114,7 +111,7 @@ def _witnesses(factors: Mapping[str, float], image_scale: float) -> dict[str, fl
 
 def _sizes(files: LocalFiles, recipe: Recipe, factors: Mapping[str, float], findings: Findings) -> tuple[float, float]:
     """The bin and the square in um; what recipe and files say must agree, and the square must be whole bins."""
-    bin_um = float(recipe.options.get("bin_um", recipe.lattice.pitch_um))
+    bin_um = bin_um_of(recipe)
     side_um = float(recipe.options.get("target_side_um", DEFAULT_SIDE_UM))
     if (recipe.lattice.kind, recipe.lattice.pitch_um) != ("square", bin_um):
         findings.refuse(

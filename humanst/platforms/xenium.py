@@ -20,12 +20,12 @@ from humanst.fetch import LocalFiles
 from humanst.findings import Drop, Findings
 from humanst.platforms import GeneColumns, RawSection
 from humanst.platforms.pooling import PARTIAL, Pooled, SquareGrid, TranscriptPool
+from humanst.platforms.sides import DEFAULT_SIDE_UM, XENIUM_SIDES_UM
 from humanst.platforms.transcripts import read_transcripts
 from humanst.platforms.xenium_bundle import Experiment, Panel, read_experiment, read_panel
 from humanst.platforms.xenium_cells import count_cells
 from humanst.platforms.xenium_frame import Frame, choose_frame
 
-TARGET_SIDES_UM = (112.0, 55.0, 100.0)
 MIN_QV = 20.0
 MAX_OFF_IMAGE, WARN_OFF_IMAGE = 0.50, 0.01
 # A square with a tenth of a rich square's transcripts counts as tissue where the orientation of the image is checked.
@@ -61,11 +61,15 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
 
 
 def read_genes(files: LocalFiles, recipe: Recipe) -> GeneColumns:
-    """The genes of the panel, as the bundle lists them."""
+    """The genes of the panel that have an Ensembl id, by name (all of them where the bundle gives none)."""
     findings = Findings(study=files.study_id, section=files.section_id)
     panel = read_panel(files, findings)
     findings.raise_if_refused()
-    return GeneColumns(panel.names, panel.ids, None)
+    kept = sorted(
+        pair for pair in zip(panel.names.tolist(), panel.ids.tolist(), strict=True) if pair[0] not in panel.unidentified
+    )
+    names, ids = (np.array([pair[column] for pair in kept], dtype=str) for column in (0, 1))
+    return GeneColumns(names, ids, None)
 
 
 def _raw_section(
@@ -110,14 +114,14 @@ def _min_qv(recipe: Recipe) -> float:
 
 def _check_recipe(recipe: Recipe, findings: Findings) -> float:
     """The side of a pseudo-spot in um; a recipe that does not fit the platform is refused."""
-    side_um = float(recipe.options.get("target_side_um", TARGET_SIDES_UM[0]))
-    if side_um not in TARGET_SIDES_UM:
+    side_um = float(recipe.options.get("target_side_um", DEFAULT_SIDE_UM))
+    if side_um not in XENIUM_SIDES_UM:
         findings.refuse(
             "target-side",
             "Transcripts are not pooled to squares of this side",
             file="recipe.yaml",
             field="options.target_side_um",
-            expected=f"one of {', '.join(f'{side:g}' for side in TARGET_SIDES_UM)} um",
+            expected=f"one of {', '.join(f'{side:g}' for side in XENIUM_SIDES_UM)} um",
             found=f"{side_um:g} um",
         )
     if not recipe.targeted or recipe.absent_genes != "unmeasured":

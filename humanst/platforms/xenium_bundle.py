@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
+from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.registration import INSTRUMENT_UM_PER_PIXEL
 from humanst.platforms.tables import first_duplicates
 
@@ -180,10 +181,8 @@ def read_panel(files: LocalFiles, findings: Findings) -> Panel:
 
 def _matrix_features(files: LocalFiles, findings: Findings) -> list[tuple[str, str]]:
     """(name, id) of the genes of a 10x matrix; its counts are not read."""
-    import h5py
-
     try:
-        with h5py.File(files.paths["counts"], "r") as handle:
+        with open_h5(files.paths["counts"], files.names["counts"]) as handle:
             features = handle["matrix/features"]
             columns = [features[key][...].astype("S").tolist() for key in ("name", "id", "feature_type")]
     except (OSError, KeyError, TypeError) as error:

@@ -20,6 +20,7 @@ from humanst import __version__, files
 from humanst.builder import BuildOptions, BuiltSection, build_sections
 from humanst.errors import HumanstError
 from humanst.findings import Finding, Findings
+from humanst.platforms.sides import PoolLike
 from humanst.runner import run_tasks
 from humanst.shards import sidecars
 from humanst.shards.earlier import Earlier
@@ -61,6 +62,7 @@ class ReleaseRequest:
     pin: bool = False
     embed_image: bool = False
     tissue: Path | None = None
+    pool_like: PoolLike | None = None
     qc: tuple[tuple[str, float], ...] = ()
     workers: int = 1
     related: tuple[Chosen, ...] = ()
@@ -137,6 +139,7 @@ def _build_stores(request: ReleaseRequest, tell: Progress) -> tuple[list[BuiltSe
         pin=request.pin,
         embed_image=request.embed_image,
         tissue=request.tissue,
+        pool_like=request.pool_like,
         qc=request.qc,
     )
     by_study: dict[str, list[Chosen]] = {}

@@ -58,6 +58,16 @@ def test_a_section_does_not_depend_on_its_company_but_on_the_seed(small_atlas: D
     assert all(other[name] != digest for name, digest in first.items() if not name.endswith("scalefactors_json.json"))
 
 
+def test_bins_and_transcripts_are_the_same_bytes_too(demo_atlas: Path, tmp_path: Path) -> None:
+    """Parquet, HDF5 and pyramids, against the whole atlas written by another process with two workers."""
+    samples = ("demo_hd_H2", "demo_xenium_X2")
+    again = rewrite(tmp_path / "alone", f"sections={samples!r}, workers=1")
+    mine = {name for name in again if name.startswith(("mirror/demo_", "truth/"))}
+    assert len(mine) >= 14
+    for name in mine:
+        assert hashlib.sha256((demo_atlas / name).read_bytes()).hexdigest() == again[name], name
+
+
 def test_catalog_pins_every_file(small_atlas: DemoAtlas) -> None:
     """The plain YAML, not our reader of it, against the files on disk."""
     catalog = yaml.safe_load(small_atlas.catalog.read_text())

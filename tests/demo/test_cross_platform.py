@@ -168,7 +168,7 @@ def test_a_programme_is_highest_in_the_class_it_was_painted_for(built: dict[str,
     assert means[list(HIGHEST_IN)].idxmax().to_dict() == HIGHEST_IN
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(KINDS, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(KINDS, 2)))
 def test_class_means_of_two_platforms_agree(built: dict[str, Built], one: str, other: str) -> None:
     """Measured: 0.89 to 0.97 over six classes and ten programmes, whole transcriptome against panel too."""
     a, b = class_means(built[one]), class_means(built[other])
@@ -190,7 +190,7 @@ def agreement(one: pd.DataFrame, other: pd.DataFrame) -> float:
     return float(np.mean([np.corrcoef(one.loc[both, name], other.loc[both, name])[0, 1] for name in one.columns]))
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(ONE_BLOCK, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(ONE_BLOCK, 2)))
 def test_two_platforms_find_the_same_things_in_the_same_places(built: dict[str, Built], one: str, other: str) -> None:
     """Tile by tile of one block in um, and only as it lies. Measured: 0.68 to 0.92, at most 0.18 any other way."""
     first, second = built[one], built[other]
@@ -209,7 +209,7 @@ def test_two_platforms_find_the_same_things_in_the_same_places(built: dict[str, 
         assert agreement(tiles, tile_means(second, xy_um)) < given - 0.25, name
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(KINDS, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(KINDS, 2)))
 def test_a_gene_is_the_same_gene_on_two_platforms(built: dict[str, Built], one: str, other: str) -> None:
     """Sums over sections by Ensembl id, whatever symbols of whatever year the files had. Measured: 0.70 to 0.92."""
     a, b = built[one].counts.sum(), built[other].counts.sum()

@@ -15,6 +15,7 @@ from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.tenx import read_features, read_matrix
 from humanst.platforms.tenx_blocks import open_matrix
+from humanst.platforms.xenium_bundle import read_panel
 from tests.platforms.visium_outs import Outs, local_files
 
 SECRET = b"\x07\x00\x00\x00" * 64
@@ -79,7 +80,13 @@ def test_a_matrix_that_is_a_trap_is_refused(tmp_path: Path, fault: Callable[[h5p
         handle["data"] = np.full(5000, 7, dtype=np.int32)
     with h5py.File(local.paths["counts"], "r+") as handle:
         fault(handle, secret)
-    for attempt in (read_features, lambda files: read_matrix(files, Findings()), lambda f: open_matrix(f, Findings())):
+    attempts = (
+        read_features,
+        lambda files: read_matrix(files, Findings()),
+        lambda files: open_matrix(files, Findings()),
+        lambda files: read_panel(files, Findings()),
+    )
+    for attempt in attempts:
         with pytest.raises(HostileError) as caught:
             attempt(local)
         assert (caught.value.facts.code, caught.value.exit_code) == (FAULTS[fault], 8)

@@ -53,7 +53,9 @@ def visium_hd_mex(folder: Path) -> Made:
 
 
 def xenium_panel(folder: Path) -> Made:
-    panel = {name: f"ENSG0000000000{number}" for number, name in enumerate(sorted(bundles.GENES))}
+    # Neither sorted, nor all with an id: the last one is a custom gene of a free name.
+    names = sorted(bundles.GENES, reverse=True)
+    panel = {name: f"ENSG0000000000{number}" for number, name in enumerate(names)} | {"zzMyGene": "custom-1"}
     return bundles.Bundle(folder, bundles.spread(), panel=panel).write(), bundles.recipe()
 
 

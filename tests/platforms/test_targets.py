@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import shapely
 
-from humanst.platforms.visium_hd import SIDES_OF_BIN_UM
-from humanst.platforms.xenium import TARGET_SIDES_UM
+from humanst.platforms.sides import SIDES_OF_BIN_UM, XENIUM_SIDES_UM
 from tests.helpers import ROOT
 
 TEXT = (ROOT / "docs" / "targets.md").read_text()
@@ -37,7 +36,7 @@ def test_every_option_is_listed() -> None:
     listed = {platform: {float(row["side"]) for row in ROWS if row["platform"].startswith(platform)}
               for platform in ("Visium HD", "Xenium")}  # fmt: skip
     assert listed["Visium HD"] == {side for sides in SIDES_OF_BIN_UM.values() for side in sides}
-    assert listed["Xenium"] == set(TARGET_SIDES_UM)
+    assert listed["Xenium"] == set(XENIUM_SIDES_UM)
     assert len(ROWS) == 8
 
 

@@ -10,6 +10,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from humanst.catalog import Lattice
 from humanst.errors import DataError
@@ -44,6 +46,57 @@ def test_bins_are_pooled_to_squares_in_place(tmp_path: Path, mex: bool) -> None:
     assert raw.lattice == Lattice("square", 8.0, 56.0)
     assert raw.target_shape == "square"
     assert len(raw.all_row_col) == 720
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    cover=st.sampled_from([0.4, 0.8, 1.0]),
+    listed=st.sampled_from([0.3, 1.0]),
+    empty=st.sampled_from([0.0, 0.9]),
+    most=st.sampled_from([1, 70_000, 2**31 - 1]),
+    first=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    mex=st.booleans(),
+)
+def test_whatever_the_files_hold_is_conserved_gene_by_gene(
+    tmp_path: Path,
+    seed: int,
+    cover: float,
+    listed: float,
+    empty: float,
+    most: int,
+    first: tuple[int, int],
+    mex: bool,
+) -> None:
+    """From the bytes of the files to squares and drops, against pandas: bins off tissue, cut squares, empty bins."""
+    rng, binned = np.random.default_rng(seed), Binned(tmp_path)
+    # A square that is wholly in tissue is always there.
+    table = pd.DataFrame(binned.positions)
+    sure = table["array_row"].between(7, 20) & table["array_col"].between(7, 20)
+    table["in_tissue"] = (sure | (rng.random(len(table)) < cover)).astype(np.int32)
+    table["array_row"] += np.int32(first[0])
+    table["array_col"] += np.int32(first[1])
+    binned.positions = {name: table[name].to_numpy() for name in table}
+    inside = table.loc[rng.random(len(table)) < listed, "barcode"]
+    binned.barcodes = [*inside, *table.loc[sure, "barcode"].iloc[:1][lambda names: ~names.isin(inside)]]
+    binned.counts = rng.integers(0, most, (len(binned.barcodes), 5), endpoint=True)
+    binned.counts[rng.random(len(binned.counts)) < empty] = 0
+    binned.counts[-1] = most
+    raw = read(binned.write(mex=mex), recipe())
+    bins = table.set_index("barcode").loc[binned.barcodes]
+    square = bins[["array_row", "array_col"]] // 7
+    name = "r" + square["array_row"].astype(str) + "c" + square["array_col"].astype(str)
+    counts = pd.DataFrame(binned.counts, index=name.where(bins["in_tissue"] == 1, "off").to_numpy())
+    pooled = counts.groupby(level=0).sum().reindex(raw.spot_ids, fill_value=0)
+    assert (raw.counts.toarray() == pooled.to_numpy()).all()
+    lost = {drop.reason: drop.counts for drop in raw.drops}
+    per_gene = binned.counts.sum(axis=0) - np.asarray(raw.counts.sum(axis=0)).ravel()
+    assert sum(lost.values()) == per_gene.sum()
+    assert lost.get("out-of-tissue-bin", 0) == counts.loc[counts.index == "off"].to_numpy().sum()
+    low, high = table[["array_row", "array_col"]].min(), table[["array_row", "array_col"]].max()
+    whole = ((square * 7 >= low) & (square * 7 + 6 <= high)).all(axis=1) & (bins["in_tissue"] == 1)
+    cut = ~whole & (bins["in_tissue"] == 1)
+    assert lost.get("edge-square", 0) == binned.counts[cut.to_numpy()].sum()
 
 
 def test_a_raw_matrix_loses_its_bins_out_of_tissue_by_name(tmp_path: Path) -> None:

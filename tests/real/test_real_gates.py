@@ -32,7 +32,7 @@ TABLE: dict[str, tuple[str, set[str]]] = {
     "st_stahl2016_breast_counts_only/slice1": ("passes", {"no-image", "no-pixel-positions", "scale-one-witness"}),
     "st_stahl2016_breast_counts_only/slice2": ("passes", {"no-image", "no-pixel-positions", "scale-one-witness"}),
     "traps_incomplete/s1": ("refused", {"no-counts", "not-he"}),
-    "visium_10x_breast_blockA_s1/s1": ("passes", set()),
+    "visium_10x_breast_blockA_s1/s1": ("passes", {"labels-unmatched"}),
     "visium_dlpfc_151673/s1": ("passes", set()),
     "visium_mouse_cytassist_v2/s1": ("refused", {"not-human"}),
     "visium_tiny_fixtures/scanpy_visium_data/1.0.0/s1": ("refused", {"no-tissue"}),
@@ -201,3 +201,31 @@ def test_exchanged_x_and_y_are_refused_on_real_sections(sections: dict[str, Real
         swapped = Positions(given.row_col, given.xy_px[:, ::-1].copy(), given.inside)
         _, findings = judge(section, swapped, section.tissue.mask, turned_over=False)
         assert {finding.facts.code for finding in findings.of("refuse")} == {"orientation"}, name
+
+
+def test_one_per_cent_of_exchanged_positions_is_refused_on_real_sections(sections: dict[str, Real]) -> None:
+    for name, section in sections.items():
+        given = section.positions
+        rows = np.random.default_rng(4).choice(len(given.xy_px), max(2, len(given.xy_px) // 100), replace=False)
+        xy_px = given.xy_px.copy()
+        xy_px[rows] = given.xy_px[np.roll(rows, 1)]
+        fit = fit_lattice(given.row_col, xy_px, section.lattice, Findings())
+        assert fit is not None
+        findings = Findings()
+        check_residual(fit, section.lattice, findings, platform=section.platform)
+        assert {finding.facts.code for finding in findings.of("refuse")} == {"lattice-residual"}, name
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_half_and_twice_the_positions_are_refused_by_the_fiducials(sections: dict[str, Real], factor: float) -> None:
+    seen = 0
+    for name, section in sections.items():
+        if not section.witnesses:
+            continue
+        fit = fit_lattice(section.positions.row_col, section.positions.xy_px * factor, section.lattice, Findings())
+        assert fit is not None
+        findings = Findings()
+        check_scale(fit, section.witnesses, findings)
+        assert {finding.facts.code for finding in findings.of("refuse")} == {"scale-disagrees"}, name
+        seen += 1
+    assert seen == 4
