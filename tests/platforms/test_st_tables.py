@@ -92,7 +92,10 @@ def test_labels_of_several_columns_join_by_position(tmp_path: Path) -> None:
         assert both.labels[f"label_{column}"].tolist() == wanted
         one = read(local, labelled(column, join, name="mine"))
         assert {name: list(values) for name, values in one.labels.items()} == {"label_mine": wanted}
-    assert not both.findings.items
+    told = {item.facts.field: item.facts.found for item in both.findings if item.facts.code == "labels-missing"}
+    without = {name: int((both.labels[f"label_{name}"] == "").sum()) for name in ("region", "cell")}
+    assert told == {name: f"{n} of {len(both.spot_ids)} spots" for name, n in without.items() if n}
+    assert not both.findings.of("warn")
 
 
 def test_labels_may_join_by_text(tmp_path: Path) -> None:
@@ -119,8 +122,8 @@ def test_labels_without_a_spot_are_told(tmp_path: Path) -> None:
     local = with_labels(slide, regions(slide).assign(px=lambda table: table["px"] + 1.0))
     raw = read(local, labelled("region", {"px": "pixel_x", "py": "pixel_y"}))
     assert (raw.labels["label_region"] == "").all()
-    assert [finding.facts.code for finding in raw.findings.items] == ["labels-unmatched"]
-    assert str(len(slide.ids)) in str(raw.findings.items[0].facts.found)
+    assert raw.findings.codes() == {"labels-missing", "labels-unmatched"}
+    assert all(str(len(slide.ids)) in str(finding.facts.found) for finding in raw.findings)
 
 
 def test_spots_that_the_spot_file_calls_out_of_tissue_are_a_named_drop(tmp_path: Path) -> None:
