@@ -64,11 +64,11 @@ def test_list_info_and_fetch(demo_atlas: Path, tmp_path: Path) -> None:
     listed = output_json(run_humanst("list", "demo_st", "--json", atlas=demo_atlas))
     keep_promise("list", listed)
     assert [row["section_id"] for row in listed["sections"]] == ["A1", "B1", "C1", "D1", "E1"]
-    assert listed["n_sections"] == 4
+    assert listed["n_sections"] == 5
     info = output_json(run_humanst("info", "demo_st", "--json", atlas=demo_atlas))
     keep_promise("info", info)
     on_disk = [path for path in (demo_atlas / "mirror" / "demo_st").rglob("*") if path.is_file()]
-    assert info["sections"] == info["donors"] == info["sections_with_image"] == 4
+    assert info["sections"] == info["donors"] == info["sections_with_image"] == 5
     assert info["files"] == info["pinned_files"] == len(on_disk)
     assert info["bytes_on_record"] == sum(path.stat().st_size for path in on_disk)
     text = run_humanst("info", "demo_st", atlas=demo_atlas).stdout
