@@ -7,7 +7,7 @@ pair) are JSON Schema 2020-12 written as YAML. pandera and jsonschema are import
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,28 @@ def document_schema(name: str) -> dict[str, Any]:
     text = data_path("schemas", f"{name}.yaml").read_text(encoding="utf-8")
     schema: dict[str, Any] = yaml.safe_load(text)
     return schema
+
+
+@cache
+def _validator(name: str) -> Any:
+    """The validator of a document, its local references followed once: the catalog follows thousands of them."""
+    from jsonschema import Draft202012Validator
+
+    schema = document_schema(name)
+    return Draft202012Validator(_inlined(schema, schema.get("$defs", {}), ()))
+
+
+def _inlined(part: Any, defs: Mapping[str, Any], inside: tuple[str, ...]) -> Any:
+    """A schema with what ``#/$defs/...`` points to in place of the reference; one that leads to itself stays."""
+    if isinstance(part, list):
+        return [_inlined(item, defs, inside) for item in part]
+    if not isinstance(part, dict):
+        return part
+    target = str(part.get("$ref", "")).removeprefix("#/$defs/")
+    if "$ref" not in part or target not in defs or target in inside:
+        return {key: value if key == "$defs" else _inlined(value, defs, inside) for key, value in part.items()}
+    beside = {key: value for key, value in part.items() if key != "$ref"}
+    return {**_inlined(beside, defs, inside), **_inlined(defs[target], defs, (*inside, target))}
 
 
 @cache
@@ -188,10 +210,8 @@ def check_document(document: Any, name: str, findings: Findings) -> None:
     findings
         Where the findings go.
     """
-    from jsonschema import Draft202012Validator
-
     seen: set[str] = set()
-    errors = Draft202012Validator(document_schema(name)).iter_errors(document)
+    errors = _validator(name).iter_errors(document)
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
         for path, expected, found in _document_faults(error):
             if path in seen:

@@ -6,6 +6,7 @@ field, and a file path that would leave its folder is refused before anything is
 
 from __future__ import annotations
 
+from humanst.catalog.listed import ListedStudy
 from humanst.catalog.reading import load_catalog, load_recipe, recipe_from
 from humanst.catalog.records import (
     Catalog,
@@ -23,6 +24,7 @@ from humanst.catalog.yaml_files import read_yaml
 __all__ = [
     "Catalog",
     "Lattice",
+    "ListedStudy",
     "Recipe",
     "Resource",
     "Section",

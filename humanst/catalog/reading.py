@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from humanst.catalog.curation import Curation
+from humanst.catalog.listed import listed_study
 from humanst.catalog.records import Catalog, Lattice, Recipe, Resource, Section, Source, Study
-from humanst.catalog.samples import read_samples
 from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
 from humanst.files import safe_relative_path
@@ -36,21 +38,32 @@ def load_catalog(path: Path | None = None) -> Catalog:
     """
     path = path or settings().catalog or data_path("catalog.yaml")
     document = _document(path, "catalog", name=path.name)
-    studies = {key: _study(key, document["studies"][key], path) for key in sorted(document["studies"])}
+    curation = Curation(path.parent / "curation", document["studies"])
+    studies = {key: _study(key, document["studies"][key], path, curation) for key in sorted(document["studies"])}
+    listed = {key: listed_study(key, entry) for key, entry in sorted(document.get("listed", {}).items())}
     resources = {key: _resource(key, document["resources"][key], path.name) for key in sorted(document["resources"])}
-    clash = sorted(set(studies) & set(resources))
-    if clash:
-        raise DataError(
-            "A study and a resource share an id",
-            code="duplicate-id",
-            file=path.name,
-            field=f"resources.{clash[0]}",
-            expected="ids that are unique over studies and resources: both name folders of the cache",
-            found=", ".join(clash),
-            todo="Rename one of them",
-        )
+    catalog = Catalog(path, studies=studies, resources=resources, releases=document["releases"], listed=listed)
+    _check_ids({"studies": studies, "listed": listed, "resources": resources, "curation": catalog.folders()}, path.name)
     _check_sample_ids(studies, path.name)
-    return Catalog(path=path, studies=studies, resources=resources, releases=document["releases"])
+    return catalog
+
+
+def _check_ids(parts: Mapping[str, Iterable[str]], file: str) -> None:
+    """Ids name folders of the cache, or are what commands are asked for: one id, one thing."""
+    seen: dict[str, str] = {}
+    for part, ids in parts.items():
+        clash = sorted(set(ids) & set(seen))
+        if clash:
+            raise DataError(
+                f"{clash[0]} is in {seen[clash[0]]} and in {part}",
+                code="duplicate-id",
+                file=file,
+                field=f"{part}.{clash[0]}",
+                expected="ids that are unique over studies, listed studies, resources and shared curation folders",
+                found=", ".join(clash),
+                todo="Rename one of them",
+            )
+        seen |= dict.fromkeys(ids, part)
 
 
 def _check_sample_ids(studies: Mapping[str, Study], file: str) -> None:
@@ -110,10 +123,8 @@ def recipe_from(document: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _study(study_id: str, document: Mapping[str, Any], catalog: Path) -> Study:
-    folder = catalog.parent / "curation" / study_id
-    rows = {row["section_id"]: row for row in read_samples(folder / "samples.csv")}
-    _check_rows_match(study_id, set(document["sections"]), set(rows))
+def _study(study_id: str, document: Mapping[str, Any], catalog: Path, curation: Curation) -> Study:
+    rows = curation.rows(study_id)
     sections = []
     for section_id in sorted(document["sections"]):
         entry, row = document["sections"][section_id], rows[section_id]
@@ -124,9 +135,11 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path) -> Study:
             _source(role, entry["files"][role], document, file=catalog.name, field=f"{where}.files.{role}")
             for role in sorted(entry["files"])
         )
-        sections.append(Section(study_id, section_id, row["sample_id"], row["status"], sources, row, options))
+        section = Section(study_id, section_id, row["sample_id"], row["status"], sources, row, options)
+        _check_status(section, catalog.name, where)
+        sections.append(replace(section, slide=entry.get("slide"), spots_under_tissue=entry.get("spots_under_tissue")))
     _check_twins(study_id, (source for section in sections for source in section.sources))
-    recipe = load_recipe(folder / "recipe.yaml")
+    recipe = curation.recipe(study_id, load_recipe)
     if recipe.platform != document["platform"]:
         raise DataError(
             "Catalog and recipe name different platforms",
@@ -150,6 +163,25 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path) -> Study:
         recipe=recipe,
         sections=tuple(sections),
         accessions=document.get("accessions", {}),
+        curation=curation.folder(study_id).name,
+        n_sections=document.get("n_sections"),
+    )
+
+
+def _check_status(section: Section, file: str, where: str) -> None:
+    """A listed section is one without files, and only that."""
+    if (section.status == "listed") == (not section.sources):
+        return
+    raise DataError(
+        "Status and files of a section contradict each other",
+        code="status-differs",
+        study=section.study_id,
+        section=section.section_id,
+        file=file,
+        field=f"{where}.files",
+        expected="files where samples.csv says active or deprecated, none where it says listed",
+        found=f"{len(section.sources)} files, and {section.status!r} in samples.csv",
+        todo="Correct the status in samples.csv, or the files",
     )
 
 
@@ -200,25 +232,6 @@ def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, fi
         license=entry.get("license"),
         member=entry.get("member"),
     )
-
-
-def _check_rows_match(study_id: str, listed: set[str], described: set[str]) -> None:
-    if listed == described:
-        return
-    raise DataError(
-        "catalog.yaml and samples.csv list different sections",
-        code="sections-differ",
-        study=study_id,
-        file="samples.csv",
-        field="section_id",
-        expected="the same sections in both",
-        found=f"only in catalog.yaml: {_names(listed - described)}; only in samples.csv: {_names(described - listed)}",
-        todo="Add the missing entry, or remove the other one",
-    )
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _check_twins(owner: str, sources: Iterable[Source]) -> None:

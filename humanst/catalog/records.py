@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanst.catalog.listed import ListedStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,15 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One tissue section: its files, its samples.csv row (``metadata``) and its own reader ``options``."""
+    """One tissue section: its files, its samples.csv row (``metadata``) and its own reader ``options``.
+
+    Attributes
+    ----------
+    slide
+        Serial number of the slide it lies on.
+    spots_under_tissue
+        As the study's own page states them: the pairs to expect. ``None`` where no such number was seen.
+    """
 
     study_id: str
     section_id: str
@@ -91,6 +102,23 @@ class Section:
     sources: tuple[Source, ...]
     metadata: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
+    slide: str | None = None
+    spots_under_tissue: int | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What this piece of tissue is called, here and elsewhere, as ``<namespace>:<id>``; one shared name is proof.
+
+        Its own id (``humanst:``), its ``known_duplicates``, and its id in HEST (``hest:``).
+        """
+        told = [name for name in self.metadata.get("known_duplicates", "").split(";") if ":" in name]
+        xref = self.metadata.get("xref_hest", "")
+        return frozenset([f"humanst:{self.sample_id}", *told, *([f"hest:{xref}"] if xref else [])])
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether any of its files has a public address."""
+        return any(source.url is not None for source in self.sources)
 
     def source(self, role: str) -> Source | None:
         """The file with this role, or ``None``."""
@@ -107,6 +135,10 @@ class Study:
         SPDX id, ``LicenseRef-unknown`` where none was seen; ``license_source`` says where it was seen.
     hosts
         Host names its files and their redirects may come from (``host`` or ``host:port``).
+    curation
+        Its folder below ``curation/``, which several studies may share.
+    n_sections
+        How many sections it has, where more than are here.
     """
 
     study_id: str
@@ -121,11 +153,20 @@ class Study:
     recipe: Recipe
     sections: tuple[Section, ...]
     accessions: Mapping[str, str] = field(default_factory=dict)
+    curation: str = ""
+    n_sections: int | None = None
 
     @property
     def redistributable(self) -> bool:
         """Whether derived data may be passed on: not under NC, ND or an unknown licence."""
         return is_redistributable(self.license)
+
+    def has_image(self, section: Section) -> bool:
+        """Whether a full-resolution image is on record: a file, or a member of its archives."""
+        if section.source("image") is not None:
+            return True
+        members = self.recipe.for_section(section).options.get("members", {})
+        return "image" in members and bool(section.sources)
 
     def section(self, section_id: str) -> Section:
         """The section with this id.
@@ -169,12 +210,16 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Everything on record: studies, resources and published releases, by id, in sorted order."""
+    """Everything on record: studies, resources and published releases, by id, in sorted order.
+
+    ``listed`` holds the studies that have no sections here; no section of theirs can be chosen.
+    """
 
     path: Path
     studies: Mapping[str, Study]
     resources: Mapping[str, Resource]
     releases: Mapping[str, Any]
+    listed: Mapping[str, ListedStudy] = field(default_factory=dict)
 
     def study(self, study_id: str) -> Study:
         """The study with this id.
@@ -182,11 +227,29 @@ class Catalog:
         Raises
         ------
         UsageError
-            With near names.
+            With near names; ``listed-study`` for one that is on record without sections.
         """
+        if study_id in self.listed:
+            known = self.listed[study_id]
+            raise UsageError(
+                f"The sections of {study_id} cannot be fetched",
+                code="listed-study",
+                study=study_id,
+                expected="a study with sections",
+                found=f"a study on record alone: {known.title}",
+                todo="`humanst info` shows where it is; a lab's own copy builds from its folder with --recipe",
+            )
         if study_id not in self.studies:
-            raise _unknown("study", study_id, list(self.studies))
+            raise _unknown("study", study_id, [*self.studies, *self.folders()])
         return self.studies[study_id]
+
+    def folders(self) -> dict[str, tuple[Study, ...]]:
+        """The studies of each curation folder that several share: one name for all of them."""
+        shared: dict[str, tuple[Study, ...]] = {}
+        for study in self.studies.values():
+            if study.curation not in ("", study.study_id):
+                shared[study.curation] = (*shared.get(study.curation, ()), study)
+        return shared
 
     def resource(self, resource_id: str) -> Resource:
         """The resource with this id.

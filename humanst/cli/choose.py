@@ -85,9 +85,9 @@ def section_row(study: Study, section: Section) -> dict[str, Any]:
         "license": study.license,
         "redistributable": study.redistributable,
         "status": section.status,
-        "has_image": section.source("image") is not None,
+        "has_image": study.has_image(section),
         "bytes": sum(source.bytes or 0 for source in section.sources),
-        "unpinned_files": sum(source.sha256 is None for source in section.sources),
+        "unpinned_files": sum(not source.pinned for source in section.sources),
     }
     return row
 
@@ -136,14 +136,17 @@ def choose_sections(
 
 
 def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -> list[Study]:
-    """The studies of a command's arguments: all of the catalog without any, folders read by ``recipe``."""
+    """The studies of a command's arguments: all of the catalog without any, folders read by ``recipe``.
+
+    The name of a curation folder that several studies share stands for all of them.
+    """
     from pathlib import Path
 
-    from humanst.builder.folders import same_ids, study_from_folder
     from humanst.catalog import load_recipe
 
     rule = load_recipe(Path(recipe)) if recipe else None
-    is_folder = [name not in catalog.studies and Path(name).is_dir() for name in names]
+    shared = catalog.folders()
+    is_folder = [name not in {*catalog.studies, *shared} and Path(name).is_dir() for name in names]
     if rule and not any(is_folder):
         raise _recipe_without_folder(names)
     if not names:
@@ -160,10 +163,16 @@ def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -
                 todo=f"`humanst curate propose {name} -o recipe.yaml` drafts a recipe; read it, then give it",
             )
         if folder and rule:
+            from humanst.builder.folders import study_from_folder  # needs numpy, which a listing does without
+
             studies.append(study_from_folder(Path(name), rule, taken=catalog.studies))
         else:
-            studies.append(catalog.study(name))
-    same_ids(studies)
+            studies.extend(shared[name] if name in shared else [catalog.study(name)])
+    studies = list({id(study): study for study in studies}.values())
+    if any(is_folder):
+        from humanst.builder.folders import same_ids
+
+        same_ids(studies)
     return studies
 
 

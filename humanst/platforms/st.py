@@ -48,9 +48,9 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         the section has them.
     recipe
         Its options, each explained in ``schemas/recipe.yaml``: ``spots``, ``spots_separator`` and ``spots_header`` for
-        the spot file, ``counts_separator`` and ``transposed`` for the count table, ``spot_id`` for how that table
-        spells an array position, ``array_from_ids``, ``round_array``, ``affine``, and ``image_scale``, the pixels of
-        the image per pixel of the positions.
+        the spot file, ``counts_separator``, ``transposed`` and ``counts_of_whole_array`` for the count table,
+        ``spot_id`` for how that table spells an array position, ``array_from_ids``, ``round_array``, ``affine``, and
+        ``image_scale``, the pixels of the image per pixel of the positions.
 
     Returns
     -------
@@ -69,7 +69,8 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
     findings.raise_if_refused()
     if spots is None or counts is None:  # pragma: no cover - a refusal above always says why
         raise DataError("The section could not be read", study=files.study_id, section=files.section_id)
-    rows, where, drops = _join(ids, barcodes, genes, counts, spots, files, findings)
+    whole_array = bool(recipe.options.get("counts_of_whole_array", False))
+    rows, where, drops = _join(ids, barcodes, genes, counts, spots, files, findings, whole_array=whole_array)
     labels = _labels(files, recipe, spots, where, findings)
     findings.raise_if_refused()
     return RawSection(
@@ -162,6 +163,8 @@ def _join(
     spots: SpotTable,
     files: LocalFiles,
     findings: Findings,
+    *,
+    whole_array: bool,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[Drop, ...]]:
     """Rows of the count table under tissue, their rows in the spot table, and the others as named drops."""
     keys = [ids.key(barcode) for barcode in barcodes.tolist()]
@@ -170,11 +173,14 @@ def _join(
     taken = [spelled(key) for key in keys if key is not None]
     refuse_duplicates(taken, name=name, field="spot ids", findings=findings)
     where = np.array([-1 if key is None else place.get(key, -1) for key in keys], dtype=np.int64)
-    lost = np.flatnonzero(where < 0)
+    # A spot file of those under tissue alone says of every other spot of the array where it lies: outside.
+    outside = (where < 0) & np.array([whole_array and key is not None for key in keys], dtype=bool)
+    lost = np.flatnonzero((where < 0) & ~outside)
     under_tissue = where >= 0
     under_tissue[under_tissue] = spots.selected[where[under_tissue]]
+    outside |= (where >= 0) & ~under_tissue
     drops = []
-    for reason, gone in (("no-position", where < 0), ("out-of-tissue", (where >= 0) & ~under_tissue)):
+    for reason, gone in (("no-position", (where < 0) & ~outside), ("out-of-tissue", outside)):
         left = np.flatnonzero(gone)
         if len(left):
             names = tuple(map(str, barcodes[left][:5]))

@@ -150,8 +150,32 @@ def _table(
     separator = recipe.options.get("spots_separator", "\t")
     table = read_table(files.paths["spots"], name=files.names["spots"], sep=separator, header=header)
     table.columns = table.columns.astype(str)
+    if "spot_id" in columns and not _spell_out(table, columns, ids, files.names["spots"], findings):
+        return None
     needed = [columns["array_x"], columns["array_y"]]
     return None if missing_columns(table, needed, name=files.names["spots"], findings=findings) else table
+
+
+def _spell_out(table: pd.DataFrame, columns: dict[str, str], ids: SpotIds, name: str, findings: Findings) -> bool:
+    """Add array coordinates from the column of spot ids; false with a refusal where one cannot be read."""
+    if missing_columns(table, [columns["spot_id"]], name=name, findings=findings):
+        return False
+    spelled = table[columns["spot_id"]].astype(str).tolist()
+    keys = [ids.key(spot_id) for spot_id in spelled]
+    wrong = [spot_id for spot_id, key in zip(spelled, keys, strict=True) if key is None]
+    if wrong:
+        findings.refuse(
+            "positions-invalid",
+            "Spot ids of the spot file cannot be read",
+            file=name,
+            field=columns["spot_id"],
+            expected=f"ids spelled {ids.pattern}",
+            found=f"{len(wrong)} others, such as {', '.join(wrong[:3])}",
+        )
+        return False
+    table[columns["array_x"]] = [key[0] for key in keys if key is not None]
+    table[columns["array_y"]] = [key[1] for key in keys if key is not None]
+    return True
 
 
 def _numbers(table: pd.DataFrame, columns: list[str], name: str, findings: Findings) -> NDArray[np.float64] | None:

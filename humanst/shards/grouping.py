@@ -42,24 +42,38 @@ def assign_sections(
     """
     pictures = {extract.sample_id: extract.card["section"]["picture"] for extract in extracts}
     everyone = {item.section.sample_id: item for item in (*related, *chosen)}
-    members = [_member(item, pictures.get(sample_id)) for sample_id, item in everyone.items()]
+    members = [
+        section_member(item.study, item.section, pictures.get(sample_id)) for sample_id, item in everyone.items()
+    ]
     present = frozenset(pictures)
     return assign_splits(members, findings, assigned=dict(spec.assigned), shares=spec.shares, present=present)
 
 
-def _member(item: Chosen, picture: Mapping[str, str] | None) -> Member:
-    row, source = item.section.metadata, item.section.source("image")
-    images = {source.sha256 if source else None, picture["source_sha256"] if picture else None} - {None}
-    keys = [f"image:{digest}" for digest in sorted(map(str, images))]
+def section_member(study: Study, section: Section, picture: Mapping[str, str] | None = None) -> Member:
+    """A section as the grouping sees it.
+
+    Sections that share a name of :attr:`humanst.catalog.Section.names` are the same tissue, whoever wrote it down.
+
+    Parameters
+    ----------
+    picture
+        What extraction found of its image (``source_sha256``), where it was extracted.
+    """
+    row, source = section.metadata, section.source("image")
+    # Digests of a member are those of its archive, which holds other sections too.
+    whole = source is not None and source.member is None
+    images = {source.md5, source.sha256} if source and whole else set()
+    images |= {picture["source_sha256"] if picture else None}
+    keys = [f"image:{digest}" for digest in sorted(images - {None, ""}, key=str)]
     if not is_unknown(row.get("block_id", "")):
-        keys.append(f"block:{item.study.study_id}:{row['block_id']}")
+        keys.append(f"block:{study.study_id}:{row['block_id']}")
     duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if not is_unknown(name))
     return Member(
-        sample_id=item.section.sample_id,
-        study_id=item.study.study_id,
+        sample_id=section.sample_id,
+        study_id=study.study_id,
         donor_id=row.get("donor_id", "unknown"),
         release_added=row.get("release_added", ""),
-        keys=tuple(keys),
+        keys=(*keys, *(f"same:{name}" for name in sorted(section.names))),
         duplicates=duplicates,
     )
 

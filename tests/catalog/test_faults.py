@@ -20,10 +20,14 @@ Change = Callable[[dict[str, Any]], Any]
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """A copy of the shipped catalog to break."""
-    shutil.copy(data_path("catalog.yaml"), tmp_path / "catalog.yaml")
+    """One study of the shipped catalog, and its resources, to break."""
+    document = read_yaml(data_path("catalog.yaml"))
+    document["studies"] = {"her2st": document["studies"]["her2st"]}
+    document["listed"] = {"meylan2022_ccrcc": document["listed"]["meylan2022_ccrcc"]}
+    path = tmp_path / "catalog.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     shutil.copytree(data_path("curation", "her2st"), tmp_path / "curation" / "her2st")
-    return tmp_path / "catalog.yaml"
+    return path
 
 
 def rewrite(path: Path, change: Change) -> None:
@@ -42,7 +46,26 @@ def counts_of(document: dict[str, Any]) -> dict[str, Any]:
     return counts
 
 
-COUNTS = "studies.her2st.sections.B4.files.counts"
+def listed_of(document: dict[str, Any]) -> dict[str, Any]:
+    listed: dict[str, Any] = document["listed"]["meylan2022_ccrcc"]
+    return listed
+
+
+def share_a_folder(document: dict[str, Any]) -> None:
+    """A second study whose one section stands in the table of the first."""
+    twin = deepcopy(study_of(document)) | {"curation": "her2st"}
+    twin["sections"] = {"A1": study_of(document)["sections"].pop("A1")}
+    document["studies"]["twin"] = twin
+
+
+def name_the_folder(document: dict[str, Any], name: str) -> None:
+    share_a_folder(document)
+    for study in document["studies"].values():
+        study["curation"] = name
+
+
+B4 = "studies.her2st.sections.B4"
+COUNTS = f"{B4}.files.counts"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +87,14 @@ COUNTS = "studies.her2st.sections.B4.files.counts"
         (lambda d: counts_of(d).pop("path"), f"{COUNTS}.path"),
         (lambda d: d["resources"]["gene_sets"].update(files=[]), "resources.gene_sets.files"),
         (lambda d: d["studies"].update({"Her 2": deepcopy(study_of(d))}), "studies.Her 2"),
+        (lambda d: study_of(d).update(curation="../her2st"), "studies.her2st.curation"),
+        (lambda d: study_of(d).update(recipe="../x"), "studies.her2st.recipe"),
+        (lambda d: study_of(d)["sections"]["B4"].update(spots_under_tissue=0), f"{B4}.spots_under_tissue"),
+        (lambda d: study_of(d)["sections"]["B4"].update(slide=12), f"{B4}.slide"),
+        (lambda d: listed_of(d).pop("n_sections"), "listed.meylan2022_ccrcc.n_sections"),
+        (lambda d: listed_of(d).update(n_sections="24"), "listed.meylan2022_ccrcc.n_sections"),
+        (lambda d: listed_of(d).update(sections={}), "listed.meylan2022_ccrcc.sections"),
+        (lambda d: listed_of(d).update(xref_hest="INT1 to 24"), "listed.meylan2022_ccrcc.xref_hest"),
     ],
 )
 def test_one_bad_field_is_one_fault_at_its_path(catalog: Path, change: Change, field: str) -> None:
@@ -118,11 +149,18 @@ def test_sections_of_catalog_and_samples_must_agree(catalog: Path) -> None:
         (lambda d: d["resources"].update(her2st=deepcopy(d["resources"]["gene_sets"])), "duplicate-id"),
         (lambda d: study_of(d)["sections"]["A1"]["options"].update(image_scale=3), "bad-options"),
         (lambda d: study_of(d)["sections"]["A1"]["options"].update(image_scal=0.3), "bad-options"),
+        (lambda d: study_of(d)["sections"]["B4"].update(files={}), "status-differs"),
+        (lambda d: d["listed"].update(her2st=deepcopy(listed_of(d))), "duplicate-id"),
+        (lambda d: name_the_folder(d, "gene_sets"), "file-missing"),
+        (lambda d: d["studies"].update(twin=deepcopy(study_of(d)) | {"curation": "her2st"}), "duplicate-id"),
+        (lambda d: share_a_folder(d) or d["studies"]["twin"]["sections"].clear(), "sections-differ"),
+        (share_a_folder, "duplicate-id"),
+        (lambda d: study_of(d).update(recipe="visium"), "file-missing"),
     ],
 )
 def test_parts_that_do_not_fit_together(catalog: Path, change: Change, code: str) -> None:
     rewrite(catalog, change)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(HumanstError) as caught:
         load_catalog(catalog)
     assert caught.value.facts.code == code
 
@@ -168,6 +206,28 @@ def test_samples_faults(catalog: Path, line: str, code: str) -> None:
         read_samples(path)
     assert caught.value.facts.code == code
     assert caught.value.facts.file == "curation/her2st/samples.csv"
+
+
+def test_studies_may_share_a_folder_and_a_recipe(catalog: Path) -> None:
+    folder = catalog.parent / "curation"
+    (folder / "her2st").rename(folder / "both")
+    (folder / "_recipes").mkdir()
+    (folder / "both" / "recipe.yaml").rename(folder / "_recipes" / "legacy.yaml")
+    rewrite(catalog, lambda d: name_the_folder(d, "both"))
+    rewrite(catalog, lambda d: [study.update(recipe="legacy") for study in d["studies"].values()])
+    loaded = load_catalog(catalog)
+    assert [section.sample_id for section in loaded.study("twin").sections] == ["her2st_A1"]
+    assert len(loaded.study("her2st").sections) == 35
+    assert loaded.study("twin").recipe.lattice.pitch_um == 200.0
+    assert {name: [study.study_id for study in studies] for name, studies in loaded.folders().items()} == {
+        "both": ["her2st", "twin"]
+    }
+
+
+def test_a_listed_study_says_that_it_cannot_be_fetched(catalog: Path) -> None:
+    with pytest.raises(UsageError, match="renal cell") as caught:
+        load_catalog(catalog).study("meylan2022_ccrcc")
+    assert (caught.value.facts.code, caught.value.exit_code) == ("listed-study", 2)
 
 
 def test_samples_without_a_needed_column(catalog: Path) -> None:

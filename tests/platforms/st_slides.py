@@ -120,9 +120,19 @@ def affine_and_ids_alone(slide: Slide) -> tuple[LocalFiles, Recipe]:
     return slide.local("counts.tsv", None), recipe(affine=[*MATRIX, [0, 0, 1]], array_from_ids=True)
 
 
+def ids_for_an_index(slide: Slide) -> tuple[LocalFiles, Recipe]:
+    """The spot file of He 2020: the spelled position as an index without a name, then pixels."""
+    slide.write()
+    slide.frame().set_axis(slide.ids)[["pixel_x", "pixel_y"]].set_axis(["X", "Y"], axis=1).to_csv(
+        slide.folder / "spots.csv.gz"
+    )
+    columns = {"spot_id": "Unnamed: 0", "pixel_x": "X", "pixel_y": "Y"}
+    return slide.local("counts.tsv", "spots.csv.gz"), recipe(spots=columns, spots_separator=",")
+
+
 LAYOUTS = [
     commas, gzipped_without_saying_so, transposed, header_of_r, no_header, other_columns_and_ids, affine,
-    affine_and_ids_alone,
+    affine_and_ids_alone, ids_for_an_index,
 ]  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from tests.platforms.st_slides import (
     affine,
     commas,
     header_too_short,
+    ids_for_an_index,
     recipe,
     transposed,
 )  # fmt: skip
@@ -139,6 +140,11 @@ def one_place_two_spellings(slide: Slide) -> tuple[LocalFiles, Mapping[str, Any]
     return local, {}
 
 
+def ids_spelled_otherwise(slide: Slide) -> tuple[LocalFiles, Mapping[str, Any]]:
+    local, rule = ids_for_an_index(slide)
+    return local, {**rule.options, "spots": {**rule.options["spots"], "spot_id": "X"}, "spot_id": "{x}-{y}"}
+
+
 REFUSALS = {
     "missing-column": drop_pixels,
     "no-position": not_said_transposed,
@@ -150,6 +156,7 @@ REFUSALS = {
     "affine-invalid ": projective,
     "duplicate-spot-ids": one_place_two_spellings,
     "table-unreadable": header_too_short,
+    "positions-invalid": ids_spelled_otherwise,
 }
 
 
@@ -196,6 +203,30 @@ def test_a_few_rows_without_a_position_are_a_named_drop(tmp_path: Path) -> None:
         ("no-position", 3, int(slide.counts[:3].sum()))
     ]
     assert int(raw.counts.sum()) + raw.drops[0].counts == int(slide.counts.sum())
+
+
+def test_counts_of_the_whole_array_lose_what_lies_outside_tissue_by_name(tmp_path: Path) -> None:
+    """More rows without a position than any slip explains: the study says that its spot file lists tissue alone."""
+    slide = Slide(tmp_path, array=np.array([(x, y) for y in range(10) for x in range(10)]))
+    local = slide.write()
+    slide.frame().iloc[60:].to_csv(tmp_path / "spots.tsv", sep="\t", index=False)
+    with pytest.raises(DataError) as caught:
+        read(local, recipe())
+    assert caught.value.facts.code == "no-position"
+    raw = read(local, recipe(counts_of_whole_array=True))
+    assert set(raw.spot_ids) == set(slide.ids[60:])
+    assert [(drop.reason, drop.n, drop.counts) for drop in raw.drops] == [
+        ("out-of-tissue", 60, int(slide.counts[:60].sum()))
+    ]
+    assert raw.findings.codes() == set()
+
+
+def test_a_row_that_names_no_spot_is_no_spot_outside_tissue(tmp_path: Path) -> None:
+    slide = Slide(tmp_path, array=np.array([(x, y) for y in range(10) for x in range(10)]))
+    local = slide.write()
+    slide.table().rename({slide.ids[0]: "total"}).to_csv(tmp_path / "counts.tsv", sep="\t")
+    raw = read(local, recipe(counts_of_whole_array=True))
+    assert [(drop.reason, drop.n, drop.examples) for drop in raw.drops] == [("no-position", 1, ("total",))]
 
 
 @settings(max_examples=25, deadline=None)
