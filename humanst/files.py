@@ -466,6 +466,14 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest of its parents that exists."""
+    probe = folder.absolute()
+    while not probe.exists():
+        probe = probe.parent
+    return probe
+
+
 def require_room(folder: Path, need_bytes: int) -> None:
     """Ask for disk room before starting.
 
@@ -474,10 +482,7 @@ def require_room(folder: Path, need_bytes: int) -> None:
     NoRoomError
         With the bytes needed and the bytes free.
     """
-    probe = folder
-    while not probe.exists():
-        probe = probe.parent
-    free = shutil.disk_usage(probe).free
+    free = shutil.disk_usage(existing_folder(folder)).free
     if free < need_bytes:
         raise NoRoomError(
             "Not enough disk room",

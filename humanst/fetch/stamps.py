@@ -68,6 +68,14 @@ def stamped_sha256(path: Path) -> str | None:
     return None if content is None else str(content["sha256"])
 
 
+def recorded_sha256(path: Path) -> str | None:
+    """What the stamp of a file says, whether or not the file changed since; ``None`` without a stamp."""
+    try:
+        return str(json.loads(stamp_path(path).read_bytes())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _current_stamp(path: Path, stamp: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(stamp.read_bytes())
