@@ -169,7 +169,8 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
             todo="Fetch it on a machine with a connection, or set HUMANST_MIRROR to a folder that has it",
             **where,
         )
-    if wanted.source.url is None:
+    told = [error for _, error in faults if error.facts.code != "not-found"]
+    if wanted.source.url is None and not told:
         return NetworkError(
             "This file has no public address, and no mirror has it",
             code="no-address",
@@ -177,8 +178,8 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
             todo=f"Set HUMANST_MIRROR to a folder or URL that holds {wanted.key}",
             **where,
         )
-    if len(faults) == 1:
-        return faults[0][1].located(file=wanted.source.path, done="Nothing was placed")
+    if len(faults) == 1 or (wanted.source.url is None and len(told) == 1):
+        return told[0].located(file=wanted.source.path, done="Nothing was placed")
     return NetworkError(
         "No place gave this file",
         code=faults[-1][1].facts.code,
