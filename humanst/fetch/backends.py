@@ -88,7 +88,7 @@ def read_object(url: str, hosts: tuple[str, ...]) -> Iterator[bytes]:
                 yield block
     except ImportError as error:
         raise _missing("s3fs", url, "fsspec s3fs") from error
-    except OSError as error:
+    except _store_errors() as error:
         absent = isinstance(error, FileNotFoundError)
         raise NetworkError(
             "The store has no such object" if absent else "The store did not give this object",
@@ -97,6 +97,15 @@ def read_object(url: str, hosts: tuple[str, ...]) -> Iterator[bytes]:
             found=f"{type(error).__name__}: {error}",
             todo="Check the connection and the address, and run the same command again",
         ) from error
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What reading an object raises: the errors of files, and those of the library below s3fs."""
+    try:
+        known = import_module("botocore.exceptions")
+    except ImportError:
+        return (OSError,)
+    return (OSError, known.BotoCoreError, known.ClientError)
 
 
 def _library(module: str, url: str, packages: str) -> ModuleType:

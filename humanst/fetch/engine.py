@@ -179,7 +179,7 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
             **where,
         )
     if len(faults) == 1 or (wanted.source.url is None and len(told) == 1):
-        return told[0].located(file=wanted.source.path, done="Nothing was placed")
+        return (told[0] if told else faults[0][1]).located(file=wanted.source.path, done="Nothing was placed")
     return NetworkError(
         "No place gave this file",
         code=faults[-1][1].facts.code,
