@@ -3,10 +3,10 @@
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
 (503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
-byte each 20 ms); ``stall`` (a third, then nothing); ``redirect-away``, ``redirect-file``, ``redirect-ok``,
-``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right), ``slow`` (blocks of
-16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range`` (cut once) does not. ``blind``
-(cut once) knows Range, but not If-Range. A new fault is a new method of ``_Handler``.
+byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
+``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once,
+then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range``
+(cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of ``_Handler``.
 """
 
 from __future__ import annotations
@@ -133,6 +133,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _stall(self, body: bytes, _: str) -> None:
         self._send(200, body[: len(body) // 3], {"Content-Length": str(len(body))})
+        self.server.released.wait(30)
+        self.close_connection = True
+
+    def _stall_late(self, body: bytes, _: str) -> None:
+        self._send(200, body[:1], {"Content-Length": str(len(body))})
+        for position in range(1, 31):
+            time.sleep(0.1)
+            self.wfile.write(body[position : position + 1])
         self.server.released.wait(30)
         self.close_connection = True
 
