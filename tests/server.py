@@ -5,8 +5,9 @@
 (503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
 byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
 ``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle
-once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range``
-(cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of ``_Handler``.
+once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest).
+``no-range`` (cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of
+``_Handler``.
 """
 
 from __future__ import annotations
