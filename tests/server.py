@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import socket
 import threading
 import time
 from collections import Counter
@@ -176,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         self._send(206 if start else 200, b"", headers | {"Content-Length": str(len(body) - start)})
         end = len(body) // 2 if cut else len(body)
+        # Little stays between the two sides, so that what was sent is about what was received.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self._count_under_way(1)
         for position in range(start, end, block_bytes):
             block = body[position : min(position + block_bytes, end)]
