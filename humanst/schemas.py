@@ -70,7 +70,9 @@ def document_schema(name: str) -> dict[str, Any]:
     import yaml
 
     text = data_path("schemas", f"{name}.yaml").read_text(encoding="utf-8")
-    schema: dict[str, Any] = yaml.safe_load(text)
+    # Ours, and safe either way; libyaml reads it ten times as fast.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    schema: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506
     return schema
 
 

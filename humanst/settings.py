@@ -29,6 +29,8 @@ class Settings(BaseSettings):
         ``HUMANST_OFFLINE`` (or ``HF_HUB_OFFLINE``): never open a connection; folder mirrors still count.
     catalog
         ``HUMANST_CATALOG``: another ``catalog.yaml`` than the one that ships.
+    accept_licenses
+        ``HUMANST_ACCEPT_LICENSES``: SPDX ids of gated licences that are accepted, comma-separated.
     allow_loopback_http
         ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
     """
@@ -39,9 +41,10 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     offline: bool = False
     catalog: Path | None = None
+    accept_licenses: Annotated[tuple[str, ...], NoDecode] = ()
     allow_loopback_http: bool = False
 
-    @field_validator("mirror", mode="before")
+    @field_validator("mirror", "accept_licenses", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -83,7 +83,7 @@ def section_row(study: Study, section: Section) -> dict[str, Any]:
         "sample_id": section.sample_id,
         "platform": study.platform,
         "license": study.license,
-        "redistributable": study.redistributable,
+        "redistributable": study.may_pass_on(section),
         "status": section.status,
         "has_image": study.has_image(section),
         "bytes": sum(source.bytes or 0 for source in section.sources),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from humanst.cli.choose import choose_sections, open_catalog, section_options
+from humanst.cli.gate import license_option, pass_gate, section_item
 from humanst.cli.output import catalog_option, echo_json, end_with, failure_rows, json_option, progress, say
 from humanst.errors import HumanstError
 
@@ -13,15 +14,23 @@ from humanst.errors import HumanstError
 @click.argument("names", nargs=-1, required=True)
 @section_options
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@license_option
 @catalog_option
 @json_option
 def fetch(
-    names: tuple[str, ...], sections: str | None, where: str | None, pin: bool, catalog: str | None, as_json: bool
+    names: tuple[str, ...],
+    sections: str | None,
+    where: str | None,
+    pin: bool,
+    accept: tuple[str, ...],
+    catalog: str | None,
+    as_json: bool,
 ) -> None:
     """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids) and check every hash.
 
     Mirrors in HUMANST_MIRROR are asked first, in order; then the original host.
     """
+    from humanst.catalog import Item
     from humanst.fetch import fetch_resource, fetch_section
     from humanst.files import sha256_file
 
@@ -29,9 +38,15 @@ def fetch(
     resources = [name for name in names if name in book.resources]
     studies = [name for name in names if name not in book.resources]
     rows: list[dict[str, str]] = []
-    failures: list[tuple[str, HumanstError]] = []
     pairs = choose_sections(book, studies, sections, where) if studies else []
     files = [(name, source) for name in resources for source in book.resources[name].sources]
+    items = [Item(f"{name}/{source.path}", name, book.resources[name].licenses(source)) for name, source in files]
+    items += [section_item(book, *pair) for pair in pairs]
+    gate = pass_gate(items, accept, may_ask=not as_json)
+    n_asked, failures = len(items), list(gate.failures)
+    n_files = len(files)
+    files = [files[number] for number in gate.open if number < n_files]
+    pairs = [pairs[number - n_files] for number in gate.open if number >= n_files]
     with progress("fetch") as tell:
         for number, (name, source) in enumerate(files, 1):
             try:
@@ -56,4 +71,4 @@ def fetch(
         for row in rows:
             click.echo(f"{row['item']}  {row['role']}  {row['path']}")
         say(f"{len(rows)} files are here and verified")
-    end_with(len(files) + len(pairs), failures, "item")
+    end_with(n_asked, failures, "item")
