@@ -110,11 +110,12 @@ class Acceptances:
 
     def missing(self, item: Item) -> tuple[str, ...]:
         """The gated licences of an item that nobody accepted."""
-        return tuple(
-            name
-            for name in gated(item.licenses)
-            if name.casefold() not in self.given and (name.casefold(), item.owner) not in self.recorded
-        )
+        return tuple(name for name in gated(item.licenses) if not self.accepts(name, item.owner))
+
+    def accepts(self, license_id: str, owner: str) -> bool:
+        """Whether somebody accepted a licence for a study or resource; one that is not gated needs nobody's yes."""
+        name = license_id.casefold()
+        return not terms_of(license_id).gated or name in self.given or (name, owner) in self.recorded
 
     def with_given(self, names: Iterable[str]) -> Acceptances:
         """The same with more given."""

@@ -14,10 +14,12 @@ from humanst.cli.output import run_and_exit
 COMMANDS = {
     "build": "humanst.cli.build:build",
     "build-shards": "humanst.cli.build_shards:build_shards",
+    "cite": "humanst.cli.cite:cite",
     "curate": "humanst.cli.curate:curate",
     "demo": "humanst.cli.demo:demo",
     "fetch": "humanst.cli.fetch:fetch",
     "info": "humanst.cli.catalog:info",
+    "licenses": "humanst.cli.cite:licenses",
     "list": "humanst.cli.catalog:list_sections",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",

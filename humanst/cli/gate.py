@@ -25,7 +25,7 @@ def license_option(command: Command) -> Command:
         "accept",
         multiple=True,
         metavar="ID",
-        help="Accept a licence with NC or ND, or LicenseRef-unknown, for what is asked for; comma-separated or repeated "
+        help="Accept a licence with NC or ND, or LicenseRef-unknown, for what is asked; comma-separated or repeated "
         "[env: HUMANST_ACCEPT_LICENSES].",
     )(command)
 

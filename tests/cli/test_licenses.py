@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import pty
@@ -19,24 +19,39 @@ import yaml
 
 from humanst.catalog import terms_of
 from tests.helpers import ROOT, output_json, run_humanst
+from tests.studies import ST_RECIPE, write_world
 
 NC = "CC-BY-NC-4.0"
-FREE, CLOSED, UNKNOWN = "demo_st", "demo_xenium", "demo_hd"
+FREE, CLOSED, UNKNOWN = "free", "closed", "unread"
 
 
 @pytest.fixture
-def atlas(demo_atlas: Path, tmp_path: Path) -> Path:
-    """The demo atlas with one study under NC, one under an unknown licence, and one NC file in a free study."""
-    folder = tmp_path / "atlas"
-    folder.mkdir()
-    for name in ("curation", "mirror"):
-        (folder / name).symlink_to(demo_atlas / name)
-    content = yaml.safe_load((demo_atlas / "catalog.yaml").read_text())
-    content["studies"][CLOSED]["license"] = NC
-    content["studies"][UNKNOWN]["license"] = "LicenseRef-unknown"
+def atlas(tmp_path: Path) -> Path:
+    """A free study, one under NC, one under an unknown licence, and one NC file in the free study; texts for files."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    studies: dict[str, dict[str, dict[str, Path]]] = {}
+    for study in (FREE, CLOSED, UNKNOWN):
+        for section in ("A1", "B1"):
+            paths = {role: texts / f"{study}_{section}.{role}" for role in ("counts", "image")}
+            for path in paths.values():
+                path.write_text(path.name)
+            studies.setdefault(study, {})[section] = paths
+    sets = texts / "sets.gmt"
+    sets.write_text("SET\tlink\tACTB\n")
+    world = write_world(tmp_path / "atlas", studies, dict.fromkeys(studies, ST_RECIPE), gene_sets=sets)
+    change(world.folder, CLOSED, NC)
+    change(world.folder, UNKNOWN, "LicenseRef-unknown")
+    content = yaml.safe_load((world.folder / "catalog.yaml").read_text())
     content["studies"][FREE]["sections"]["B1"]["files"]["image"]["license"] = "CC-BY-ND-4.0"
-    (folder / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return folder
+    (world.folder / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return world.folder
+
+
+def change(atlas: Path, study: str, license_id: str) -> None:
+    content = yaml.safe_load((atlas / "catalog.yaml").read_text())
+    content["studies"][study]["license"] = license_id
+    (atlas / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def sections_of(atlas: Path, study: str) -> list[str]:
@@ -94,13 +109,13 @@ def test_a_yes_is_taken_and_kept_with_its_date(
 ) -> None:
     flags, env = how
     cache = tmp_path / "cache"
-    before = datetime.datetime.now(datetime.UTC).date()
+    before = dt.datetime.now(dt.UTC).date()
     result = fetch(atlas, cache, CLOSED, UNKNOWN, *flags, "--json", env=env)
     assert result.returncode == 0, result.stderr
     rows = record(cache)
     assert {(row["license"], row["owner"]) for row in rows} == {(NC, CLOSED), ("LicenseRef-unknown", UNKNOWN)}
     assert {row["how"] for row in rows} == {"environment" if env else "option"}
-    assert all(datetime.date.fromisoformat(row["date"]) >= before for row in rows)
+    assert all(dt.date.fromisoformat(row["date"]) >= before for row in rows)
 
 
 def test_a_yes_on_record_holds_for_that_study_alone(atlas: Path, tmp_path: Path) -> None:
@@ -108,13 +123,10 @@ def test_a_yes_on_record_holds_for_that_study_alone(atlas: Path, tmp_path: Path)
     assert fetch(atlas, cache, CLOSED, "--accept-license", NC).returncode == 0
     kept = record(cache)
     assert fetch(atlas, cache, CLOSED).returncode == 0
-    content = yaml.safe_load((atlas / "catalog.yaml").read_text())
-    content["studies"][UNKNOWN]["license"] = NC
-    (atlas / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    change(atlas, UNKNOWN, NC)
     assert fetch(atlas, cache, UNKNOWN).returncode == 3
     # The licence of the study changed: what was accepted was another one.
-    content["studies"][CLOSED]["license"] = "CC-BY-NC-ND-4.0"
-    (atlas / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    change(atlas, CLOSED, "CC-BY-NC-ND-4.0")
     assert fetch(atlas, cache, CLOSED).returncode == 3
     assert record(cache) == kept
 
@@ -173,37 +185,39 @@ def test_a_terminal_is_asked(atlas: Path, tmp_path: Path, answer: str, code: int
     assert [row["how"] for row in record(cache)] == ["prompt"] if code == 0 else not (cache / "licenses.json").exists()
 
 
-def test_a_release_says_what_was_accepted(atlas: Path, tmp_path: Path) -> None:
+def test_a_release_says_what_was_accepted(demo_atlas: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "atlas"
+    folder.mkdir()
+    for name in ("catalog.yaml", "curation", "mirror"):
+        (folder / name).symlink_to(demo_atlas / name)
+    content = yaml.safe_load((demo_atlas / "catalog.yaml").read_text())
+    content["studies"]["demo_st"]["sections"]["B1"]["files"]["image"]["license"] = "CC-BY-ND-4.0"
+    (folder / "catalog.yaml").unlink()
+    (folder / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    arguments = ["--sections", "demo_st_B1", "--accept-license", f"CC-BY-ND-4.0,{NC}"]
     result = run_humanst(
-        "build-shards",
-        "-o",
-        str(tmp_path / "out"),
-        "--sections",
-        "demo_st_A1,demo_st_B1",
-        "--accept-license",
-        f"CC-BY-ND-4.0,{NC}",
-        "--json",
-        atlas=atlas,
-        cache=tmp_path / "cache",
+        "build-shards", "-o", str(tmp_path / "out"), *arguments, atlas=folder, cache=tmp_path / "cache"
     )
     assert result.returncode == 0, result.stderr
     manifest = json.loads((tmp_path / "out" / "MANIFEST.json").read_text())
-    # NC was offered too, but nothing of it is here.
-    assert manifest["accepted_licenses"] == {"CC-BY-ND-4.0": [FREE]}
-    rows = {row["section_id"]: row for row in manifest["sections"]}
-    assert (rows["A1"]["redistributable"], rows["B1"]["redistributable"]) == (True, False)
-    assert manifest["totals"]["pairs_redistributable"] == rows["A1"]["pairs"] > 0
+    # NC was accepted too, but nothing of it is here.
+    assert manifest["accepted_licenses"] == {"CC-BY-ND-4.0": ["demo_st"]}
+    (row,) = manifest["sections"]
+    assert row["redistributable"] is False, "one file of the section may not be passed on"
+    assert row["pairs"] > manifest["totals"]["pairs_redistributable"] == 0
 
 
-def test_a_labs_own_folder_is_not_gated(demo_atlas: Path, tmp_path: Path) -> None:
+def test_a_labs_own_folder_is_not_gated(tmp_path: Path) -> None:
+    """It is read at once: what is wrong with it is its counts, not its licence."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    recipe = demo_atlas / "curation" / FREE / "recipe.yaml"
-    result = run_humanst(
-        "build", str(demo_atlas / "mirror" / FREE), "--recipe", str(recipe), "--sections", "A1",
-        "-o", str(tmp_path / "out"), "--json", cache=tmp_path / "cache",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    (folder / "A1.tsv").write_text("no table\n")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(ST_RECIPE | {"files": {"counts": "{section}.tsv"}}))
+    arguments = ["--recipe", str(tmp_path / "recipe.yaml"), "-o", str(tmp_path / "out"), "--json"]
+    result = run_humanst("build", str(folder), *arguments, cache=tmp_path / "cache")
+    assert result.returncode == 5, result.stderr
+    (failure,) = output_json(result)["failures"]
+    assert failure["code"] != "licence-not-accepted"
     assert not (tmp_path / "cache" / "licenses.json").exists()
 
 
