@@ -19,6 +19,44 @@ def curate() -> None:
 
 
 @curate.command()
+@click.argument("path", required=False, type=click.Path(exists=True))
+@json_option
+def check(path: str | None, as_json: bool) -> None:
+    """Check a catalog.yaml (or the folder with one) and its curation/: every fault at once, with its file and line.
+
+    Without PATH, the catalog of HUMANST_CATALOG or the one that ships. Exit code 5 when anything is refused.
+    """
+    from humanst.catalog.checking import check_catalog
+    from humanst.catalog.located import counts
+    from humanst.cli.output import end_with
+    from humanst.errors import DataError
+    from humanst.settings import data_path, settings
+
+    catalog = Path(path) if path else settings().catalog or data_path("catalog.yaml")
+    report = check_catalog(catalog)
+    if as_json:
+        rows = [item.to_dict() for item in report.findings]
+        content = {"catalog": str(catalog), "ok": not report.refused, "files": report.files, "findings": rows}
+        echo_json("humanst.curate-check/1", content)
+    else:
+        for item in report.findings:
+            click.echo(item.text())
+    told = ", ".join(f"{n} {severity}" for severity, n in counts(report)) or "no findings"
+    say(f"{catalog}: {report.files} files checked, {told}")
+    if report.refused:
+        refused = [item for item in report.findings if item.finding.severity == "refuse"]
+        error = DataError(
+            f"{len(refused)} faults in the catalog or its curation",
+            code="catalog-invalid",
+            file=catalog.name,
+            expected="no refusal",
+            found=", ".join(sorted({item.finding.facts.code for item in refused})),
+            todo="Each is listed with its file and line",
+        )
+        end_with(1, [(catalog.name, error)], "catalog")
+
+
+@curate.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False))
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the recipe here instead of to stdout.")
 @json_option
