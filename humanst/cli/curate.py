@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from humanst.cli.output import echo_json, json_option, say
+from humanst.cli.gate import license_option
+from humanst.cli.output import catalog_option, echo_json, json_option, say
 
 if TYPE_CHECKING:
     from humanst.curate import Draft
@@ -54,6 +55,49 @@ def check(path: str | None, as_json: bool) -> None:
             todo="Each is listed with its file and line",
         )
         end_with(1, [(catalog.name, error)], "catalog")
+
+
+@curate.command()
+@click.argument("section")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The PNG to write.")
+@click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@license_option
+@catalog_option
+@json_option
+def sheet(section: str, output: str, pin: bool, accept: tuple[str, ...], catalog: str | None, as_json: bool) -> None:
+    """Draw SECTION on one picture, for a person's yes: image, spots, tissue, scale bar, and the figures behind them.
+
+    SECTION is a sample id of the catalog, whose files are read as a build would, or the path of a section store.
+    """
+    from humanst import files
+    from humanst.cli.choose import choose_sections, open_catalog
+    from humanst.cli.gate import gate_sections
+    from humanst.curate.drawing import draw
+    from humanst.curate.portrait import portrait_of_section, portrait_of_store
+    from humanst.errors import UsageError
+
+    if Path(section).is_dir():
+        portrait = portrait_of_store(Path(section))
+    else:
+        book = open_catalog(catalog)
+        pairs = choose_sections(book, (), section, None)
+        if len(pairs) != 1:
+            raise UsageError(
+                "A sheet shows one section",
+                field="SECTION",
+                expected=f"a sample id, such as {pairs[0][1].sample_id}",
+                found=f"{section}, which {len(pairs)} sections are called",
+            )
+        gate_sections(book, pairs, accept, may_ask=not as_json)
+        portrait = portrait_of_section(*pairs[0], pin=pin)
+    digest = files.write_bytes(Path(output), draw(portrait))
+    if as_json:
+        figures = dict(portrait.figures())
+        findings = list(portrait.attrs["findings"])
+        content = {"sample_id": portrait.title, "sheet": output, "sha256": digest, "figures": figures}
+        echo_json("humanst.curate-sheet/1", {**content, "findings": findings})
+    else:
+        click.echo(output)
 
 
 @curate.command()
