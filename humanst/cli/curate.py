@@ -101,15 +101,71 @@ def sheet(section: str, output: str, pin: bool, accept: tuple[str, ...], catalog
 
 
 @curate.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the recipe here instead of to stdout.")
+@click.argument("places", metavar="FOLDER | URL...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    help="Write the recipe of a FOLDER here instead of to stdout; the folder for what is drafted from URLs.",
+)
+@click.option("--study", default="new_study", show_default=True, help="Id of the study that URLs are of.")
+@click.option(
+    "--members",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Names of what the archive among the URLs holds, a line each, as `tar tf` prints them.",
+)
 @json_option
-def propose(folder: str, output: str | None, as_json: bool) -> None:
-    """Draft a recipe for FOLDER from the names and first bytes of its files.
+def propose(places: tuple[str, ...], output: str | None, study: str, members: str | None, as_json: bool) -> None:
+    """Draft a recipe for FOLDER from the names and first bytes of its files, or a catalog entry from URLs.
 
     Every guess is marked as a guess in a comment; what could not be told is said. Nothing is refused, and nothing is
     read as it will be read later: check the draft, then give it to `humanst validate` or `humanst build` with --recipe.
+    URLs (of files, of a GEO page, or bare accessions) give a small catalog of their own with its curation folder: no
+    hash is made up, and sizes are asked of the hosts unless HUMANST_OFFLINE is set.
     """
+    if len(places) == 1 and Path(places[0]).is_dir():
+        _propose_recipe(places[0], output, as_json)
+    else:
+        _propose_entry(places, output, study, members, as_json)
+
+
+def _propose_entry(urls: tuple[str, ...], output: str | None, study: str, members: str | None, as_json: bool) -> None:
+    import re
+
+    from humanst import files
+    from humanst.curate.addresses import propose_entry
+    from humanst.errors import UsageError
+    from humanst.settings import settings
+
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{1,39}", study):
+        raise UsageError("This is no id of a study", field="--study", expected="such as smith2024_liver", found=study)
+    names = Path(members).read_text(encoding="utf-8").split() if members else []
+    draft = propose_entry(urls, study, names, settings())
+    if output:
+        taken = [name for name in draft.files if (Path(output) / name).exists()]
+        if taken:
+            raise UsageError(
+                "A draft is there already",
+                file=output,
+                expected="a new folder",
+                found=", ".join(taken),
+                field="--output",
+            )
+        for name, text in draft.files.items():
+            files.write_bytes(Path(output) / name, text.encode())
+    if as_json:
+        about = {"study_id": draft.study_id, "platform": draft.platform, "sections": list(draft.sections)}
+        content = {"urls": list(urls), "output": output, **about}
+        echo_json("humanst.curate-propose/1", {**content, "files": draft.files, "could_not_tell": list(draft.unknown)})
+    elif output:
+        click.echo(f"{output}: {draft.platform}, {len(draft.sections)} sections")
+    else:
+        click.echo("\n".join(f"# --- {name}\n{text}" for name, text in draft.files.items()), nl=False)
+    for sentence in draft.unknown:
+        say(f"could not tell {sentence}")
+
+
+def _propose_recipe(folder: str, output: str | None, as_json: bool) -> None:
     from humanst import files
     from humanst.curate import propose as draft_recipes
 
