@@ -1,4 +1,4 @@
-"""``humanst curate propose URL...``: an entry from addresses alone; sizes only where a host is asked, no hash at all."""
+"""``humanst curate propose URL...``: an entry from addresses alone; sizes only if a host is asked, no hash at all."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_what_cannot_be_told_is_said() -> None:
     assert any("thing.bin" in sentence for sentence in content["could_not_tell"])
 
 
-@pytest.mark.parametrize("address", ["http://example.org/a.h5", "ftp://example.org/a.h5", "nowhere", "https://x@h.org/a"])
+@pytest.mark.parametrize(
+    "address", ["http://example.org/a.h5", "ftp://example.org/a.h5", "nowhere", "https://x@h.org/a"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     result = run_humanst("curate", "propose", address)
     assert result.returncode == 2
