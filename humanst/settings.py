@@ -35,6 +35,8 @@ class Settings(BaseSettings):
         ``HUMANST_OFFLINE`` (or ``HF_HUB_OFFLINE``): never open a connection; folder mirrors still count.
     catalog
         ``HUMANST_CATALOG``: another ``catalog.yaml`` than the one that ships.
+    accept_licenses
+        ``HUMANST_ACCEPT_LICENSES``: SPDX ids of gated licences that are accepted, comma-separated.
     allow_loopback_http
         ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
     """
@@ -47,9 +49,10 @@ class Settings(BaseSettings):
     fetch_budget_s: float | None = Field(default=None, gt=0)
     offline: bool = False
     catalog: Path | None = None
+    accept_licenses: Annotated[tuple[str, ...], NoDecode] = ()
     allow_loopback_http: bool = False
 
-    @field_validator("mirror", "shared_cache", mode="before")
+    @field_validator("mirror", "shared_cache", "accept_licenses", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
