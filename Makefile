@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 DEMO ?= build/demo
 JOBS ?= 2
 
-.PHONY: help demo test check format types layers clean
+.PHONY: help demo test faults-long check format types layers clean
 
 help:
 	@echo "make demo    install humanst in $(VENV) and run the main job on the embedded mini atlas"
 	@echo "make test    install everything the tests need and run the whole suite"
+	@echo "make faults-long  kill 50 fetches (about 5 minutes); make test kills 5"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make format  rewrite the code with ruff"
 	@echo "make clean   remove $(VENV) and build/"
@@ -33,6 +34,9 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+faults-long: $(VENV)/.dev
+	HUMANST_FETCH_KILLS=50 $(BIN)/python -m pytest tests/fetch/test_faults_http.py -k killed -n $(JOBS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from humanst.errors import UsageError
@@ -25,10 +25,18 @@ class Settings(BaseSettings):
         ``<study or resource id>/<path>``.
     cache_dir
         ``HUMANST_CACHE_DIR``: where fetched files are placed (default: the platform's user cache).
+    shared_cache
+        ``HUMANST_SHARED_CACHE``: cache folders of others, comma-separated, looked at before anything is downloaded and
+        never written to.
+    fetch_budget_s
+        ``HUMANST_FETCH_BUDGET_S``: seconds that the download of one file may take (default: ten minutes, and one second
+        more for every 100 kB).
     offline
         ``HUMANST_OFFLINE`` (or ``HF_HUB_OFFLINE``): never open a connection; folder mirrors still count.
     catalog
         ``HUMANST_CATALOG``: another ``catalog.yaml`` than the one that ships.
+    accept_licenses
+        ``HUMANST_ACCEPT_LICENSES``: SPDX ids of gated licences that are accepted, comma-separated.
     allow_loopback_http
         ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
     """
@@ -37,11 +45,14 @@ class Settings(BaseSettings):
 
     mirror: Annotated[tuple[str, ...], NoDecode] = ()
     cache_dir: Path | None = None
+    shared_cache: Annotated[tuple[str, ...], NoDecode] = ()
+    fetch_budget_s: float | None = Field(default=None, gt=0)
     offline: bool = False
     catalog: Path | None = None
+    accept_licenses: Annotated[tuple[str, ...], NoDecode] = ()
     allow_loopback_http: bool = False
 
-    @field_validator("mirror", mode="before")
+    @field_validator("mirror", "shared_cache", "accept_licenses", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -2,13 +2,19 @@
 
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
-(503 n times, then right); ``gzipped``, ``labelled-gzip``; ``drip`` (a byte each 20 ms); ``redirect-away``,
-``redirect-file``, ``redirect-ok``, ``redirect-loop``. A new fault is a new method of ``_Handler``.
+(503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
+byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
+``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle
+once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest).
+``no-range`` (cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of
+``_Handler``.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import socket
 import threading
 import time
 from collections import Counter
@@ -21,7 +27,11 @@ LOGIN_PAGE = b"<!DOCTYPE html>\n<html><title>Sign in</title><body>Please sign in
 
 
 class FaultServer(ThreadingHTTPServer):
-    """The server: ``bodies`` by name, ``hits`` by path, ``agents`` seen, ``away`` the base url of another server."""
+    """The server: ``bodies`` by name, ``hits`` by path, ``agents`` seen, ``away`` the base url of another server.
+
+    ``sent`` counts the bytes of bodies by path, ``headers`` holds those of every request, ``at_once`` is the largest
+    number of ranged bodies that were under way together, ``changed`` replaces bodies after the first request for them.
+    """
 
     daemon_threads = True
 
@@ -31,6 +41,14 @@ class FaultServer(ThreadingHTTPServer):
         self.hits: Counter[str] = Counter()
         self.agents: set[str] = set()
         self.away = ""
+        self.sent: Counter[str] = Counter()
+        self.headers: list[dict[str, str]] = []
+        self.changed: dict[str, bytes] = {}
+        self.pause_s = 0.0
+        self.released = threading.Event()
+        self.turn = threading.Lock()
+        self.under_way = 0
+        self.at_once = 0
 
     @property
     def host(self) -> str:
@@ -48,7 +66,16 @@ class _Handler(BaseHTTPRequestHandler):
     _redirects: ClassVar[frozenset[str]] = frozenset({"redirect-away", "redirect-file", "redirect-ok", "redirect-loop"})
 
     def do_GET(self) -> None:
-        self.server.hits[self.path] += 1
+        with self.server.turn:
+            self.server.hits[self.path] += 1
+            self.server.headers.append(dict(self.headers))
+        try:
+            self._answer()
+        except OSError:
+            # The other side went away.
+            self.close_connection = True
+
+    def _answer(self) -> None:
         self.server.agents.add(self.headers.get("User-Agent", ""))
         fault, _, name = self.path.lstrip("/").partition("/")
         kind, _, number = fault.partition("~")
@@ -56,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._redirect(kind, name)
             return
         body = self.server.bodies.get(name)
+        if self.server.hits[self.path] > 1:
+            body = self.server.changed.get(name, body)
         if body is None:
             self._send(404, b"no such file")
             return
@@ -98,6 +127,75 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._ok(body, times)
 
+    def _later(self, body: bytes, seconds: str) -> None:
+        if self.server.hits[self.path] == 1:
+            self._send(503, b"busy", {"Retry-After": seconds})
+        else:
+            self._ok(body, seconds)
+
+    def _stall(self, body: bytes, _: str) -> None:
+        self._send(200, body[: len(body) // 3], {"Content-Length": str(len(body))})
+        self.server.released.wait(30)
+        self.close_connection = True
+
+    def _stall_late(self, body: bytes, _: str) -> None:
+        self._send(200, body[:1], {"Content-Length": str(len(body))})
+        for position in range(1, 31):
+            time.sleep(0.1)
+            self.wfile.write(body[position : position + 1])
+        self.server.released.wait(30)
+        self.close_connection = True
+
+    def _resume(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1)
+
+    def _no_range(self, body: bytes, _: str) -> None:
+        (self._short if self.server.hits[self.path] == 1 else self._ok)(body, _)
+
+    def _blind(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False)
+
+    def _login_once(self, body: bytes, _: str) -> None:
+        if self.server.hits[self.path] == 2:
+            self._send(200, LOGIN_PAGE, {"Content-Type": "text/html; charset=utf-8"})
+        else:
+            self._ranged(body, cut=self.server.hits[self.path] == 1)
+
+    def _slow(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=False, block_bytes=1 << 14)
+
+    def _ranged(self, body: bytes, *, cut: bool, if_range: bool = True, block_bytes: int = 1 << 20) -> None:
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        asked = self.headers.get("Range", "")
+        wanted = self.headers.get("If-Range", etag)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and (wanted == etag or not if_range) else 0
+        headers: dict[str, str | None] = {"ETag": etag, "Accept-Ranges": "bytes"}
+        if start >= len(body):
+            self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+            return
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        self._send(206 if start else 200, b"", headers | {"Content-Length": str(len(body) - start)})
+        end = len(body) // 2 if cut else len(body)
+        # Little stays between the two sides, so that what was sent is about what was received.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+        self._count_under_way(1)
+        for position in range(start, end, block_bytes):
+            block = body[position : min(position + block_bytes, end)]
+            time.sleep(self.server.pause_s)
+            if position + block_bytes >= end:
+                # Once the last block is out the other side may ask for its next file.
+                self._count_under_way(-1)
+            self.wfile.write(block)
+            self.server.sent[self.path] += len(block)
+        if cut:
+            self.close_connection = True
+
+    def _count_under_way(self, change: int) -> None:
+        with self.server.turn:
+            self.server.under_way += change
+            self.server.at_once = max(self.server.at_once, self.server.under_way)
+
     def _gzipped(self, body: bytes, _: str) -> None:
         self._send(200, gzip.compress(body, mtime=0), {"Content-Encoding": "gzip"})
 
@@ -136,6 +234,7 @@ def serving() -> Iterator[FaultServer]:
     try:
         yield server
     finally:
+        server.released.set()
         server.shutdown()
         server.server_close()
         thread.join()

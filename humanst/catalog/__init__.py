@@ -6,6 +6,7 @@ field, and a file path that would leave its folder is refused before anything is
 
 from __future__ import annotations
 
+from humanst.catalog.licenses import Acceptances, Item, Terms, is_redistributable, terms_of
 from humanst.catalog.listed import ListedStudy
 from humanst.catalog.reading import load_catalog, load_recipe, recipe_from
 from humanst.catalog.records import (
@@ -16,13 +17,14 @@ from humanst.catalog.records import (
     Section,
     Source,
     Study,
-    is_redistributable,
 )
 from humanst.catalog.samples import read_samples
 from humanst.catalog.yaml_files import read_yaml
 
 __all__ = [
+    "Acceptances",
     "Catalog",
+    "Item",
     "Lattice",
     "ListedStudy",
     "Recipe",
@@ -30,10 +32,12 @@ __all__ = [
     "Section",
     "Source",
     "Study",
+    "Terms",
     "is_redistributable",
     "load_catalog",
     "load_recipe",
     "read_samples",
     "read_yaml",
     "recipe_from",
+    "terms_of",
 ]

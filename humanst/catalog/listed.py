@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from humanst.catalog.records import is_redistributable
+from humanst.catalog.licenses import is_redistributable
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,14 +41,14 @@ def load_catalog(path: Path | None = None) -> Catalog:
     curation = Curation(path.parent / "curation", document["studies"])
     studies = {key: _study(key, document["studies"][key], path, curation) for key in sorted(document["studies"])}
     listed = {key: listed_study(key, entry) for key, entry in sorted(document.get("listed", {}).items())}
-    resources = {key: _resource(key, document["resources"][key], path.name) for key in sorted(document["resources"])}
+    resources = {key: resource_of(key, document["resources"][key], path.name) for key in sorted(document["resources"])}
     catalog = Catalog(path, studies=studies, resources=resources, releases=document["releases"], listed=listed)
-    _check_ids({"studies": studies, "listed": listed, "resources": resources, "curation": catalog.folders()}, path.name)
-    _check_sample_ids(studies, path.name)
+    check_ids({"studies": studies, "listed": listed, "resources": resources, "curation": catalog.folders()}, path.name)
+    check_sample_ids(studies, path.name)
     return catalog
 
 
-def _check_ids(parts: Mapping[str, Iterable[str]], file: str) -> None:
+def check_ids(parts: Mapping[str, Iterable[str]], file: str) -> None:
     """Ids name folders of the cache, or are what commands are asked for: one id, one thing."""
     seen: dict[str, str] = {}
     for part, ids in parts.items():
@@ -66,7 +66,7 @@ def _check_ids(parts: Mapping[str, Iterable[str]], file: str) -> None:
         seen |= dict.fromkeys(ids, part)
 
 
-def _check_sample_ids(studies: Mapping[str, Study], file: str) -> None:
+def check_sample_ids(studies: Mapping[str, Study], file: str) -> None:
     """Sample ids name stores, keys and rows of every table: each stands for one section of the whole catalog."""
     seen: dict[str, str] = {}
     for study in studies.values():
@@ -130,26 +130,17 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path, curation: 
         entry, row = document["sections"][section_id], rows[section_id]
         where = f"studies.{study_id}.sections.{section_id}"
         options = entry.get("options", {})
-        _check_options(options, catalog.name, f"{where}.options")
+        check_options(options, catalog.name, f"{where}.options")
         sources = tuple(
-            _source(role, entry["files"][role], document, file=catalog.name, field=f"{where}.files.{role}")
+            source_of(role, entry["files"][role], document, file=catalog.name, field=f"{where}.files.{role}")
             for role in sorted(entry["files"])
         )
         section = Section(study_id, section_id, row["sample_id"], row["status"], sources, row, options)
-        _check_status(section, catalog.name, where)
+        check_status(section, catalog.name, where)
         sections.append(replace(section, slide=entry.get("slide"), spots_under_tissue=entry.get("spots_under_tissue")))
-    _check_twins(study_id, (source for section in sections for source in section.sources))
+    check_twins(study_id, (source for section in sections for source in section.sources))
     recipe = curation.recipe(study_id, load_recipe)
-    if recipe.platform != document["platform"]:
-        raise DataError(
-            "Catalog and recipe name different platforms",
-            code="platform-differs",
-            study=study_id,
-            file=catalog.name,
-            field=f"studies.{study_id}.platform",
-            expected=repr(recipe.platform),
-            found=repr(document["platform"]),
-        )
+    check_platform(study_id, document, recipe, catalog.name)
     return Study(
         study_id=study_id,
         title=document["title"],
@@ -168,7 +159,21 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path, curation: 
     )
 
 
-def _check_status(section: Section, file: str, where: str) -> None:
+def check_platform(study_id: str, document: Mapping[str, Any], recipe: Recipe, file: str) -> None:
+    """Catalog and recipe speak of one platform."""
+    if recipe.platform != document["platform"]:
+        raise DataError(
+            "Catalog and recipe name different platforms",
+            code="platform-differs",
+            study=study_id,
+            file=file,
+            field=f"studies.{study_id}.platform",
+            expected=repr(recipe.platform),
+            found=repr(document["platform"]),
+        )
+
+
+def check_status(section: Section, file: str, where: str) -> None:
     """A listed section is one without files, and only that."""
     if (section.status == "listed") == (not section.sources):
         return
@@ -185,13 +190,14 @@ def _check_status(section: Section, file: str, where: str) -> None:
     )
 
 
-def _resource(resource_id: str, document: Mapping[str, Any], file: str) -> Resource:
+def resource_of(resource_id: str, document: Mapping[str, Any], file: str) -> Resource:
+    """A resource from plain data that keeps to ``schemas/catalog.yaml``."""
     where = f"resources.{resource_id}"
     sources = tuple(
-        _source("file", entry, document, file=file, field=f"{where}.files[{number}]")
+        source_of("file", entry, document, file=file, field=f"{where}.files[{number}]")
         for number, entry in enumerate(document["files"])
     )
-    _check_twins(resource_id, sources)
+    check_twins(resource_id, sources)
     resource = Resource(
         resource_id=resource_id,
         title=document["title"],
@@ -212,7 +218,8 @@ def _resource(resource_id: str, document: Mapping[str, Any], file: str) -> Resou
     return resource
 
 
-def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, file: str, field: str) -> Source:
+def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, file: str, field: str) -> Source:
+    """A file from plain data; one whose path would leave its folder is refused."""
     path = entry["path"]
     try:
         safe_relative_path(path)
@@ -234,7 +241,7 @@ def _source(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, fi
     )
 
 
-def _check_twins(owner: str, sources: Iterable[Source]) -> None:
+def check_twins(owner: str, sources: Iterable[Source]) -> None:
     """Paths that differ only in case fall on one file on many disks."""
     spelled: dict[str, Source] = {}
     for source in sources:
@@ -252,7 +259,8 @@ def _check_twins(owner: str, sources: Iterable[Source]) -> None:
             )
 
 
-def _check_options(options: Mapping[str, Any], file: str, field: str) -> None:
+def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
+    """A section's own options keep to the recipe schema."""
     if not options:
         return
     from jsonschema import Draft202012Validator

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from humanst.catalog.licenses import is_redistributable
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -161,6 +162,15 @@ class Study:
         """Whether derived data may be passed on: not under NC, ND or an unknown licence."""
         return is_redistributable(self.license)
 
+    def licenses(self, section: Section) -> tuple[str, ...]:
+        """The licences a section comes under: the study's, and those of files that have their own."""
+        own = (source.license for source in section.sources if source.license is not None)
+        return tuple(dict.fromkeys((self.license, *own)))
+
+    def may_pass_on(self, section: Section) -> bool:
+        """Whether what is made from a section may be passed on: all its licences allow it."""
+        return all(is_redistributable(name) for name in self.licenses(section))
+
     def has_image(self, section: Section) -> bool:
         """Whether a full-resolution image is on record: a file, or a member of its archives."""
         if section.source("image") is not None:
@@ -192,6 +202,10 @@ class Resource:
     default: str
     sources: tuple[Source, ...]
     hosts: tuple[str, ...] = ()
+
+    def licenses(self, source: Source) -> tuple[str, ...]:
+        """The licence a file comes under: its own, else the resource's."""
+        return (source.license or self.license,)
 
     def source(self, path: str | None = None) -> Source:
         """The file at ``path`` (the default without one).
@@ -262,12 +276,6 @@ class Catalog:
         if resource_id not in self.resources:
             raise _unknown("resource", resource_id, list(self.resources))
         return self.resources[resource_id]
-
-
-def is_redistributable(license_id: str) -> bool:
-    """Whether data under this SPDX id may be passed on. NC, ND and every ``LicenseRef-`` (unread terms) may not."""
-    parts = license_id.upper().split("-")
-    return not ({"NC", "ND", "LICENSEREF"} & set(parts))
 
 
 def _unknown(noun: str, asked: str, known: list[str], **where: str) -> UsageError:

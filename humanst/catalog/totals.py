@@ -103,7 +103,7 @@ def _by(
 
 
 def _count(value: str, pairs: Sequence[tuple[Study, Section]], listed: Sequence[ListedStudy]) -> Totals:
-    free = [section for study, section in pairs if study.redistributable]
+    free = [section for study, section in pairs if study.may_pass_on(section)]
     return Totals(
         value=value,
         studies=len({study.study_id for study, _ in pairs}),

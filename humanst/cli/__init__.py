@@ -13,11 +13,14 @@ from humanst.cli.output import run_and_exit
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
     "build": "humanst.cli.build:build",
+    "cache": "humanst.cli.cache:cache",
     "build-shards": "humanst.cli.build_shards:build_shards",
+    "cite": "humanst.cli.cite:cite",
     "curate": "humanst.cli.curate:curate",
     "demo": "humanst.cli.demo:demo",
     "fetch": "humanst.cli.fetch:fetch",
     "info": "humanst.cli.catalog:info",
+    "licenses": "humanst.cli.cite:licenses",
     "list": "humanst.cli.catalog:list_sections",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",

@@ -17,6 +17,7 @@ from humanst.cli.choose import (
     require_one_section,
     section_options,
 )
+from humanst.cli.gate import gate_sections, license_option
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
 )
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@license_option
 @pool_like_option
 @qc_options
 @workers_option
@@ -64,6 +66,7 @@ def build(
     embed_image: bool,
     tissue: str | None,
     pin: bool,
+    accept: tuple[str, ...],
     pool_like: Any,
     workers: int | None,
     catalog: str | None,
@@ -78,8 +81,10 @@ def build(
     from humanst.builder import BuildOptions, build_sections
     from humanst.runner import default_workers
 
-    pairs = choose_sections(open_catalog(catalog), studies, sections, where, recipe=recipe)
-    require_one_section(tissue, pairs)
+    book = open_catalog(catalog)
+    asked = choose_sections(book, studies, sections, where, recipe=recipe)
+    require_one_section(tissue, asked)
+    pairs, gate = gate_sections(book, asked, accept, may_ask=not as_json)
     options = BuildOptions(
         folder=Path(output).resolve(),
         pin=pin,
@@ -89,7 +94,7 @@ def build(
         qc=qc_overrides(thresholds),
     )
     built: list[BuiltSection] = []
-    failures: list[tuple[str, HumanstError]] = []
+    failures: list[tuple[str, HumanstError]] = list(gate.failures)
     n_done = 0
 
     def count(outcome: object) -> None:
@@ -107,7 +112,7 @@ def build(
             built += good
             failures += bad
     _print(built, failures, as_json)
-    end_with(len(pairs), failures)
+    end_with(len(asked), failures)
 
 
 def _print(built: list[BuiltSection], failures: list[tuple[str, HumanstError]], as_json: bool) -> None:

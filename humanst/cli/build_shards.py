@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from humanst.cli.choose import (
     require_one_section,
     section_options,
 )
+from humanst.cli.gate import gate_sections, license_option
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Drop patches with less tissue than this share.",
 )
+@license_option
 @pool_like_option
 @qc_options
 @workers_option
@@ -83,6 +86,7 @@ def build_shards(
     where: str | None,
     output: str,
     work: str | None,
+    accept: tuple[str, ...],
     workers: int | None,
     catalog: str | None,
     as_json: bool,
@@ -97,8 +101,9 @@ def build_shards(
     from humanst.shards.release import ReleaseRequest, build_release
 
     book = open_catalog(catalog)
-    pairs = choose_sections(book, studies, sections, where, recipe=recipe)
-    require_one_section(options["tissue"], pairs)
+    asked = choose_sections(book, studies, sections, where, recipe=recipe)
+    require_one_section(options["tissue"], asked)
+    pairs, gate = gate_sections(book, asked, accept, may_ask=not as_json)
     release = Path(output).resolve()
     request = ReleaseRequest(
         chosen=tuple(Chosen(study, section) for study, section in pairs),
@@ -112,11 +117,13 @@ def build_shards(
         pool_like=options["pool_like"],
         qc=qc_overrides(options),
         workers=workers or default_workers(),
+        accepted=gate.accepted,
     )
     with progress("build-shards") as tell:
         report = build_release(request, progress=tell)
+    report = replace(report, failures=(*gate.failures, *report.failures))
     print_report(report, as_json)
-    end_with(len(pairs), report.failures)
+    end_with(len(asked), report.failures)
 
 
 def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:

@@ -83,11 +83,12 @@ def section_row(study: Study, section: Section) -> dict[str, Any]:
         "sample_id": section.sample_id,
         "platform": study.platform,
         "license": study.license,
-        "redistributable": study.redistributable,
+        "redistributable": study.may_pass_on(section),
         "status": section.status,
         "has_image": study.has_image(section),
         "bytes": sum(source.bytes or 0 for source in section.sources),
         "unpinned_files": sum(not source.pinned for source in section.sources),
+        "unknown_sizes": sum(source.bytes is None for source in section.sources),
     }
     return row
 

@@ -2,58 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from humanst.cli.choose import choose_sections, open_catalog, section_options
-from humanst.cli.output import catalog_option, echo_json, end_with, failure_rows, json_option, progress, say
+from humanst.cli.fetch_plan import echo_plan, echo_urls
+from humanst.cli.fetch_progress import transfer_progress
+from humanst.cli.gate import Gate, license_option, pass_gate, section_item
+from humanst.cli.output import catalog_option, echo_json, end_with, failure_rows, json_option, say
 from humanst.errors import HumanstError
+
+if TYPE_CHECKING:
+    from humanst.catalog import Section, Study
+    from humanst.fetch.engine import Wanted
+
+    Pairs = Sequence[tuple[Study, Section]]
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @section_options
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
+@click.option("--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="Files at a time.")
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched: bytes, files of unknown size, free disk.")
+@click.option("--list-urls", is_flag=True, help="Print the addresses of the files that are not here.")
+@click.option(
+    "--url-format",
+    type=click.Choice(["plain", "aria2", "curl"]),
+    default="plain",
+    show_default=True,
+    help="With --list-urls: one a line, an input file for aria2c -i, or a config for curl -K. What aria2 and curl fill "
+    "is a folder for HUMANST_MIRROR.",
+)
+@license_option
 @catalog_option
 @json_option
 def fetch(
-    names: tuple[str, ...], sections: str | None, where: str | None, pin: bool, catalog: str | None, as_json: bool
+    names: tuple[str, ...],
+    sections: str | None,
+    where: str | None,
+    pin: bool,
+    jobs: int,
+    dry_run: bool,
+    list_urls: bool,
+    url_format: str,
+    accept: tuple[str, ...],
+    catalog: str | None,
+    as_json: bool,
 ) -> None:
     """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids) and check every hash.
 
-    Mirrors in HUMANST_MIRROR are asked first, in order; then the original host.
+    Caches in HUMANST_SHARED_CACHE are looked at first, then mirrors in HUMANST_MIRROR, in order; then the original
+    host is asked. An interrupted fetch goes on where it stopped when the same command runs again.
     """
-    from humanst.fetch import fetch_resource, fetch_section
-    from humanst.files import sha256_file
+    from humanst.catalog import Item
+    from humanst.fetch.jobs import plan, require_room_for
+    from humanst.fetch.local import resource_files
+    from humanst.settings import settings
 
     book = open_catalog(catalog)
-    resources = [name for name in names if name in book.resources]
     studies = [name for name in names if name not in book.resources]
-    rows: list[dict[str, str]] = []
-    failures: list[tuple[str, HumanstError]] = []
     pairs = choose_sections(book, studies, sections, where) if studies else []
-    files = [(name, source) for name in resources for source in book.resources[name].sources]
-    with progress("fetch") as tell:
-        for number, (name, source) in enumerate(files, 1):
-            try:
-                path = fetch_resource(book.resources[name], source.path, pin=pin)
-                rows.append({"item": name, "role": source.role, "path": str(path), "sha256": sha256_file(path)})
-            except HumanstError as error:
-                failures.append((f"{name}/{source.path}", error))
-            tell("resources", number, len(files), 0)
-        for number, (study, section) in enumerate(pairs, 1):
-            try:
-                local = fetch_section(study, section, pin=pin)
-                rows += [
-                    {"item": section.sample_id, "role": role, "path": str(path), "sha256": local.sha256[role]}
-                    for role, path in local.paths.items()
-                ]
-            except HumanstError as error:
-                failures.append((section.sample_id, error.located(study=study.study_id, section=section.section_id)))
-            tell("sections", number, len(pairs), 0)
+    look_only = dry_run or list_urls
+    references = [
+        item
+        for name in names
+        if name in book.resources
+        for item in resource_files(book.resources[name], pin=pin or look_only)
+    ]
+    if look_only:
+        planned = plan(references + _files_of(pairs, pin=True), settings())
+        if dry_run:
+            echo_plan(planned, as_json)
+        else:
+            echo_urls(planned, url_format, as_json)
+        return
+    items = [Item(item.key, item.owner_id, book.resources[item.owner_id].licenses(item.source)) for item in references]
+    gate = pass_gate(items + [section_item(book, *pair) for pair in pairs], accept, may_ask=not as_json)
+    n_references = len(references)
+    references = [references[number] for number in gate.open if number < n_references]
+    pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
+    require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
+    _fetch_all(references, pairs, gate, pin=pin, jobs=jobs, as_json=as_json)
+
+
+def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:
+    from humanst.fetch.local import wanted_files
+
+    return [item for study, section in pairs for item in wanted_files(study, section, pin=pin)]
+
+
+def _fetch_all(references: Sequence[Wanted], pairs: Pairs, gate: Gate, *, pin: bool, jobs: int, as_json: bool) -> None:
+    """Fetch what the gate let through, say where each file is, and end with the code of what failed."""
+    from humanst.fetch import fetch_sections
+    from humanst.fetch.jobs import fetch_files, plan
+    from humanst.settings import settings
+
+    rows: list[dict[str, str]] = []
+    failures = list(gate.failures)
+    missing = [
+        item
+        for item in plan([*references, *_files_of(pairs, pin)], settings())
+        if item.state == "missing" and item.fault is None
+    ]
+    sizes = [item.bytes for item in missing]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    with transfer_progress(len(missing), total) as tell:
+        outcomes = fetch_files(references, settings(), jobs=jobs, progress=tell)
+        for item in references:
+            outcome = outcomes[item.key]
+            if isinstance(outcome, HumanstError):
+                failures.append((item.key, outcome.located(study=item.owner_id)))
+            else:
+                path, sha256 = outcome
+                rows.append({"item": item.owner_id, "role": item.source.role, "path": str(path), "sha256": sha256})
+        for (_, section), local in zip(pairs, fetch_sections(pairs, pin=pin, jobs=jobs, progress=tell), strict=True):
+            if isinstance(local, HumanstError):
+                failures.append((section.sample_id, local))
+                continue
+            rows += [
+                {"item": section.sample_id, "role": role, "path": str(path), "sha256": local.sha256[role]}
+                for role, path in local.paths.items()
+            ]
     if as_json:
         echo_json("humanst.fetch/1", {"files": rows, "failures": failure_rows(failures)})
     else:
         for row in rows:
             click.echo(f"{row['item']}  {row['role']}  {row['path']}")
         say(f"{len(rows)} files are here and verified")
-    end_with(len(files) + len(pairs), failures, "item")
+    end_with(len(references) + len(pairs) + len(gate.failures), failures, "item")

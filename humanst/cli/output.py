@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,24 @@ def echo_json(schema: str, content: dict[str, Any]) -> None:
 def say(message: str) -> None:
     """Print a message for a person on stderr."""
     click.echo(message, err=True)
+
+
+def table(lines: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> None:
+    """Print lines of cells as columns; those in ``left`` are flush left, the others are numbers and flush right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        cells = (
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+def cell(value: Any) -> str:
+    """A value as a cell of a table for a person."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def configure_logging(verbose: int, log_file: str | None) -> None:

@@ -1,26 +1,32 @@
 """One HTTP download: every hop checked, every wait bounded, every byte counted.
 
-Redirects are followed by hand, at most five, each checked against the allowed hosts before it is asked. The body is
-read as it comes, so a slow drip meets the total time budget and not only the socket's timeout.
+Redirects are followed by hand, at most five, each checked against the allowed hosts before it is asked, and no login
+is ever sent. The body is read as it comes and the connection is shut when the time budget ends, so neither a slow drip
+nor a stall outlives it. A body that was cut is gone on with by Range and If-Range.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from humanst import __version__
-from humanst.errors import HostileError, HumanstError, IntegrityError, NetworkError
+from humanst.errors import HostileError, IntegrityError, NetworkError
 from humanst.fetch.mirrors import check_url
+from humanst.fetch.patience import Patience, TransientError, retry_after_s, with_patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import requests
+
+__all__ = ["Answer", "Patience", "RestartError", "Resume", "TransientError", "stream", "with_patience"]
 
 MAX_HOPS = 5
 BLOCK_BYTES = 1 << 18
@@ -29,43 +35,38 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUSY = frozenset({408, 429, *range(500, 600)})
 
 
+class RestartError(Exception):
+    """The host cannot go on from where the body was cut: it must be asked for the whole of it."""
+
+
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to try: tries, first backoff (doubled each time), socket timeouts and a total budget, in seconds."""
+class Resume:
+    """Ask for the bytes from ``offset`` on, if the file is still the one that ``validator`` (ETag or date) names."""
 
-    tries: int = 3
-    backoff_s: float = 0.5
-    connect_s: float = 10.0
-    read_s: float = 30.0
-    budget_s: float = 3600.0
+    offset: int
+    validator: str | None = None
 
 
-class TransientError(Exception):
-    """A fault worth another try; ``error`` is what is raised when there is none."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a host said before the body.
 
-    def __init__(self, error: HumanstError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def with_patience(patience: Patience, attempt: Callable[[float], str]) -> str:
-    """Call ``attempt(deadline)`` until it succeeds, with doubling pauses between tries.
-
-    Raises
-    ------
-    HumanstError
-        What the last try failed with, saying how many there were.
+    Attributes
+    ----------
+    offset
+        Where the body begins in the file: not 0 when the host goes on from where it was cut.
+    validator
+        Its strong ETag, else its Last-Modified; ``None`` without either.
+    encoded
+        Whether the body is encoded for transport, so that bytes received are not bytes of the file.
+    is_html
+        Whether the host calls it an HTML page.
     """
-    deadline = time.monotonic() + patience.budget_s
-    for number in range(1, patience.tries + 1):
-        try:
-            return attempt(deadline)
-        except TransientError as fault:
-            pause = patience.backoff_s * 2 ** (number - 1)
-            if number == patience.tries or time.monotonic() + pause > deadline:
-                raise fault.error.located(done=f"Tried {number} times; nothing was placed") from None
-            time.sleep(pause)
-    raise NetworkError("No try was allowed", field="tries", expected="at least 1", found=str(patience.tries))
+
+    offset: int
+    validator: str | None
+    encoded: bool
+    is_html: bool
 
 
 def stream(
@@ -76,6 +77,8 @@ def stream(
     patience: Patience,
     deadline: float,
     allow_loopback_http: bool = False,
+    resume: Resume | None = None,
+    begin: Callable[[Answer], None] | None = None,
 ) -> None:
     """Send the body of ``url`` to ``write``.
 
@@ -85,32 +88,104 @@ def stream(
         Hosts (``host`` or ``host:port``) that may be asked.
     deadline
         ``time.monotonic()`` value after which the download is given up.
+    resume
+        Ask for the rest of a body that was cut.
+    begin
+        Called with the host's answer before the first byte; its ``offset`` says whether the body is the rest, or the
+        whole file after all.
 
     Raises
     ------
     TransientError
         For 408, 429, 5xx, broken connections and short bodies.
+    RestartError
+        When the rest cannot be had: the file became another one, or ends before it.
     NetworkError
         For other statuses, and when the time budget is used up.
     HostileError
         For a hop to an address that is not allowed.
     """
-    with _opened(url, hosts, patience, deadline, allow_loopback_http) as response:
-        _check_status(url, response.status_code)
-        _pump(url, response, write, deadline)
+    with _opened(url, hosts, patience, deadline, allow_loopback_http, resume) as response:
+        offset = _offset(url, response, resume)
+        answer = _answer(url, response, offset)
+        if begin is not None:
+            begin(answer)
+        with _shut_at(deadline, response):
+            _pump(url, response, write, deadline, decode=answer.encoded)
+
+
+def _offset(url: str, response: requests.Response, resume: Resume | None) -> int:
+    """Where the body begins in the file.
+
+    Raises
+    ------
+    RestartError
+        When it begins neither at zero nor where it was asked to, or is of another file than before.
+    """
+    if resume is None or response.status_code not in (206, 416):
+        _check_status(url, response)
+        return 0
+    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    etag = response.headers.get("ETag")
+    # A host that does not know If-Range gives the rest of whatever the file is now.
+    changed = etag is not None and resume.validator is not None and '"' in resume.validator and etag != resume.validator
+    encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    if response.status_code == 416 or start is None or int(start[1]) != resume.offset or changed or encoded:
+        raise RestartError
+    return resume.offset
+
+
+def _answer(url: str, response: requests.Response, offset: int) -> Answer:
+    etag = response.headers.get("ETag")
+    if etag is not None and etag.startswith("W/"):
+        etag = None
+    encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    return Answer(
+        offset=offset,
+        validator=etag or response.headers.get("Last-Modified"),
+        # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
+        encoded=encoded and not url.split("?")[0].endswith(".gz"),
+        is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
+    )
+
+
+@contextmanager
+def _shut_at(deadline: float, response: requests.Response) -> Iterator[None]:
+    """Shut the connection at the deadline, so that a read which waits for bytes ends with it."""
+    raw: Any = response.raw
+
+    def shut() -> None:
+        # Without a connection there is nothing that could still wait.
+        with suppress(ValueError, RuntimeError, OSError):
+            raw.shutdown()
+
+    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
 def _opened(
-    url: str, hosts: tuple[str, ...], patience: Patience, deadline: float, allow_loopback_http: bool
+    url: str,
+    hosts: tuple[str, ...],
+    patience: Patience,
+    deadline: float,
+    allow_loopback_http: bool,
+    resume: Resume | None,
 ) -> Iterator[requests.Response]:
     import requests
 
     with requests.Session() as session:
+        # Proxies and CA bundles come from the environment, but no login from a .netrc goes to any host.
+        session.auth = _no_login
         hop, came_from = url, None
         for _ in range(MAX_HOPS + 1):
             check_url(hop, hosts, allow_loopback_http=allow_loopback_http, redirected_from=came_from)
-            with _ask(session, hop, patience, deadline) as response:
+            with _ask(session, hop, patience, deadline, resume) as response:
                 target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
                 if target is None:
                     yield response
@@ -126,21 +201,32 @@ def _opened(
     )
 
 
+def _no_login(request: Any) -> Any:
+    return request
+
+
 def _ask(
-    session: requests.Session, url: str, patience: Patience, deadline: float
+    session: requests.Session, url: str, patience: Patience, deadline: float, resume: Resume | None
 ) -> AbstractContextManager[requests.Response]:
     import requests
 
     left = max(deadline - time.monotonic(), 0.001)
     timeout = (min(patience.connect_s, left), min(patience.read_s, left))
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    if resume is not None:
+        headers["Range"] = f"bytes={resume.offset}-"
+        if resume.validator is not None:
+            headers["If-Range"] = resume.validator
     try:
         return session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
     except requests.RequestException as error:
+        if time.monotonic() > deadline:
+            raise _too_slow(url, 0) from error
         raise TransientError(_unreachable(url, error)) from error
 
 
-def _check_status(url: str, status: int) -> None:
+def _check_status(url: str, response: requests.Response) -> None:
+    status = response.status_code
     if status == 200:
         return
     error = NetworkError(
@@ -150,16 +236,17 @@ def _check_status(url: str, status: int) -> None:
         found=f"HTTP {status} from {url}",
         todo="Try again later, or set HUMANST_MIRROR",
     )
-    raise TransientError(error) if status in _BUSY else error
+    if status not in _BUSY:
+        raise error
+    raise TransientError(error, retry_after_s=retry_after_s(response.headers.get("Retry-After", "")))
 
 
-def _pump(url: str, response: requests.Response, write: Callable[[bytes], None], deadline: float) -> None:
+def _pump(
+    url: str, response: requests.Response, write: Callable[[bytes], None], deadline: float, *, decode: bool
+) -> None:
     from urllib3.exceptions import HTTPError, IncompleteRead
 
     raw: Any = response.raw
-    # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
-    encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-    decode = encoded and not url.split("?")[0].endswith(".gz")
     length = response.headers.get("Content-Length")
     n_bytes = 0
     try:
@@ -168,6 +255,9 @@ def _pump(url: str, response: requests.Response, write: Callable[[bytes], None],
             write(block)
             if time.monotonic() > deadline:
                 raise _too_slow(url, n_bytes)
+        if time.monotonic() > deadline:
+            # A connection that was shut at the deadline reads like one that ended.
+            raise _too_slow(url, n_bytes)
     except HTTPError as error:
         if time.monotonic() > deadline:
             raise _too_slow(url, n_bytes) from error

@@ -2,53 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from humanst import files
-from humanst.catalog import Source
 from humanst.errors import HostileError, HumanstError, IntegrityError, NetworkError
-from humanst.fetch.download import Patience, TransientError, stream, with_patience
+from humanst.fetch.filling import Fetching, Wanted, fill_from
 from humanst.fetch.mirrors import Place, places
 from humanst.fetch.pins import read_pins, record_pin
-from humanst.fetch.receive import Expected, Progress, Receiver
-from humanst.fetch.stamps import verified_sha256, write_stamp
+from humanst.fetch.receive import Expected, Progress
+from humanst.fetch.stamps import stamp_path, trusted_sha256, verified_sha256, write_stamp
 from humanst.settings import Settings
 
+__all__ = ["Wanted", "cache_path", "expectation", "fetch_file", "find_shared"]
+
 logger = logging.getLogger(__name__)
-
-BACKOFF_S = 0.5
-_BUDGET_BASE_S = 600.0
-_BUDGET_BYTES_PER_S = 100_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One file to fetch.
-
-    Attributes
-    ----------
-    owner_id
-        Study or resource id: its folder in cache and mirrors.
-    source
-        The file.
-    hosts
-        Hosts that may be asked for it.
-    pin
-        Whether to trust and pin the first download of a file without a digest.
-    """
-
-    owner_id: str
-    source: Source
-    hosts: tuple[str, ...]
-    pin: bool
-
-    @property
-    def key(self) -> str:
-        """``<owner>/<path>``."""
-        return f"{self.owner_id}/{self.source.path}"
 
 
 def cache_path(settings: Settings, owner_id: str, path: str) -> Path:
@@ -93,6 +63,29 @@ def expectation(wanted: Wanted, settings: Settings) -> Expected:
     return Expected(source.bytes, None, None)
 
 
+def find_shared(wanted: Wanted, expected: Expected, settings: Settings) -> tuple[Path, str] | None:
+    """The file in one of the caches of others (``HUMANST_SHARED_CACHE``), verified, and its sha256.
+
+    Nothing is written there: what was hashed for want of a stamp is stamped in the own cache.
+    """
+    for folder in settings.shared_cache:
+        path = Path(folder).expanduser() / "sources" / wanted.owner_id / files.safe_relative_path(wanted.source.path)
+        try:
+            known = trusted_sha256(path, expected)
+            if known is None:
+                name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+                stamp = settings.resolved_cache_dir() / "shared" / f"{name}.stamp"
+                known = verified_sha256(path, expected, stamp=stamp)
+        except PermissionError as error:
+            logger.warning("%s in a shared cache cannot be read: %s", wanted.key, error)
+            continue
+        if known is not None:
+            return path, known
+        if path.exists() and expected.pinned:
+            logger.warning("%s in %s is not the file on record", wanted.key, folder)
+    return None
+
+
 def fetch_file(wanted: Wanted, settings: Settings, *, progress: Progress | None = None) -> tuple[Path, str]:
     """Return the verified local file and its sha256, fetching it when it is not there.
 
@@ -106,115 +99,56 @@ def fetch_file(wanted: Wanted, settings: Settings, *, progress: Progress | None 
         When an id, a path or an address is not safe and no other place had the file.
     NoRoomError
         When the disk is full.
+    UsageError
+        When its address needs a library that is not installed.
     """
     target = cache_path(settings, wanted.owner_id, wanted.source.path)
     expected = expectation(wanted, settings)
-    if (known := verified_sha256(target, expected)) is not None:
+    if (known := trusted_sha256(target, expected)) is not None:
         return target, known
+    if not target.exists() and (shared := find_shared(wanted, expected, settings)) is not None:
+        return shared
     with files.locked(target, what=wanted.key):
         expected = expectation(wanted, settings)
         if (known := verified_sha256(target, expected)) is not None:
+            files.remove_parts(target.parent, target.name)
             return target, known
         if target.exists() and expected.pinned:
             logger.warning("%s in the cache is not the file on record: fetching it again", wanted.key)
         files.sweep_partials(target.parent)
-        sha256 = _from_anywhere(wanted, target, expected, settings, progress)
-        write_stamp(target, sha256)
-        return target, sha256
+        if expected.bytes is not None:
+            files.require_room(target.parent, expected.bytes - files.part_bytes(target))
+        with files.write_part(target, md5=expected.md5 is not None) as part:
+            _from_anywhere(Fetching(wanted, expected, settings, part, progress))
+        files.let_group_read(target, settings.resolved_cache_dir())
+        write_stamp(target, part.sha256, md5=part.md5)
+        files.let_group_read(stamp_path(target), settings.resolved_cache_dir())
+        return target, part.sha256
 
 
-def _from_anywhere(
-    wanted: Wanted, target: Path, expected: Expected, settings: Settings, progress: Progress | None
-) -> str:
-    if expected.bytes is not None:
-        files.require_room(target.parent, expected.bytes)
+def _from_anywhere(job: Fetching) -> None:
+    """Fill the part from the first place that has the file on record."""
     faults: list[tuple[str, HumanstError]] = []
-    candidates = places(wanted.owner_id, wanted.source, wanted.hosts, settings)
-    for place in candidates:
+    wanted, settings = job.wanted, job.settings
+    for place in places(wanted.owner_id, wanted.source, wanted.hosts, settings):
         if place.url is not None and settings.offline:
             continue
         try:
-            return _from_place(place, wanted, target, expected, settings, progress)
+            _fill_and_pin(place, job)
         except (IntegrityError, NetworkError, HostileError) as error:
             level = logging.INFO if error.facts.code == "not-found" else logging.WARNING
             logger.log(level, "%s: %s: %s", wanted.key, place.label, error)
             faults.append((place.label, error))
+        else:
+            return
     raise _verdict(wanted, faults, settings)
 
 
-def _from_place(
-    place: Place,
-    wanted: Wanted,
-    target: Path,
-    expected: Expected,
-    settings: Settings,
-    progress: Progress | None,
-) -> str:
-    def attempt(pump: Callable[[Receiver], None]) -> str:
-        with files.write_aside(target) as aside:
-            name = wanted.source.path
-            receiver = Receiver(aside, expected, name=name, origin=place.label, progress=progress)
-            pump(receiver)
-            receiver.check()
-            if not expected.pinned:
-                cache = settings.resolved_cache_dir()
-                record_pin(cache, wanted.key, sha256=receiver.sha256, n_bytes=receiver.n_bytes, origin=place.label)
-        return receiver.sha256
-
-    if place.path is not None:
-        path = place.path
-        return attempt(lambda receiver: _copy(path, place.label, receiver))
-    return with_patience(
-        _patience(expected),
-        lambda deadline: attempt(lambda receiver: _load(place, expected, settings, deadline, receiver)),
-    )
-
-
-def _patience(expected: Expected) -> Patience:
-    if expected.bytes is None:
-        return Patience(backoff_s=BACKOFF_S)
-    return Patience(backoff_s=BACKOFF_S, budget_s=_BUDGET_BASE_S + expected.bytes / _BUDGET_BYTES_PER_S)
-
-
-def _copy(path: Path, label: str, receiver: Receiver) -> None:
-    for block in _blocks(path, label):
-        receiver.write(block)
-
-
-def _blocks(path: Path, label: str) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as handle:
-            while block := handle.read(files.CHUNK_BYTES):
-                yield block
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise NetworkError(
-            "The mirror has no such file",
-            code="not-found",
-            expected="the file in the mirror",
-            found=f"{type(error).__name__} in {label}",
-        ) from error
-    except OSError as error:
-        raise NetworkError(
-            "The mirror's file cannot be read",
-            code="mirror-unreadable",
-            expected="a file that can be read",
-            found=f"{error.strerror or error} in {label}",
-        ) from error
-
-
-def _load(place: Place, expected: Expected, settings: Settings, deadline: float, receiver: Receiver) -> None:
-    stream(
-        place.url or "",
-        receiver.write,
-        hosts=place.hosts,
-        patience=_patience(expected),
-        deadline=deadline,
-        allow_loopback_http=settings.allow_loopback_http,
-    )
-    short = expected.bytes is not None and receiver.n_bytes < expected.bytes
-    if short and not receiver.is_html:
-        # Without a Content-Length nothing but the record can tell that a body was cut.
-        raise TransientError(receiver.fault("body-short", f"{expected.bytes:,} bytes", f"{receiver.n_bytes:,} bytes"))
+def _fill_and_pin(place: Place, job: Fetching) -> None:
+    fill_from(place, job)
+    if not job.expected.pinned:
+        cache, part = job.settings.resolved_cache_dir(), job.part
+        record_pin(cache, job.wanted.key, sha256=part.sha256, n_bytes=part.n_bytes, origin=place.label)
 
 
 def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: Settings) -> HumanstError:
@@ -235,7 +169,8 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
             todo="Fetch it on a machine with a connection, or set HUMANST_MIRROR to a folder that has it",
             **where,
         )
-    if wanted.source.url is None:
+    told = [error for _, error in faults if error.facts.code != "not-found"]
+    if wanted.source.url is None and not told:
         return NetworkError(
             "This file has no public address, and no mirror has it",
             code="no-address",
@@ -243,8 +178,8 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
             todo=f"Set HUMANST_MIRROR to a folder or URL that holds {wanted.key}",
             **where,
         )
-    if len(faults) == 1:
-        return faults[0][1].located(file=wanted.source.path, done="Nothing was placed")
+    if len(faults) == 1 or (wanted.source.url is None and len(told) == 1):
+        return (told[0] if told else faults[0][1]).located(file=wanted.source.path, done="Nothing was placed")
     return NetworkError(
         "No place gave this file",
         code=faults[-1][1].facts.code,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from humanst.catalog import Resource, Section, Source, Study
-from humanst.errors import HumanstError, IntegrityError, NetworkError
+from humanst.errors import HumanstError, IntegrityError
 from humanst.fetch.engine import Wanted, expectation, fetch_file
+from humanst.fetch.jobs import DEFAULT_JOBS, Fetched, fetch_files
 from humanst.fetch.members import is_archive, unpack_members
 from humanst.fetch.receive import Progress
 from humanst.settings import Settings, settings
@@ -41,6 +42,7 @@ def fetch_section(
     *,
     roles: Collection[str] | None = None,
     pin: bool = False,
+    jobs: int = DEFAULT_JOBS,
     progress: Progress | None = None,
 ) -> LocalFiles:
     """Fetch and verify the files of one section.
@@ -52,8 +54,10 @@ def fetch_section(
         Archives (see :func:`humanst.fetch.members.unpack_members`) are fetched for the roles they hold.
     pin
         Take files without a digest on record, trusting the first download and pinning it.
+    jobs
+        How many files to fetch at a time.
     progress
-        Called with (path, bytes so far, bytes expected or ``None``) while bytes arrive.
+        Called with (``<study>/<path>``, bytes so far, bytes expected or ``None``) while bytes arrive.
 
     Raises
     ------
@@ -67,30 +71,94 @@ def fetch_section(
         See :func:`humanst.fetch.members.unpack_members`.
     """
     current = settings()
-    patterns = study.recipe.for_section(section).options.get("members", {})
-    if roles is not None:
-        patterns = {role: pattern for role, pattern in patterns.items() if role in roles}
+    wanted = wanted_files(study, section, roles=roles, pin=pin)
+    try:
+        _refuse_unpinned(wanted, current)
+        return _assembled(study, section, roles, wanted, fetch_files(wanted, current, jobs=jobs, progress=progress))
+    except HumanstError as error:
+        raise error.located(study=study.study_id, section=section.section_id) from None
+
+
+def fetch_sections(
+    pairs: Sequence[tuple[Study, Section]],
+    *,
+    pin: bool = False,
+    jobs: int = DEFAULT_JOBS,
+    progress: Progress | None = None,
+) -> list[LocalFiles | HumanstError]:
+    """Fetch the files of many sections, side by side over all files; a file of several sections is fetched once.
+
+    Parameters
+    ----------
+    pin, jobs, progress
+        As for :func:`fetch_section`.
+
+    Returns
+    -------
+    list
+        For each section its files, or the error it would raise alone.
+    """
+    current = settings()
+    found: list[LocalFiles | HumanstError] = []
+    refused: dict[int, HumanstError] = {}
+    wanted = [wanted_files(study, section, pin=pin) for study, section in pairs]
+    for number, items in enumerate(wanted):
+        try:
+            _refuse_unpinned(items, current)
+        except HumanstError as error:
+            refused[number] = error
+    asked = [item for number, items in enumerate(wanted) if number not in refused for item in items]
+    fetched = fetch_files(asked, current, jobs=jobs, progress=progress)
+    for number, (study, section) in enumerate(pairs):
+        try:
+            if number in refused:
+                raise refused[number]
+            found.append(_assembled(study, section, None, wanted[number], fetched))
+        except HumanstError as error:
+            found.append(error.located(study=study.study_id, section=section.section_id))
+    return found
+
+
+def wanted_files(
+    study: Study, section: Section, *, roles: Collection[str] | None = None, pin: bool = False
+) -> list[Wanted]:
+    """The files a section needs: those of the roles asked for, and archives that hold such roles."""
+    patterns = _patterns(study, section, roles)
     sources = [source for source in section.sources if _is_wanted(source, section, roles, patterns)]
-    wanted = [Wanted(study.study_id, source, study.hosts, pin) for source in sources]
+    return [Wanted(study.study_id, source, study.hosts, pin) for source in sources]
+
+
+def _patterns(study: Study, section: Section, roles: Collection[str] | None) -> Mapping[str, str]:
+    patterns: Mapping[str, str] = study.recipe.for_section(section).options.get("members", {})
+    return {role: pattern for role, pattern in patterns.items() if roles is None or role in roles}
+
+
+def _assembled(
+    study: Study,
+    section: Section,
+    roles: Collection[str] | None,
+    wanted: Sequence[Wanted],
+    fetched: Mapping[str, Fetched],
+) -> LocalFiles:
+    """The files of a section out of what was fetched, its archives unpacked."""
     paths: dict[str, Path] = {}
     sha256: dict[str, str] = {}
     missing: list[HumanstError] = []
-    try:
-        _refuse_unpinned(wanted, current)
-        for item in wanted:
-            try:
-                paths[item.source.role], sha256[item.source.role] = fetch_file(item, current, progress=progress)
-            except NetworkError as error:
-                if error.facts.code != "offline":
-                    raise
-                missing.append(error)
-        _raise_all(missing)
-        names = {source.role: source.path for source in sources}
-        local = LocalFiles(study.study_id, section.section_id, paths, sha256, names)
-        members = {source.role: source.member for source in sources if source.member is not None}
-        return unpack_members(local, cache=current.resolved_cache_dir(), members=members, patterns=patterns)
-    except HumanstError as error:
-        raise error.located(study=study.study_id, section=section.section_id) from None
+    for item in wanted:
+        outcome = fetched[item.key]
+        if isinstance(outcome, HumanstError):
+            if outcome.facts.code != "offline":
+                raise outcome
+            missing.append(outcome)
+            continue
+        paths[item.source.role], sha256[item.source.role] = outcome
+    _raise_all(missing)
+    sources = [item.source for item in wanted]
+    names = {source.role: source.path for source in sources}
+    local = LocalFiles(study.study_id, section.section_id, paths, sha256, names)
+    members = {source.role: source.member for source in sources if source.member is not None}
+    cache = settings().resolved_cache_dir()
+    return unpack_members(local, cache=cache, members=members, patterns=_patterns(study, section, roles))
 
 
 def _is_wanted(source: Source, section: Section, roles: Collection[str] | None, patterns: Mapping[str, str]) -> bool:
@@ -117,6 +185,11 @@ def fetch_resource(
         return fetch_file(wanted, settings(), progress=progress)[0]
     except HumanstError as error:
         raise error.located(study=resource.resource_id) from None
+
+
+def resource_files(resource: Resource, *, pin: bool = False) -> list[Wanted]:
+    """Every file of a resource."""
+    return [Wanted(resource.resource_id, source, resource.hosts, pin) for source in resource.sources]
 
 
 def _refuse_unpinned(wanted: list[Wanted], current: Settings) -> None:

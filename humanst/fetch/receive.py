@@ -1,13 +1,12 @@
-"""Receive bytes into a file being written aside, and judge them before it gets its name."""
+"""Receive bytes into the part of a file, and judge them before it gets its name."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from humanst.errors import IntegrityError
-from humanst.files import AsideFile
+from humanst.files import PartFile
 
 Progress = Callable[[str, int, int | None], None]
 _HEAD_BYTES = 512
@@ -34,11 +33,11 @@ def looks_like_html(head: bytes) -> bool:
 
 
 class Receiver:
-    """Counts, hashes and bounds what is written to an aside file.
+    """Bounds and judges what is written to a part.
 
     Parameters
     ----------
-    aside
+    part
         The file being written.
     expected
         What is on record of it.
@@ -51,30 +50,33 @@ class Receiver:
     """
 
     def __init__(
-        self, aside: AsideFile, expected: Expected, *, name: str, origin: str, progress: Progress | None = None
+        self, part: PartFile, expected: Expected, *, name: str, origin: str, progress: Progress | None = None
     ) -> None:
-        self._aside = aside
+        self._part = part
         self._expected = expected
         self._name = name
         self._origin = origin
         self._progress = progress
-        self._head = b""
-        self._md5 = hashlib.md5(usedforsecurity=False)
 
     @property
     def n_bytes(self) -> int:
         """Bytes received so far."""
-        return self._aside.n_bytes
+        return self._part.n_bytes
 
     @property
     def sha256(self) -> str:
         """Hex digest of everything received so far."""
-        return self._aside.sha256
+        return self._part.sha256
 
     @property
     def is_html(self) -> bool:
         """Whether an HTML page came instead of the file."""
-        return looks_like_html(self._head) and not self._name.lower().endswith((".html", ".htm"))
+        return looks_like_html(self._part.head(_HEAD_BYTES)) and not self.is_named_html
+
+    @property
+    def is_named_html(self) -> bool:
+        """Whether the file on record is an HTML page itself."""
+        return self._name.lower().endswith((".html", ".htm"))
 
     def write(self, data: bytes) -> None:
         """Take the next bytes.
@@ -84,11 +86,7 @@ class Receiver:
         IntegrityError
             As soon as more came than is on record.
         """
-        if len(self._head) < _HEAD_BYTES:
-            self._head += data[: _HEAD_BYTES - len(self._head)]
-        self._aside.write(data)
-        if self._expected.md5 is not None:
-            self._md5.update(data)
+        self._part.write(data)
         if self._expected.bytes is not None and self.n_bytes > self._expected.bytes:
             raise self.fault(
                 "body-too-long", f"{self._expected.bytes:,} bytes", f"more than {self.n_bytes - 1:,} bytes"
@@ -109,10 +107,22 @@ class Receiver:
             raise self.fault("body-short", f"{expected.bytes:,} bytes", f"{self.n_bytes:,} bytes")
         if expected.sha256 is not None and self.sha256 != expected.sha256:
             raise self.fault("hash-differs", f"sha256 {expected.sha256}", f"sha256 {self.sha256}")
-        if expected.md5 is not None and self._md5.hexdigest() != expected.md5:
-            raise self.fault("hash-differs", f"md5 {expected.md5}", f"md5 {self._md5.hexdigest()}")
+        if expected.md5 is not None and self._part.md5 != expected.md5:
+            raise self.fault("hash-differs", f"md5 {expected.md5}", f"md5 {self._part.md5}")
         if not expected.pinned and self.is_html:
             raise self.fault("html-page", "the file itself", f"{self.n_bytes:,} bytes")
+
+    def html_instead_of_rest(self, offset: int) -> IntegrityError:
+        """The error for an HTML page that came where the rest of a file was asked for: what is here is kept."""
+        return IntegrityError(
+            "An HTML page came instead of the rest of the file",
+            code="html-instead-of-rest",
+            file=self._name,
+            expected=f"the bytes from {offset:,} on",
+            found=f"an HTML page from {self._origin}",
+            done="What was fetched before is kept aside",
+            todo="Log in to the network, or try again later, or set HUMANST_MIRROR",
+        )
 
     def fault(self, code: str, expected: str, found: str) -> IntegrityError:
         """The error for a body that is not the file on record; says so when it looks like an HTML page."""

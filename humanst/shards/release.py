@@ -51,6 +51,8 @@ class ReleaseRequest:
     related
         All sections on record, chosen or not: groups are made over them, so that a section's split does not depend on
         what else was asked for. Without them, groups are made over the chosen ones.
+    accepted
+        Gated licence -> the studies it was accepted for.
     work
         Holds ``sections/``, ``images/``, ``extract/``, ``index/``; a later run goes on from it.
     """
@@ -66,6 +68,7 @@ class ReleaseRequest:
     qc: tuple[tuple[str, float], ...] = ()
     workers: int = 1
     related: tuple[Chosen, ...] = ()
+    accepted: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,7 @@ def _finish(
         "organs": {fact.organ: fact.organ_code for fact in facts.values()},
         "splits": splits,
         "sections": sections,
+        "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
         "totals": sidecars.totals(sections, splits),
         "findings": findings.to_list(),
         "codecs": extracts[0].card["codecs"],

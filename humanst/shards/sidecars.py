@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def section_rows(
                 "group": facts[extract.sample_id].donor_group,
                 "split": facts[extract.sample_id].split,
                 "license": study.license,
-                "redistributable": study.redistributable,
+                "redistributable": study.may_pass_on(sections[extract.sample_id]),
                 "um_per_pixel": about["um_per_pixel"],
                 "target": about["target"],
                 "targeted": about["targeted"],
@@ -65,6 +65,18 @@ def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[s
         "shards": sum(len(split["shards"]) for split in splits.values()),
         "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
     }
+
+
+def accepted_licenses(
+    accepted: Iterable[tuple[str, tuple[str, ...]]], sections: Sequence[Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Gated licence -> studies it was accepted for, of those that are in the release.
+
+    The date stands in the record of whoever accepted: the same release has the same bytes on any day.
+    """
+    here = {section["study_id"] for section in sections}
+    found = {name: [study for study in studies if study in here] for name, studies in accepted}
+    return {name: studies for name, studies in found.items() if studies}
 
 
 _FLAT = (

@@ -57,7 +57,8 @@ def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
 def test_every_command_takes_json_and_is_documented() -> None:
     found = dict(leaves(humanst))
     assert all(any("--json" in parameter.opts for parameter in command.params) for command in found.values())
-    assert set(found) | {"demo --only-write", "a command that fails"} == set(promised())
+    variants = {"demo --only-write", "fetch --dry-run", "fetch --list-urls", "curate propose of URLs"}
+    assert set(found) | variants | {"a command that fails"} == set(promised())
 
 
 def test_list_info_and_fetch(demo_atlas: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from humanst.catalog import Lattice, Recipe, Section, Source, Study
-from humanst.fetch import engine
+from humanst.fetch import filling
 from tests.server import FaultServer, serving
 
 BODY = bytes(range(256)) * 40
@@ -25,7 +25,7 @@ def server() -> Iterator[FaultServer]:
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let humanst open connections to this machine, and to no other; pauses between tries are short."""
-    monkeypatch.setattr(engine, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(filling, "BACKOFF_S", 0.05)
     monkeypatch.setenv("HUMANST_OFFLINE", "0")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HUMANST_ALLOW_LOOPBACK_HTTP", "1")
@@ -65,6 +65,6 @@ def study(*sources: Source, hosts: tuple[str, ...] = (), study_id: str = "tiny")
 
 
 def on_disk(folder: Path) -> set[str]:
-    """Every file below a folder that is neither a lock nor a stamp."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder that is neither a lock, a stamp nor the kept part of an unfinished download."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.parent.name.endswith(".part"))
     return {str(path.relative_to(folder)) for path in files if path.suffix not in (".lock", ".stamp")}

@@ -204,7 +204,7 @@ def test_names_that_would_leave_the_cache(mirror: Path, tmp_path: Path, name: st
 def test_progress_counts_up_to_the_whole_file(mirror: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
     fetch_section(*study(source()), progress=lambda *step: seen.append(step))
-    assert seen[-1] == (NAME, len(BODY), len(BODY))
+    assert seen[-1] == (f"tiny/{NAME}", len(BODY), len(BODY))
 
 
 def test_leftovers_of_a_killed_fetch_are_swept(mirror: Path, cache: Path) -> None:

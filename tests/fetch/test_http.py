@@ -10,8 +10,9 @@ import pytest
 from humanst import __version__
 from humanst.errors import HostileError, HumanstError, IntegrityError, NetworkError
 from humanst.fetch import fetch_section
-from humanst.fetch.download import Patience, TransientError, stream, with_patience
+from humanst.fetch.download import stream
 from humanst.fetch.mirrors import check_url
+from humanst.fetch.patience import Patience, TransientError, with_patience
 from tests.fetch.conftest import BODY, NAME, on_disk, source, study
 from tests.server import FaultServer, serving
 

@@ -1,0 +1,109 @@
+"""A newcomer follows CONTRIBUTING.md word for word, on a small series as GEO has it, served from a folder."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from humanst.demo.genes import load_genes
+from tests.helpers import ROOT
+from tests.platforms.visium_outs import PITCH_PX, Outs
+
+SAMPLES = ("GSM100_A1", "GSM101_B2")
+STUDY = "smith2024_liver"
+
+
+def commands() -> list[str]:
+    """The lines of the shell blocks, in order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def tissue(size: tuple[int, int]) -> Image.Image:
+    """A stained blob on a pale slide, with some texture."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[: size[1], : size[0]]
+    inside = ((x - size[0] / 2) / (0.42 * size[0])) ** 2 + ((y - size[1] / 2) / (0.42 * size[1])) ** 2 < 1
+    rgb = np.where(inside[..., None], (190, 110, 165), (242, 240, 243)) + rng.normal(0, 9, (*size[::-1], 3))
+    return Image.fromarray(np.clip(rgb, 0, 255).astype(np.uint8))
+
+
+def deposit(folder: Path) -> None:
+    """``GSE123456_RAW.tar``: two samples, each with matrix, positions, scale factors and hires image, gzipped."""
+    real = real_genes()
+    with tarfile.open(folder / "GSE123456_RAW.tar", "w") as tar:
+        for number, name in enumerate(SAMPLES):
+            made = Outs(folder / name, header=False, seed=number, rows=12, columns=24, genes=real)
+            made.counts = np.random.default_rng(number).poisson(4.0, made.counts.shape)
+            local = made.write()
+            width = int((1000 + 24 * PITCH_PX / 2) * 0.1)
+            height = int((800 + 12 * PITCH_PX * np.sqrt(3) / 2) * 0.1)
+            image = io.BytesIO()
+            tissue((width, height)).save(image, format="PNG")
+            members = {
+                "filtered_feature_bc_matrix.h5": local.paths["counts"].read_bytes(),
+                "tissue_positions_list.csv.gz": gzip.compress(local.paths["positions"].read_bytes()),
+                "scalefactors_json.json.gz": gzip.compress(local.paths["scalefactors"].read_bytes()),
+                "tissue_hires_image.png.gz": gzip.compress(image.getvalue()),
+            }
+            for member, data in members.items():
+                info = tarfile.TarInfo(f"{name}_{member}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+
+def real_genes() -> list[tuple[str, str]]:
+    """Human genes by their Ensembl ids."""
+    genes = load_genes()
+    return list(zip(genes.ensembl_ids, genes.symbols, strict=True))[:300]
+
+
+def test_a_newcomer_adds_a_geo_study_by_the_book(tmp_path: Path) -> None:
+    deposit(tmp_path)
+    mirror = tmp_path / "mirror" / STUDY
+    mirror.mkdir(parents=True)
+    (mirror / "GSE123456_RAW.tar").symlink_to(tmp_path / "GSE123456_RAW.tar")
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "humanst"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from humanst.cli import main; main()" "$@"\n')
+    command.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("HUMANST_")} | {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "HUMANST_MIRROR": str(tmp_path / "mirror"),
+        "HUMANST_CACHE_DIR": str(tmp_path / "cache"),
+        "HUMANST_OFFLINE": "1",
+    }
+    lines = commands()
+    assert [shlex.split(line)[:3] for line in lines if "curate" in line] == [
+        ["humanst", "curate", "propose"],
+        ["humanst", "curate", "check"],
+        ["humanst", "curate", "sheet"],
+    ]
+    for line in lines:
+        result = subprocess.run(line, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)  # noqa: S602
+        assert result.returncode == 0, (line, result.stdout, result.stderr)
+    assert Image.open(tmp_path / "A1.png").size[0] > 1000
+    stores = sorted(path.name for path in (tmp_path / "store" / "sections").glob("*.zarr"))
+    assert stores == [f"{STUDY}_{name}.zarr" for name in SAMPLES]
+    kept = json.loads((tmp_path / "cache" / "licenses.json").read_text())["accepted"]
+    assert [(row["license"], row["owner"]) for row in kept] == [("LicenseRef-unknown", STUDY)]
+
+
+def test_every_file_the_page_names_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:tests|docs|curation|schemas|humanst)/[\w./-]+)`", text)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
