@@ -1,4 +1,4 @@
-"""Run the real command line in a child process, as a user does."""
+"""Run the real command line in a child process, as a user does (forked from a warm parent: ``tests/warm.py``)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
+
+from tests.warm import warm_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,10 +36,23 @@ def run_humanst(
         environment["HUMANST_MIRROR"] = str(mirror)
     environment["HUMANST_CACHE_DIR"] = str(cache or os.environ.get("HUMANST_CACHE_DIR", ""))
     environment.update(env or {})
+    if "PYTHONHASHSEED" not in (env or {}):
+        return _run_warm(arguments, environment, cwd or Path.cwd(), timeout)
     command = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
     return subprocess.run(
         command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def _run_warm(
+    arguments: Sequence[str], environment: dict[str, str], cwd: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
+        request = {"arguments": arguments, "env": environment, "cwd": str(cwd), "stdout": out.name, "stderr": err.name}
+        parent = warm_parent()
+        with parent.turn:
+            code = parent.run(request, timeout_s)
+        return subprocess.CompletedProcess(["humanst", *arguments], code, out.read().decode(), err.read().decode())
 
 
 def output_json(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
