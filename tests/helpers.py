@@ -25,7 +25,12 @@ def run_humanst(
     cwd: Path | None = None,
     timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas."""
+    """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas.
+
+    Builds have one worker unless they say how many: tests run side by side themselves.
+    """
+    if arguments[:1] in (("build",), ("build-shards",), ("validate",)) and not {"--workers", "--help"} & {*arguments}:
+        arguments = (*arguments, "--workers", "1")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUMANST_")}
     environment["HUMANST_OFFLINE"] = "1"
     environment["PYTHONPATH"] = str(ROOT)
