@@ -15,7 +15,7 @@ from humanst.cli.output import catalog_option, echo_json, end_with, failure_rows
 from humanst.errors import HumanstError
 
 if TYPE_CHECKING:
-    from humanst.catalog import Section, Study
+    from humanst.catalog import Catalog, Section, Study
     from humanst.fetch.engine import Wanted
 
     Pairs = Sequence[tuple[Study, Section]]
@@ -52,26 +52,20 @@ def fetch(
     catalog: str | None,
     as_json: bool,
 ) -> None:
-    """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids) and check every hash.
+    """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids/FILE) and check every hash.
 
     Caches in HUMANST_SHARED_CACHE are looked at first, then mirrors in HUMANST_MIRROR, in order; then the original
     host is asked. An interrupted fetch goes on where it stopped when the same command runs again.
     """
     from humanst.catalog import Item
     from humanst.fetch.jobs import plan, require_room_for
-    from humanst.fetch.local import resource_files
     from humanst.settings import settings
 
     book = open_catalog(catalog)
-    studies = [name for name in names if name not in book.resources]
+    studies = [name for name in names if name.partition("/")[0] not in book.resources]
     pairs = choose_sections(book, studies, sections, where) if studies else []
     look_only = dry_run or list_urls
-    references = [
-        item
-        for name in names
-        if name in book.resources
-        for item in resource_files(book.resources[name], pin=pin or look_only)
-    ]
+    references = [item for name in names for item in _reference_files(book, name, pin=pin or look_only)]
     if look_only:
         planned = plan(references + _files_of(pairs, pin=True), settings())
         if dry_run:
@@ -86,6 +80,18 @@ def fetch(
     pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
     require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
     _fetch_all(references, pairs, gate, pin=pin, jobs=jobs, as_json=as_json)
+
+
+def _reference_files(book: Catalog, name: str, *, pin: bool) -> list[Wanted]:
+    """The files of a resource, or the one of ``<resource>/<path>``; none of a study."""
+    from humanst.fetch.local import resource_files
+
+    resource_id, _, path = name.partition("/")
+    if resource_id not in book.resources:
+        return []
+    resource = book.resources[resource_id]
+    one = resource.source(path) if path else None
+    return [item for item in resource_files(resource, pin=pin) if one is None or item.source == one]
 
 
 def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:

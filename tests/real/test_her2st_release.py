@@ -18,7 +18,9 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from humanst.catalog import load_catalog
 from tests.helpers import output_json, run_humanst
+from tests.server import serving
 
 SECTIONS = ("B4", "C2", "C3")
 IMAGES = {
@@ -29,16 +31,39 @@ IMAGES = {
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("her2st")]
 
 
+def fetch_over_http(real_data: Path, cache: Path) -> None:
+    """Fetch the sections and the default gene sets from a server on this machine, which cuts every body once."""
+    book = load_catalog()
+    default = book.resource("gene_sets").default
+    wanted = {f"gene_sets/{default}"}
+    wanted |= {f"her2st/{source.path}" for name in SECTIONS for source in book.study("her2st").section(name).sources}
+    with serving() as server:
+        server.bodies = {name: (real_data / name).read_bytes() for name in wanted}
+        online = {
+            "HUMANST_OFFLINE": "0",
+            "HUMANST_ALLOW_LOOPBACK_HTTP": "1",
+            "HUMANST_MIRROR": f"http://{server.host}/resume",
+            "NO_PROXY": "*",
+        }
+        names = ("her2st", f"gene_sets/{default}", "--sections", ",".join(SECTIONS))
+        result = run_humanst("fetch", *names, "--json", cache=cache, env=online)
+        assert result.returncode == 0, result.stderr
+        assert len(output_json(result)["files"]) == len(wanted)
+        assert server.hits == {f"/resume/{name}": 2 for name in wanted}
+        assert server.sent == {f"/resume/{name}": len(body) for name, body in server.bodies.items()}
+
+
 @pytest.fixture(scope="session")
 def built(real_data: Path, shared_tmp: Path) -> tuple[Path, dict[str, Any]]:
-    """The release folder and what the command printed."""
+    """The release folder and what the command printed: fetched over HTTP, then built without a connection."""
     out = shared_tmp / "her2st_release"
     printed = shared_tmp / "her2st_release.json"
     with FileLock(shared_tmp / "her2st_release.lock"):
         if not printed.exists():
+            fetch_over_http(real_data, shared_tmp / "her2st_cache")
             result = run_humanst(
-                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json",
-                mirror=real_data, cache=shared_tmp / "her2st_cache",
+                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json", "--workers", "2",
+                cache=shared_tmp / "her2st_cache",
             )  # fmt: skip
             assert result.returncode == 0, result.stderr
             (shared_tmp / "her2st_release.stderr").write_text(result.stderr)
