@@ -141,7 +141,11 @@ class PartFile(AsideFile):
 
     def head(self, n_bytes: int) -> bytes:
         """The first bytes of what was written so far."""
-        return os.pread(self._handle.fileno(), n_bytes, 0)
+        return self.read_at(0, n_bytes)
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Bytes of what was written so far, fewer where it ends."""
+        return os.pread(self._handle.fileno(), n_bytes, offset)
 
 
 @contextmanager
