@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +13,7 @@ from humanst.fetch.filling import Fetching, Wanted, fill_from
 from humanst.fetch.mirrors import Place, places
 from humanst.fetch.pins import read_pins, record_pin
 from humanst.fetch.receive import Expected, Progress
-from humanst.fetch.stamps import stamp_path, trusted_sha256, verified_sha256, write_stamp
+from humanst.fetch.stamps import outside_stamp, stamp_path, trusted_sha256, verified_sha256, write_stamp
 from humanst.settings import Settings
 
 __all__ = ["Wanted", "cache_path", "expectation", "fetch_file", "find_shared", "from_anywhere"]
@@ -74,7 +73,7 @@ def find_shared(wanted: Wanted, expected: Expected, settings: Settings) -> tuple
         try:
             known = trusted_sha256(path, expected)
             if known is None:
-                known = verified_sha256(path, expected, stamp=_stamp_of_others(path, settings))
+                known = verified_sha256(path, expected, stamp=outside_stamp(path, settings.resolved_cache_dir()))
         except PermissionError as error:
             logger.warning("%s in a shared cache cannot be read: %s", wanted.key, error)
             continue
@@ -83,12 +82,6 @@ def find_shared(wanted: Wanted, expected: Expected, settings: Settings) -> tuple
         if path.exists() and expected.pinned:
             logger.warning("%s in %s is not the file on record", wanted.key, folder)
     return None
-
-
-def _stamp_of_others(path: Path, settings: Settings) -> Path:
-    """Where the stamp of a file outside the own cache lies."""
-    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
-    return settings.resolved_cache_dir() / "shared" / f"{name}.stamp"
 
 
 def fetch_file(
@@ -115,7 +108,7 @@ def fetch_file(
         When its address needs a library that is not installed.
     """
     if target is not None:
-        return _fetch_to(target, wanted, settings, progress, stamp=_stamp_of_others(target, settings))
+        return _fetch_to(target, wanted, settings, progress, stamp=outside_stamp(target, settings.resolved_cache_dir()))
     target = cache_path(settings, wanted.owner_id, wanted.source.path)
     expected = expectation(wanted, settings)
     if (known := trusted_sha256(target, expected)) is not None:

@@ -7,7 +7,7 @@ stopped, and gets its name only when each of its members is the one on record.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,12 +100,13 @@ class Piece:
         return f"{Path(self.wanted.source.path).stem}-{digest}"
 
     def first_wrong(self, read: Callable[[int, int], bytes], begin: int, end: int) -> Member | None:
-        """The first member between two positions of the piece that is not the one on record."""
-        for member in self.members:
+        """The first member between two positions of the piece, ends of runs, that is not the one on record."""
+        first = bisect_left(self.members, begin, key=lambda member: self.runs.locate(member[0]))
+        for member in self.members[first:]:
             offset, length, digest = member
             position = self.runs.locate(offset)
-            if position < begin or position + length > end:
-                continue
+            if position + length > end:
+                break
             if hashlib.blake2b(read(position, length), digest_size=8).hexdigest() != digest:
                 return member
         return None
@@ -147,7 +148,7 @@ def fetch_piece(piece: Piece, target: Path, settings: Settings, *, progress: Pro
 
 def _fill(piece: Piece, place: Place, job: Fetching) -> None:
     if place.path is not None:
-        _take_up(piece, job)
+        job.part.restart()
         _copy(piece, place.path, place, job)
         return
     if is_object_store(place.url or ""):
@@ -176,7 +177,7 @@ def _copy(piece: Piece, path: Path, place: Place, job: Fetching) -> None:
     try:
         with path.open("rb") as handle:
             for start, stop, base in piece.runs:
-                handle.seek(start + max(job.part.n_bytes - base, 0))
+                handle.seek(start)
                 while (left := base + stop - start - job.part.n_bytes) > 0:
                     block = handle.read(min(left, files.CHUNK_BYTES))
                     if not block:
