@@ -437,6 +437,11 @@ def sweep_partials(folder: Path) -> list[Path]:
     return swept
 
 
+def is_aside(name: str) -> bool:
+    """Whether a name is one of what is being written, or was when a process was killed."""
+    return any(kind.match(name) for kind in (_PARTIAL, _PART, _REPLACED))
+
+
 def _is_owned(partial: re.Match[str], entry: Path, stale_seconds: float = STALE_PARTIAL_SECONDS) -> bool:
     if partial["host"] == _host():
         pid = int(partial["pid"])

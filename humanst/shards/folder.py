@@ -54,9 +54,10 @@ def require_own_folder(release: Path, work: Path) -> None:
 
 def names_in(release: Path) -> list[str]:
     """Paths of all files of a folder, but for those of runs that go on or were killed."""
-    found = [path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()]
-    # Partials of a killed run are swept, and locks are ours.
-    return sorted(name for name in found if not Path(name).name.startswith("."))
+    found = [path.relative_to(release) for path in release.rglob("*") if path.is_file()]
+    # What a killed run left aside is swept or gone on with, and locks are ours.
+    aside = (path for path in found if any(files.is_aside(part) for part in path.parts))
+    return sorted(path.as_posix() for path in set(found) - set(aside) if not path.name.startswith("."))
 
 
 def is_ours(name: str) -> bool:

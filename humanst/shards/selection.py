@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 JOIN_GAP_BYTES = 256 * 1024
 WHOLE_SHARE = 0.4
 SECTION_STORES = "sections/"
+_SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.+-]{0,30}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,12 @@ class Selection:
 
     def folder_name(self) -> str:
         """Name of the folder it goes to when none is named: the release's, with a mark for a part of it."""
+        version = str(self.head.manifest["version"])
+        name = version if _SAFE_NAME.fullmatch(version) else self.head.root.name
         if self.everything:
-            return self.head.root.name
+            return name
         content = canonical_json([self.record(), self.request.with_stores])
-        return f"{self.head.root.name}-part-{hashlib.sha256(content).hexdigest()[:10]}"
+        return f"{name}-part-{hashlib.sha256(content).hexdigest()[:10]}"
 
 
 def select_pairs(head: Head, request: SelectionRequest) -> Selection:
