@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         if start:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         self._send(206 if start else 200, b"", headers | {"Content-Length": str(stop - start)})
-        end = len(body) // 2 if cut else stop
+        end = ((start + stop) // 2 if last else len(body) // 2) if cut else stop
         # Little stays between the two sides, so that what was sent is about what was received.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self._count_under_way(1)

@@ -111,7 +111,7 @@ class FetchPlan:
     def names(self) -> frozenset[str]:
         """Every file of the result but the manifest and SHA256SUMS."""
         found = set(self.as_they_are)
-        if not self.selection.everything:
+        if not self.selection.all_pairs:
             head = self.selection.head
             found |= {SAMPLES, *(name for name in (STATS,) if name in head.paths)}
             found |= {f"index/{split}.parquet" for split in head.manifest["splits"]}

@@ -180,6 +180,9 @@ def _finish(plan: FetchPlan, pieces: Mapping[str, LocalPiece]) -> Mapping[str, A
         for name in (SUMS, MANIFEST):
             files.write_bytes(output / name, head.paths[name].read_bytes())
         return head.manifest
+    if selection.all_pairs:
+        _sweep(output)
+        return write_manifest(selection, output, head.manifest["splits"])
     splits: dict[str, Mapping[str, Any]] = {}
     schema = selection.tables[selection.splits[0]].schema
     for split, entry in head.manifest["splits"].items():

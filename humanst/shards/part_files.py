@@ -22,6 +22,8 @@ TAKEN_OVER = ("CHANGES.md", "CITATION.bib", "LICENSES.tsv")
 
 def taken_over(selection: Selection) -> list[str]:
     """Files of the release that a part has too, as they are: documents, and the section stores that were asked for."""
+    if selection.all_pairs:
+        return [name for name in selection.head.sums if not name.startswith(SECTION_STORES)]
     found = [name for name in TAKEN_OVER if name in selection.head.sums]
     if selection.request.with_stores:
         stores = [f"{SECTION_STORES}{sample_id}.zarr.zip" for sample_id in selection.pairs_by_section]

@@ -111,11 +111,15 @@ class Selection:
         return sum(self.pairs_by_section.values())
 
     @property
+    def all_pairs(self) -> bool:
+        """Whether every pair of the release is wanted."""
+        return self.n_pairs == sum(int(split["n_pairs"]) for split in self.head.manifest["splits"].values())
+
+    @property
     def everything(self) -> bool:
-        """Whether nothing of the release stays behind."""
+        """Whether nothing of the release stays behind, not even its section stores."""
         stores = any(name.startswith(SECTION_STORES) for name in self.head.sums)
-        total = sum(split["n_pairs"] for split in self.head.manifest["splits"].values())
-        return bool(self.n_pairs == total) and (self.request.with_stores or not stores)
+        return self.all_pairs and (self.request.with_stores or not stores)
 
     def whole_split(self, split: str) -> bool:
         """Whether every pair of a split is wanted, so that its shards stay as they are."""
@@ -215,10 +219,12 @@ def _shard_plans(
     split: str, table: pa.Table, rows: NDArray[np.int64], entries: Sequence[Mapping[str, Any]]
 ) -> tuple[ShardPlan, ...]:
     starts, stops = extents(table)
-    names = np.asarray(table["shard"])[rows]
+    shards = table["shard"].combine_chunks().dictionary_encode()
+    place = {name: number for number, name in enumerate(shards.dictionary.to_pylist())}
+    shard_of_row = np.asarray(shards.indices)[rows]
     plans = []
     for entry in entries:
-        mine = rows[names == str(entry["path"]).rsplit("/", 1)[-1]]
+        mine = rows[shard_of_row == place[str(entry["path"]).rsplit("/", 1)[-1]]]
         if len(mine):
             plans.append(ShardPlan(split, entry, mine, joined(starts[mine], stops[mine])))
     return tuple(plans)

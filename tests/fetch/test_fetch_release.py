@@ -24,7 +24,7 @@ from humanst.cli.output import run_and_exit
 from humanst.errors import DataError
 from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
-from tests.fetch.small_release import pairs_of, sha, write_head, write_release
+from tests.fetch.small_release import SECTIONS, pairs_of, sha, write_head, write_release
 from tests.helpers import ROOT
 from tests.server import FaultServer, serving
 
@@ -96,8 +96,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha(path.read_bytes()) for path in files}
 
 
-def shard_bytes(server: FaultServer) -> int:
-    return sum(n for path, n in server.sent.items() if path.endswith(".tar"))
+def shard_bytes(server: FaultServer, below: str = "/") -> int:
+    return sum(n for path, n in server.sent.items() if path.startswith(below) and path.endswith(".tar"))
 
 
 def test_all_of_a_release_is_the_release(command: Command, release: Path, served: FaultServer, cache: Path) -> None:
@@ -127,6 +127,21 @@ def test_all_of_a_release_is_the_release(command: Command, release: Path, served
     assert (code, result["already"]) == (0, False)
     assert digests(output) == digests(release)
     assert sum(served.hits.values()) == asked + 1, "and what is damaged is asked for alone"
+
+
+def test_all_pairs_without_the_section_stores(command: Command, release: Path) -> None:
+    code, result = command("--accept-license", "CC-BY-NC-4.0")
+    assert (code, result["everything"], result["n_pairs"]) == (0, False, 37)
+    output = Path(result["output"])
+    assert verify_release(output).findings.to_list() == []
+    kept = {name: digest for name, digest in digests(release).items() if not name.startswith("sections/")}
+    own = ("MANIFEST.json", "SHA256SUMS")
+    found = digests(output)
+    assert found.keys() == kept.keys()
+    assert {name for name, digest in kept.items() if found[name] != digest} == set(own)
+    manifest = json.loads((output / "MANIFEST.json").read_bytes())
+    assert manifest["selection"]["left_out"] == [f"sections/{name}.zarr.zip" for name in sorted(SECTIONS)]
+    assert command("--accept-license", "CC-BY-NC-4.0")[1]["already"]
 
 
 def check_part(output: Path, release: Path, keys: list[str]) -> None:
@@ -218,11 +233,12 @@ def test_a_part_loads_like_any_release(command: Command, release: Path) -> None:
 def test_the_way_bytes_come_leaves_no_trace(
     command: Command, release: Path, served: FaultServer, tmp_path: Path
 ) -> None:
-    """By ranges, by a host that knows none, and out of a folder: the same part, to the byte."""
+    """By ranges, by ranges that are cut, by a host that knows none, and out of a folder: the same part, to the byte."""
     arguments = ["--split", "train", "--where", FEW]
     found = []
     for name, fault, more in (
         ("ranges", "ranges", {}),
+        ("cut", "resume", {}),
         ("whole", "ok", {}),
         ("folder", None, {"HUMANST_MIRROR": str(tmp_path / "mirror"), "HUMANST_OFFLINE": "1"}),
     ):
@@ -235,7 +251,8 @@ def test_the_way_bytes_come_leaves_no_trace(
         assert code == 0
         check_part(output, release, FEW_KEYS)
         found.append(digests(output))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
+    assert shard_bytes(served, "/ranges/") == shard_bytes(served, "/resume/") > 0
     asked_whole = [path for path in served.hits if path.startswith("/ok/") and path.endswith(".tar")]
     assert len(asked_whole) == 2
 
@@ -344,7 +361,7 @@ def test_an_address_that_is_not_on_record_needs_a_pin(
     served.bodies["atlas/1.2.3/MANIFEST.json"] = changed
     code, error = command(*arguments, "--pin", "-o", str(tmp_path / "other"), fault=None)
     assert (code, error["code"]) == (6, "hash-differs")
-    code, error = command("--release", served.url("redirect-away", "atlas/1.2.3"), "--pin", fault=None)
+    code, error = command("--release", served.url("redirect-file", "atlas/1.2.3"), "--pin", fault=None)
     assert code == 8
 
 
