@@ -91,7 +91,8 @@ class FetchPlan:
 
     def piece(self, shard: ShardPlan) -> Piece:
         """The runs of a shard and the members in them."""
-        rows = self.selection.tables[shard.split].take(shard.rows)
+        places = [f"{kind}_{part}" for kind in SUFFIXES for part in ("offset", "length", "hash")]
+        rows = self.selection.tables[shard.split].select(places).take(shard.rows)
         members: list[Member] = []
         for kind in SUFFIXES:
             columns = (rows[f"{kind}_{part}"].to_pylist() for part in ("offset", "length", "hash"))
@@ -125,8 +126,8 @@ class FetchPlan:
         """About what the local shards take."""
         total = 0
         for shard in self.to_cut:
-            rows = self.selection.tables[shard.split].take(shard.rows)
-            lengths = [np.asarray(rows[f"{kind}_length"], dtype=np.int64) for kind in SUFFIXES]
+            table = self.selection.tables[shard.split]
+            lengths = [np.asarray(table[f"{kind}_length"].take(shard.rows), dtype=np.int64) for kind in SUFFIXES]
             padded = [-(-length // BLOCK_BYTES) * BLOCK_BYTES + BLOCK_BYTES for length in lengths]
             total += int(sum(int(length.sum()) for length in padded)) + 2 * BLOCK_BYTES * len(shard.rows)
         return total + (RECORD_BYTES * len(self.to_cut))

@@ -53,7 +53,8 @@ class Head:
 
     def index(self, split: str) -> pa.Table:
         """The index of a split that was asked for."""
-        return _table(self.paths[self.manifest["splits"][split]["index"]])
+        # Rows are taken out of it a shard at a time, which is slow where a column is in many chunks.
+        return _table(self.paths[self.manifest["splits"][split]["index"]]).combine_chunks()
 
     def samples(self) -> pa.Table:
         """One row a section."""

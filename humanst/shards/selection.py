@@ -168,7 +168,8 @@ def select_pairs(head: Head, request: SelectionRequest) -> Selection:
         _check_rows(split, table, head.manifest["splits"][split], samples)
         mask = _mask(table, samples, request.where)
         if sections is not None:
-            mask &= np.isin(np.asarray(table["sample_id"]), list(sections))
+            ids, id_of_row = coded(table["sample_id"])
+            mask &= np.array([name in sections for name in ids], dtype=np.bool_)[id_of_row]
         rows = np.flatnonzero(mask)
         shards[split] = _shard_plans(split, table, rows, head.manifest["splits"][split]["shards"])
         for entry in table.take(rows)["sample_id"].value_counts().to_pylist():
@@ -207,11 +208,13 @@ def _mask(table: pa.Table, samples: Mapping[str, Mapping[str, Any]], where: str 
         return np.ones(table.num_rows, dtype=np.bool_)
     of_sections = sorted({name for row in samples.values() for name in row} - set(table.column_names))
     condition = compile_where(where, [*table.column_names, *of_sections])
-    ids = table["sample_id"].to_pylist()
+    ids, id_of_row = coded(table["sample_id"])
     columns: dict[str, Any] = {}
     for name in condition.columns:
-        known = name in table.column_names
-        columns[name] = table[name] if known else np.array([samples[sample].get(name) for sample in ids], dtype=object)
+        if name in table.column_names:
+            columns[name] = table[name]
+        else:
+            columns[name] = np.array([samples[sample].get(name) for sample in ids], dtype=object)[id_of_row]
     return np.array(condition.mask(columns), dtype=np.bool_)
 
 
@@ -219,15 +222,22 @@ def _shard_plans(
     split: str, table: pa.Table, rows: NDArray[np.int64], entries: Sequence[Mapping[str, Any]]
 ) -> tuple[ShardPlan, ...]:
     starts, stops = extents(table)
-    shards = table["shard"].combine_chunks().dictionary_encode()
-    place = {name: number for number, name in enumerate(shards.dictionary.to_pylist())}
-    shard_of_row = np.asarray(shards.indices)[rows]
+    names, shard_of_row = coded(table["shard"])
+    place, shard_of_row = {name: number for number, name in enumerate(names)}, shard_of_row[rows]
     plans = []
     for entry in entries:
         mine = rows[shard_of_row == place[str(entry["path"]).rsplit("/", 1)[-1]]]
         if len(mine):
             plans.append(ShardPlan(split, entry, mine, joined(starts[mine], stops[mine])))
     return tuple(plans)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The different texts of a column, and (n,) int64: which of them each row has."""
+    chunks = column.dictionary_encode().unify_dictionaries().chunks
+    names: list[str] = chunks[0].dictionary.to_pylist() if chunks else []
+    codes = [np.asarray(chunk.indices, dtype=np.int64) for chunk in chunks]
+    return names, np.concatenate(codes) if codes else np.zeros(0, dtype=np.int64)
 
 
 def extents(table: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -258,7 +268,8 @@ def _check_rows(split: str, table: pa.Table, entry: Mapping[str, Any], samples: 
     if counted == promised and table.num_rows:
         starts, stops = extents(table)
         lengths = np.stack([np.asarray(table[f"{kind}_length"]) for kind in SUFFIXES])
-        limits = np.array([sizes[name] for name in table["shard"].to_pylist()])
+        names, shard_of_row = coded(table["shard"])
+        limits = np.array([sizes[name] for name in names], dtype=np.int64)[shard_of_row]
         bad = np.flatnonzero((starts < 512) | (stops > limits) | (lengths < 1).any(axis=0))
         outside = [table["key"][int(row)].as_py() for row in bad[:1]]
     if counted != promised or table.num_rows != entry["n_pairs"] or strange or outside:
