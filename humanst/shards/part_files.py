@@ -98,4 +98,5 @@ def _section(row: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
     drops = list(row.get("pair_drops", []))
     if lost := row["pairs"] - n_pairs:
         drops.append(Drop("pairs", "not-selected", lost).to_dict())
-    return {**row, "pairs": n_pairs, "pair_drops": drops}
+    # What nobody said may be passed on may not.
+    return {"redistributable": False, **row, "pairs": n_pairs, "pair_drops": drops}

@@ -15,7 +15,7 @@ from humanst.errors import DataError, UsageError
 from humanst.files import canonical_json
 from humanst.select import compile_where
 from humanst.shards.members import SUFFIXES
-from humanst.shards.published import Head
+from humanst.shards.published import SAMPLES, Head
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 JOIN_GAP_BYTES = 256 * 1024
 WHOLE_SHARE = 0.4
 SECTION_STORES = "sections/"
+SAMPLE_COLUMNS = ("sample_id", "study_id", "section_id", "platform", "organ", "disease", "license", "pairs")
+INDEX_COLUMNS = (
+    "uid",
+    "key",
+    "shard",
+    "sample_id",
+    *(f"{kind}_{part}" for kind in SUFFIXES for part in ("offset", "length", "hash")),
+)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.+-]{0,30}[A-Za-z0-9])?")
 
 
@@ -159,7 +167,9 @@ def select_pairs(head: Head, request: SelectionRequest) -> Selection:
         When an index does not fit the manifest or samples.parquet.
     """
     splits = tuple(s for s in head.manifest["splits"] if request.splits is None or s in request.splits)
-    samples = {row["sample_id"]: row for row in head.samples().to_pylist()}
+    about = head.samples()
+    _require_columns(about, SAMPLE_COLUMNS, SAMPLES)
+    samples = {row["sample_id"]: row for row in about.to_pylist()}
     sections = _sections(samples, request.sections)
     tables = {split: head.index(split) for split in splits}
     shards: dict[str, tuple[ShardPlan, ...]] = {}
@@ -258,8 +268,21 @@ def joined(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> tuple[tuple[i
     return tuple(zip(begins.tolist(), ends.tolist(), strict=True))
 
 
+def _require_columns(table: pa.Table, names: Sequence[str], file: str) -> None:
+    if missing := [name for name in names if name not in table.column_names]:
+        raise DataError(
+            "A table of the release lacks columns",
+            code="missing-column",
+            file=file,
+            expected=f"columns {', '.join(missing)}",
+            found=f"columns {', '.join(table.column_names)}",
+            done="Nothing more was asked for",
+        )
+
+
 def _check_rows(split: str, table: pa.Table, entry: Mapping[str, Any], samples: Mapping[str, Any]) -> None:
     """Rows count as the manifest says, name its shards and its sections, and lie inside their shards."""
+    _require_columns(table, INDEX_COLUMNS, entry["index"])
     counted = {row["values"]: row["counts"] for row in table["shard"].value_counts().to_pylist()}
     promised = {str(shard["path"]).rsplit("/", 1)[-1]: shard["n_pairs"] for shard in entry["shards"]}
     strange = sorted(set(table["sample_id"].unique().to_pylist()) - set(samples))

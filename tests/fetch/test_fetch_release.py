@@ -214,6 +214,20 @@ def test_a_few_pairs_are_read_by_their_ranges(
     assert [path for path in left if path.suffix != ".lock"] == [], "what was fetched to be cut is gone"
 
 
+def test_what_a_person_is_told(
+    command: Command, release: Path, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    """Both byte counts, which is taken, and the free disk."""
+    plan = command("--split", "train", "--where", FEW, "--dry-run")[1]
+    with pytest.raises(SystemExit):
+        run_and_exit(humanst, ["fetch", "atlas", "--split", "train", "--where", FEW, "--dry-run"])
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert f" {plan['whole_bytes']:,} bytes" in said["whole"]
+    assert f" {plan['ranged_bytes']:,} bytes" in said["ranged"]
+    assert f" {plan['fetch_bytes']:,} bytes: 0 shards whole, 2 in 3 ranged reads" in said["fetch"]
+    assert str(cache) in said["disk"]
+
+
 def test_a_part_loads_like_any_release(command: Command, release: Path) -> None:
     from humanst.load import PairDataset, dataloader
 
@@ -384,6 +398,11 @@ def test_a_release_that_contradicts_itself_or_would_leave_its_folder(
     (folder / "MANIFEST.json").write_text(json.dumps(manifest))
     code, error = command("--release", str(folder), *ALL, fault=None)
     assert code == 8
+    folder = altered(release, tmp_path / "four")
+    pq.write_table(pq.read_table(folder / "samples.parquet").drop_columns(["disease"]), folder / "samples.parquet")
+    write_head(folder, good["splits"], good["sections"])
+    code, error = command("--release", str(folder), fault=None)
+    assert (code, error["code"], error["expected"]) == (5, "missing-column", "columns disease")
     folder = altered(release, tmp_path / "three", schema="humanst.release/9")
     assert command("--release", str(folder), fault=None)[0] == 5
 
@@ -492,13 +511,12 @@ def test_atlas_names_nothing_else(tmp_path: Path, served: FaultServer) -> None:
 
 @pytest.mark.parametrize("arguments", [["--split", "train", "--where", FEW], ALL])
 def test_a_killed_fetch_goes_on_where_it_stopped(
-    release: Path, served: FaultServer, tmp_path: Path, cache: Path, arguments: list[str]
+    command: Command, release: Path, served: FaultServer, tmp_path: Path, cache: Path, arguments: list[str]
 ) -> None:
     served.pause_s = 0.01
-    path = catalog(tmp_path / "record", served, (release / "MANIFEST.json").read_bytes())
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()} | {
         "PYTHONPATH": str(ROOT),
-        "HUMANST_CATALOG": str(path),
+        "HUMANST_CATALOG": str(tmp_path / "record" / "catalog.yaml"),
         "HUMANST_MIRROR": f"http://{served.host}/slow",
         "HUMANST_CACHE_DIR": str(cache),
         "HUMANST_OFFLINE": "0",
@@ -520,8 +538,7 @@ def test_a_killed_fetch_goes_on_where_it_stopped(
     assert not (output / "MANIFEST.json").exists()
     before = shard_bytes(served)
     served.pause_s = 0.0
-    result = subprocess.run([*call, "--json"], env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert result.returncode == 0, result.stderr
+    assert command("-o", str(output), *arguments, fault="slow")[0] == 0
     if arguments is ALL:
         total = sum(path.stat().st_size for path in release.rglob("*.tar"))
         assert digests(output) == digests(release)
