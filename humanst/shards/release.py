@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +24,13 @@ from humanst.runner import run_tasks
 from humanst.shards import sidecars
 from humanst.shards.earlier import Earlier
 from humanst.shards.extract import Extracted, ExtractTask, extract_section
-from humanst.shards.folder import remove_old_shards, require_own_folder
+from humanst.shards.folder import MANIFEST, remove_old_shards, require_own_folder, write_sums
 from humanst.shards.grouping import Chosen, assign_sections, section_facts
 from humanst.shards.pack import Packed, SectionFacts, pack_shard, plan_packs
 from humanst.shards.spec import PLAN_SCHEMA, RELEASE_SCHEMA, ReleaseSpec
 from humanst.splits import SPLITS
 
 logger = logging.getLogger(__name__)
-
-MANIFEST = "MANIFEST.json"
-SUMS = "SHA256SUMS"
 
 Progress = Callable[[str, int, int, int], None]
 """Called as ``progress(step, done, total, pairs)`` whenever a task ends."""
@@ -291,15 +287,3 @@ def _write_split(request: ReleaseRequest, split: str, packed: Sequence[Packed]) 
         "index_sha256": digest,
         "shards": shards,
     }
-
-
-def write_sums(release: Path) -> str:
-    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
-    lines = []
-    for path in sorted(p for p in release.rglob("*") if p.is_file()):
-        name = path.relative_to(release).as_posix()
-        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
-            lines.append((name, files.sha256_file(path)))
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
-    files.write_bytes(release / SUMS, text.encode())
-    return hashlib.sha256(text.encode()).hexdigest()
