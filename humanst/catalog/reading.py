@@ -15,7 +15,7 @@ from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
 from humanst.files import safe_relative_path
 from humanst.findings import Findings
-from humanst.schemas import check_document, document_schema
+from humanst.schemas import check_document, document_faults, document_schema
 from humanst.settings import data_path, settings
 
 
@@ -222,11 +222,12 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
     """A file from plain data; one whose path would leave its folder is refused."""
     path = entry["path"]
     try:
-        safe_relative_path(path)
-        if "member" in entry:
-            safe_relative_path(entry["member"])
+        for name in ("path", "member"):
+            if name in entry:
+                place = f"{field}.{name}"
+                safe_relative_path(entry[name])
     except HostileError as error:
-        raise error.located(file=file, field=f"{field}.path") from None
+        raise error.located(file=file, field=place) from None
     base = owner.get("base_url")
     url = entry["url"] if "url" in entry else (None if base is None else base + quote(path))
     return Source(
@@ -269,13 +270,14 @@ def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
     rule = {"$ref": "#/$defs/options", "$defs": schema["$defs"]}
     fault = next(Draft202012Validator(rule).iter_errors(options), None)
     if fault is not None:
+        place, expected, found = next(document_faults(fault))
         raise DataError(
             "A section's options break the recipe schema",
             code="bad-options",
             file=file,
-            field=".".join([field, *map(str, fault.absolute_path)]),
-            expected=f"{fault.validator} {fault.validator_value}",
-            found=repr(fault.instance),
+            field=f"{field}.{place}" if place else field,
+            expected=expected,
+            found=found,
         )
 
 
