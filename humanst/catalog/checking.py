@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from humanst.catalog.checking_licenses import check_license_table, check_licenses
+from humanst.catalog.checking_schemas import check_schemas
 from humanst.catalog.checking_sources import check_hosts, twins
-from humanst.catalog.checking_tables import CheckedTable, check_samples
+from humanst.catalog.checking_tables import CheckedTable, check_duplicates, check_samples
 from humanst.catalog.curation import SHARED_RECIPES
 from humanst.catalog.licenses import LICENSES
 from humanst.catalog.located import CatalogReport, Log, without_echoes
@@ -22,7 +23,7 @@ from humanst.catalog.yaml_files import read_yaml, short_name
 from humanst.catalog.yaml_lines import Lines
 from humanst.errors import HumanstError
 from humanst.findings import Findings
-from humanst.schemas import DOCUMENTS, TABLES, check_document, document_schema, table_schema
+from humanst.schemas import check_document
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{1,39}")
 _STATUSES = ("active", "listed", "deprecated")
@@ -44,7 +45,7 @@ def check_catalog(path: Path) -> CatalogReport:
         When there is no such file.
     """
     check = _Check(path / "catalog.yaml" if path.is_dir() else path)
-    check.schemas()
+    check.files |= check_schemas(check.log)
     check.shared_data()
     check.catalog()
     found = sorted(check.log.found, key=lambda item: (item.finding.facts.file or "", item.line or 0))
@@ -64,32 +65,16 @@ class _Check:
         self.tables: dict[Path, CheckedTable | None] = {}
         self.recipes: dict[Path, Recipe | None] = {}
 
-    def schemas(self) -> None:
-        """The contracts are contracts."""
-        from jsonschema import Draft202012Validator
-        from jsonschema.exceptions import SchemaError
-
-        for name in DOCUMENTS:
-            self.files.add(f"schemas/{name}.yaml")
-            try:
-                Draft202012Validator.check_schema(document_schema(name))
-            except SchemaError as error:
-                field = ".".join(map(str, error.absolute_path))
-                what = "This is no JSON Schema"
-                self.log.tell("bad-schema", what, file=f"schemas/{name}.yaml", field=field, found=error.message)
-        for name in TABLES:
-            self.files.add(f"schemas/{name}.yaml")
-            table_schema(name)
-
     def shared_data(self) -> None:
         """The tables of licences and ontology terms, where they lie beside this catalog."""
         for kind, name in (("licenses", LICENSES), ("terms", TERMS)):
             path = self.curation / name
             if not path.is_file():
                 continue
-            document = self._document(path, kind, short_name(path))
+            shown = f"curation/{name}"
+            document = self._document(path, kind, shown)
             if document is not None and kind == "licenses":
-                check_license_table(document, self.log, Lines(path), short_name(path))
+                check_license_table(document, self.log, Lines(path), shown)
 
     def catalog(self) -> None:
         """The catalog by its schema, then every study, resource and folder that keeps to it."""
@@ -124,7 +109,7 @@ class _Check:
                 if isinstance(source, Source):
                     sources[place] = source
             self._try(partial(check_options, section.get("options", {}), self.path.name, f"{field}.options"))
-        for place, found in twins(sources):
+        for place, found in twins((f"{place}.path", source) for place, source in sources.items()):
             what = "Two files of a study fall on one path"
             expected = "paths that differ in more than case, or the same file"
             self._tell("path-twins", what, place, found, expected=expected)
@@ -137,8 +122,10 @@ class _Check:
 
     def _recipe(self, entry: Mapping[str, Any], study_id: str) -> Recipe | None:
         shared = entry.get("recipe")
-        own = self.curation / entry.get("curation", study_id) / "recipe.yaml"
-        path = own if shared is None else self.curation / SHARED_RECIPES / f"{shared}.yaml"
+        folder = self.curation / entry.get("curation", study_id)
+        if shared is None and "curation" in entry and not folder.is_dir():
+            return None
+        path = folder / "recipe.yaml" if shared is None else self.curation / SHARED_RECIPES / f"{shared}.yaml"
         if shared is not None and not path.is_file():
             names = sorted(one.stem for one in path.parent.glob("*.yaml"))
             expected = f"one of {', '.join(names) or 'none'}, in curation/{SHARED_RECIPES}/"
@@ -244,28 +231,9 @@ class _Check:
                     self.log.tell(
                         "duplicate-id", what, file=table.lines.name, line=line, field="sample_id", found=found
                     )
-        self._duplicates(samples)
-
-    def _duplicates(self, samples: Mapping[str, CheckedTable]) -> None:
-        """Warn of a duplicate that nobody is: most often it is misspelled, or it is in a catalog of somebody else."""
-        if any(item.finding.severity == "refuse" for item in self.log.found):
-            # Samples are not known that stand behind another fault.
-            return
-        for table in dict.fromkeys(samples.values()):
-            for section_id, row in table.lines.by_section.items():
-                names = row.get("known_duplicates", "").split(";")
-                lost = [name[8:] for name in names if name.startswith("humanst:") and name[8:] not in samples]
-                for name in lost:
-                    self.log.tell(
-                        "unknown-duplicate",
-                        "A duplicate is not in this catalog",
-                        file=table.lines.name,
-                        line=table.lines.line_of(section_id),
-                        severity="warn",
-                        field="known_duplicates",
-                        found=f"humanst:{name}",
-                        expected=" or ".join(get_close_matches(name, samples, n=2)) or "a sample id of this catalog",
-                    )
+        if not any(item.finding.severity == "refuse" for item in self.log.found):
+            # Samples that stand behind another fault are not known here.
+            check_duplicates(samples, self.log)
 
     def _folders(self, entries: Mapping[str, Any]) -> None:
         """Folders of curation/ are somebody's, and say why the study is in."""

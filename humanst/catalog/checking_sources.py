@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from humanst.catalog.records import Source
 
 
-def twins(sources: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
+def twins(sources: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, str]]:
     """Paths that differ only in case, which fall on one file on many disks, or that stand for two files.
 
     Parameters
     ----------
     sources
-        Field of the catalog -> the file.
+        Files, each with what messages call its place.
 
     Yields
     ------
     tuple
-        The field of the later of the two, and both as text.
+        The place of the later of two, and the paths of both.
     """
     spelled: dict[str, Source] = {}
-    for place, source in sources.items():
+    for place, source in sources:
         other = spelled.setdefault(source.path.casefold(), source)
         ours, theirs = ((one.path, one.sha256, one.md5, one.url) for one in (source, other))
         if ours != theirs:
-            yield f"{place}.path", f"{other.path!r} and {source.path!r}"
+            yield place, f"{other.path!r} and {source.path!r}"
 
 
 def check_hosts(where: str, entry: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[tuple[str, str]]:
@@ -43,12 +43,22 @@ def check_hosts(where: str, entry: Mapping[str, Any], sources: Mapping[str, Sour
     tuple
         The field that names the host, and the host. An ``hf://`` address names none: its library knows the way.
     """
+    hosts, base = entry["hosts"], entry.get("base_url")
+    places = {place: _host(source.url or "") for place, source in sources.items()}
+    # A host that no file uses is most likely the one that is misspelled.
+    idle = next((number for number, host in enumerate(hosts) if host not in places.values()), None)
     told = set()
-    base = entry.get("base_url")
     for place, source in sources.items():
-        parts = urlsplit(source.url or "")
-        host = f"s3://{parts.netloc}" if parts.scheme == "s3" else parts.netloc.lower().removesuffix(":443")
-        if parts.scheme in ("https", "s3") and host not in entry["hosts"] and host not in told:
+        host = places[place]
+        if host is not None and host not in hosts and host not in told:
             told.add(host)
             shared = base is not None and source.url == base + quote(source.path)
-            yield f"{where}.hosts" if shared else f"{place}.url", host
+            by_list = f"{where}.hosts" if idle is None else f"{where}.hosts[{idle}]"
+            yield by_list if shared else f"{place}.url", host
+
+
+def _host(url: str) -> str | None:
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        return f"s3://{parts.netloc}"
+    return parts.netloc.lower().removesuffix(":443") if parts.scheme == "https" else None

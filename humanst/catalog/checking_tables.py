@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from humanst.catalog.located import Log, without_echoes
@@ -136,3 +137,27 @@ def _row_faults(
             donor,
             ("donor_id",),
         )
+
+
+def check_duplicates(samples: Mapping[str, CheckedTable], log: Log) -> None:
+    """Warn of a duplicate that nobody is: most often it is misspelled, or it is in a catalog of somebody else.
+
+    Parameters
+    ----------
+    samples
+        Sample id -> the table it is in, of all tables.
+    """
+    for table in dict.fromkeys(samples.values()):
+        for section_id, row in table.lines.by_section.items():
+            names = row.get("known_duplicates", "").split(";")
+            for name in (name[8:] for name in names if name.startswith("humanst:") and name[8:] not in samples):
+                log.tell(
+                    "unknown-duplicate",
+                    "A duplicate is not in this catalog",
+                    file=table.lines.name,
+                    line=table.lines.line_of(section_id),
+                    severity="warn",
+                    field="known_duplicates",
+                    found=f"humanst:{name}",
+                    expected=" or ".join(get_close_matches(name, samples, n=2)) or "a sample id of this catalog",
+                )

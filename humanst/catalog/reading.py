@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from humanst.catalog.checking_sources import twins
 from humanst.catalog.curation import Curation
 from humanst.catalog.listed import listed_study
 from humanst.catalog.records import Catalog, Lattice, Recipe, Resource, Section, Source, Study
@@ -244,20 +245,16 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
 
 def check_twins(owner: str, sources: Iterable[Source]) -> None:
     """Paths that differ only in case fall on one file on many disks."""
-    spelled: dict[str, Source] = {}
-    for source in sources:
-        other = spelled.setdefault(source.path.casefold(), source)
-        same = (other.path, other.sha256, other.md5, other.url) == (source.path, source.sha256, source.md5, source.url)
-        if not same:
-            raise DataError(
-                "Two files of a study fall on one path",
-                code="path-twins",
-                study=owner,
-                file="catalog.yaml",
-                field=source.path,
-                expected="paths that differ in more than case, or the same file",
-                found=f"{other.path!r} and {source.path!r}",
-            )
+    for place, found in twins((source.path, source) for source in sources):
+        raise DataError(
+            "Two files of a study fall on one path",
+            code="path-twins",
+            study=owner,
+            file="catalog.yaml",
+            field=place,
+            expected="paths that differ in more than case, or the same file",
+            found=found,
+        )
 
 
 def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
