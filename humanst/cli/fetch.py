@@ -65,6 +65,7 @@ def fetch(
     book = open_catalog(catalog)
     studies = [name for name in names if name not in book.resources]
     pairs = choose_sections(book, studies, sections, where) if studies else []
+    pairs, left = _with_files(pairs, alone=len(studies) == len(names))
     look_only = dry_run or list_urls
     references = [
         item
@@ -75,9 +76,9 @@ def fetch(
     if look_only:
         planned = plan(references + _files_of(pairs, pin=True), settings())
         if dry_run:
-            echo_plan(planned, as_json)
+            echo_plan(planned, as_json, left)
         else:
-            echo_urls(planned, url_format, as_json)
+            echo_urls(planned, url_format, as_json, left)
         return
     items = [Item(item.key, item.owner_id, book.resources[item.owner_id].licenses(item.source)) for item in references]
     gate = pass_gate(items + [section_item(book, *pair) for pair in pairs], accept, may_ask=not as_json)
@@ -85,7 +86,26 @@ def fetch(
     references = [references[number] for number in gate.open if number < n_references]
     pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
     require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
-    _fetch_all(references, pairs, gate, pin=pin, jobs=jobs, as_json=as_json)
+    _fetch_all(references, pairs, gate, left, pin=pin, jobs=jobs, as_json=as_json)
+
+
+def _with_files(pairs: Pairs, *, alone: bool) -> tuple[list[tuple[Study, Section]], list[str]]:
+    """Part what can be fetched from what is on record without files, and say what that is.
+
+    Raises
+    ------
+    UsageError
+        ``listed-section`` when nothing else was asked for.
+    """
+    from humanst.catalog import without_files
+
+    left = [(study, section) for study, section in pairs if not section.sources]
+    names = [section.sample_id for _, section in left]
+    if left and alone and len(left) == len(pairs):
+        raise without_files(", ".join(dict.fromkeys(study.study_id for study, _ in left)), names)
+    if left:
+        say(f"on record without files, left out: {', '.join(names)}")
+    return [(study, section) for study, section in pairs if section.sources], names
 
 
 def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:
@@ -94,7 +114,16 @@ def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:
     return [item for study, section in pairs for item in wanted_files(study, section, pin=pin)]
 
 
-def _fetch_all(references: Sequence[Wanted], pairs: Pairs, gate: Gate, *, pin: bool, jobs: int, as_json: bool) -> None:
+def _fetch_all(
+    references: Sequence[Wanted],
+    pairs: Pairs,
+    gate: Gate,
+    left: Sequence[str],
+    *,
+    pin: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
     """Fetch what the gate let through, say where each file is, and end with the code of what failed."""
     from humanst.fetch import fetch_sections
     from humanst.fetch.jobs import fetch_files, plan
@@ -127,7 +156,8 @@ def _fetch_all(references: Sequence[Wanted], pairs: Pairs, gate: Gate, *, pin: b
                 for role, path in local.paths.items()
             ]
     if as_json:
-        echo_json("humanst.fetch/1", {"files": rows, "failures": failure_rows(failures)})
+        content = {"files": rows, "sections_without_files": list(left), "failures": failure_rows(failures)}
+        echo_json("humanst.fetch/1", content)
     else:
         for row in rows:
             click.echo(f"{row['item']}  {row['role']}  {row['path']}")
