@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from humanst.builder.matching import safe_id
 from humanst.curate.draft import LATTICES, TARGET_SIDE_UM
 from humanst.curate.records import RECIPE_SCHEMA
 from humanst.curate.sheet import Sheet, as_yaml
@@ -16,6 +17,7 @@ from humanst.fetch.probe import Probe
 from humanst.schemas import table_schema
 
 BIN_UM = 8.0
+SAMPLE_ID_CHARACTERS = 40
 # Assay of each platform by the Experimental Factor Ontology; the general term where versions are not told apart.
 _ASSAYS = {
     "visium": ("Visium Spatial Gene Expression", "EFO:0010961"),
@@ -130,7 +132,9 @@ def write_entry(
 def _recipe(study_id: str, platform: str, options: Mapping[str, Any]) -> str:
     sheet = Sheet()
     targeted = platform == "xenium"
-    lattice, why = LATTICES.get(platform, LATTICES["visium"])
+    lattice, why = LATTICES.get(
+        platform, (LATTICES["visium"][0], "the lattice of a Visium slide, for want of a better")
+    )
     if platform == "visium_hd":
         lattice, why = {"kind": "square", "pitch_um": BIN_UM, "spot_diameter_um": BIN_UM}, "bins of 8 um"
     sheet.put("schema", RECIPE_SCHEMA)
@@ -161,7 +165,11 @@ def _samples(study_id: str, sections: Sequence[str], platform: str) -> str:
     for section_id in sections:
         row = dict.fromkeys(columns, "unknown")
         row |= dict.fromkeys(("exclusion_groups", "known_duplicates", "xref_hest", "notes"), "")
-        row |= {"sample_id": f"{study_id}_{section_id}"[:40], "section_id": section_id, "status": "active"}
+        row |= {
+            "sample_id": safe_id(f"{study_id}_{section_id}", SAMPLE_ID_CHARACTERS),
+            "section_id": section_id,
+            "status": "active",
+        }
         row |= {"organism": "Homo sapiens", "organism_ontology_term_id": "NCBITaxon:9606"}
         row |= {"assay": assay, "assay_ontology_term_id": assay_id, "release_added": "0.1.0"}
         writer.writerow(row)
