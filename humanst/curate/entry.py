@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -88,8 +88,6 @@ def write_entry(
     options
         Of the recipe.
     """
-    hosts = sorted({urlsplit(url).netloc.lower() for url in study.urls.values()})
-    onward = sorted({one.sends_to for one in study.probes.values() if one.sends_to} - set(hosts))
     unsized = sum(one.bytes is None for one in study.probes.values())
     if unsized:
         study.unknown.append(f"the size of {unsized} files: no host was asked, or it did not say")
@@ -98,7 +96,26 @@ def write_entry(
     )
     lines = ["# Drafted from addresses: read every line that says guess or unknown before you propose it."]
     lines += [f"# Could not tell {sentence}" for sentence in study.unknown]
-    lines += ["schema: humanst.catalog/1", "studies:", f"  {study.study_id}:"]
+    lines += ["schema: humanst.catalog/1", "studies:", f"  {study.study_id}:", *_entry_lines(study, platform)]
+    lines.append("    sections:" if sections else "    sections: {}")
+    for section_id, files in sections.items():
+        lines += [f"      {as_yaml(section_id)}:", "        files:"]
+        lines += [f"          {role}: {as_yaml(file)}" for role, file in files.items()]
+    lines += ["resources: {}", "releases: {}", ""]
+    folder = f"curation/{study.study_id}"
+    texts = {
+        "catalog.yaml": "\n".join(lines),
+        f"{folder}/samples.csv": _samples(study.study_id, list(sections), platform),
+        f"{folder}/recipe.yaml": _recipe(study.study_id, platform, options),
+        f"{folder}/NOTES.md": _notes(study.study_id),
+    }
+    return EntryDraft(study.study_id, platform, texts, tuple(sections), tuple(study.unknown))
+
+
+def _entry_lines(study: AddressedStudy, platform: str) -> Iterator[str]:
+    """The fields of a study before its sections, each guess marked."""
+    hosts = sorted({urlsplit(url).netloc.lower() for url in study.urls.values()})
+    onward = sorted({one.sends_to for one in study.probes.values() if one.sends_to} - set(hosts))
     entry: dict[str, Any] = {
         "title": "unknown",
         "platform": platform,
@@ -113,20 +130,7 @@ def write_entry(
         entry["base_url"] = study.base_url
     guesses = {"platform": "by the files' names"} | ({"hosts": f"{', '.join(onward)} by redirect"} if onward else {})
     for name, value in entry.items():
-        lines.append(f"    {name}: {as_yaml(value)}" + (f"  # guess: {guesses[name]}" if name in guesses else ""))
-    lines.append("    sections:" if sections else "    sections: {}")
-    for section_id, files in sections.items():
-        lines += [f"      {as_yaml(section_id)}:", "        files:"]
-        lines += [f"          {role}: {as_yaml(file)}" for role, file in files.items()]
-    lines += ["resources: {}", "releases: {}", ""]
-    folder = f"curation/{study.study_id}"
-    texts = {
-        "catalog.yaml": "\n".join(lines),
-        f"{folder}/samples.csv": _samples(study.study_id, list(sections), platform),
-        f"{folder}/recipe.yaml": _recipe(study.study_id, platform, options),
-        f"{folder}/NOTES.md": _notes(study.study_id),
-    }
-    return EntryDraft(study.study_id, platform, texts, tuple(sections), tuple(study.unknown))
+        yield f"    {name}: {as_yaml(value)}" + (f"  # guess: {guesses[name]}" if name in guesses else "")
 
 
 def _recipe(study_id: str, platform: str, options: Mapping[str, Any]) -> str:
