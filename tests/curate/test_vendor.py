@@ -45,7 +45,9 @@ def test_every_section_that_was_described_by_hand_is_drafted_the_same() -> None:
 def test_long_names_stay_apart_and_what_is_missing_is_said(tmp_path: Path) -> None:
     """Two names of 42 and 43 characters with the same first 40."""
     names = [f"Xenium_V1_FFPE_Human_Breast_IDC_With_Addon{end}" for end in ("", "2")]
-    draft = propose_entry([f"{BASE}{name}/{name}_outs.zip" for name in names], "x2024", (), OFFLINE)
+    draft = propose_entry(
+        [f"{BASE}{name}/{name}_outs.zip" for name in names], "x2024_breast_cancer_of_long_name", (), OFFLINE
+    )
     assert len(set(draft.sections)) == 2
     for name, text in draft.files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +62,7 @@ def test_a_page_of_visium_hd_is_one_section(extra: str) -> None:
     urls = [f"{BASE}Colon/Colon{name}" for name in ("_binned_outputs.tar.gz", "_tissue_image.btf", extra)]
     draft = propose_entry(urls, "x2024", (), OFFLINE)
     assert (draft.platform, draft.sections) == ("visium_hd", ("Colon",))
+    assert not any("study of their own" in sentence for sentence in draft.unknown)
     assert any(urlsplit(urls[2]).path.rsplit("/", 1)[1] in sentence for sentence in draft.unknown)
 
 
