@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from humanst.catalog.checking_sources import twins
 from humanst.catalog.curation import Curation
 from humanst.catalog.listed import listed_study
 from humanst.catalog.records import Catalog, Lattice, Published, Recipe, Resource, Section, Source, Study
@@ -15,7 +16,7 @@ from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
 from humanst.files import safe_relative_path
 from humanst.findings import Findings
-from humanst.schemas import check_document, document_schema
+from humanst.schemas import check_document, document_faults, document_schema
 from humanst.settings import data_path, settings
 
 
@@ -234,11 +235,12 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
     """A file from plain data; one whose path would leave its folder is refused."""
     path = entry["path"]
     try:
-        safe_relative_path(path)
-        if "member" in entry:
-            safe_relative_path(entry["member"])
+        for name in ("path", "member"):
+            if name in entry:
+                place = f"{field}.{name}"
+                safe_relative_path(entry[name])
     except HostileError as error:
-        raise error.located(file=file, field=f"{field}.path") from None
+        raise error.located(file=file, field=place) from None
     base = owner.get("base_url")
     url = entry["url"] if "url" in entry else (None if base is None else base + quote(path))
     return Source(
@@ -255,20 +257,16 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
 
 def check_twins(owner: str, sources: Iterable[Source]) -> None:
     """Paths that differ only in case fall on one file on many disks."""
-    spelled: dict[str, Source] = {}
-    for source in sources:
-        other = spelled.setdefault(source.path.casefold(), source)
-        same = (other.path, other.sha256, other.md5, other.url) == (source.path, source.sha256, source.md5, source.url)
-        if not same:
-            raise DataError(
-                "Two files of a study fall on one path",
-                code="path-twins",
-                study=owner,
-                file="catalog.yaml",
-                field=source.path,
-                expected="paths that differ in more than case, or the same file",
-                found=f"{other.path!r} and {source.path!r}",
-            )
+    for place, found in twins((source.path, source) for source in sources):
+        raise DataError(
+            "Two files of a study fall on one path",
+            code="path-twins",
+            study=owner,
+            file="catalog.yaml",
+            field=place,
+            expected="paths that differ in more than case, or the same file",
+            found=found,
+        )
 
 
 def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
@@ -281,13 +279,14 @@ def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
     rule = {"$ref": "#/$defs/options", "$defs": schema["$defs"]}
     fault = next(Draft202012Validator(rule).iter_errors(options), None)
     if fault is not None:
+        place, expected, found = next(document_faults(fault))
         raise DataError(
             "A section's options break the recipe schema",
             code="bad-options",
             file=file,
-            field=".".join([field, *map(str, fault.absolute_path)]),
-            expected=f"{fault.validator} {fault.validator_value}",
-            found=repr(fault.instance),
+            field=f"{field}.{place}" if place else field,
+            expected=expected,
+            found=found,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from humanst.cli.choose import (
     require_one_section,
     section_options,
 )
-from humanst.cli.gate import gate_sections, license_option
+from humanst.cli.gate import gate_sections, license_option, pass_gate
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -110,7 +111,7 @@ def build_shards(
         related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=Path(work) if work else release.with_name(f"{release.name}.work"),
-        spec=release_spec(book, options),
+        spec=release_spec(book, options, accept=accept, may_ask=not as_json),
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
@@ -126,14 +127,16 @@ def build_shards(
     end_with(len(asked), report.failures)
 
 
-def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
-    """The release's parameters from the command's options; fetches the gene sets."""
+def release_spec(
+    book: Catalog, options: dict[str, Any], *, accept: Sequence[str] = (), may_ask: bool = False
+) -> ReleaseSpec:
+    """The release's parameters from the command's options; fetches the gene sets, if their licence is accepted."""
     from humanst.files import sha256_file
     from humanst.shards.spec import ReleaseSpec
     from humanst.splits import read_assignment
     from humanst.tiles import PatchSpec
 
-    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"])
+    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"], accept=accept, may_ask=may_ask)
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -147,8 +150,11 @@ def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
     )
 
 
-def gene_sets(book: Catalog, asked: str | None, *, pin: bool) -> tuple[Path, str]:
-    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``."""
+def gene_sets(
+    book: Catalog, asked: str | None, *, pin: bool, accept: Sequence[str] = (), may_ask: bool = False
+) -> tuple[Path, str]:
+    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
+    from humanst.catalog import Item
     from humanst.errors import UsageError
     from humanst.fetch import fetch_resource
 
@@ -164,6 +170,8 @@ def gene_sets(book: Catalog, asked: str | None, *, pin: bool) -> tuple[Path, str
             expected=f"a GMT file, or one of {', '.join(known) or 'no catalogued files'}",
             found=repr(asked),
         )
+    licenses = resource.licenses(resource.source(name))
+    pass_gate([Item(f"{resource.resource_id}/{name}", resource.resource_id, licenses)], accept, may_ask=may_ask)
     return fetch_resource(resource, name, pin=pin), name
 
 
