@@ -12,6 +12,7 @@ from typing import Any
 from humanst.catalog.curation import SHARED_RECIPES
 from humanst.catalog.licenses import UNREAD, terms_of
 from humanst.catalog.located import CatalogReport, LocatedFinding, without_echoes
+from humanst.catalog.passwords import check_archives
 from humanst.catalog.reading import check_options, check_platform, check_twins, load_recipe, resource_of, source_of
 from humanst.catalog.records import Recipe, Source
 from humanst.catalog.samples_lines import SampleLines
@@ -112,6 +113,7 @@ class _Check:
                 sources += [source] if isinstance(source, Source) else []
             self._try(partial(check_options, section.get("options", {}), self.path.name, f"{field}.options"))
         self._try(partial(check_twins, name, sources))
+        self._try(partial(check_archives, name, entry, self.path.name))
         recipe = self._recipe(entry, name)
         if recipe is not None:
             self._try(partial(check_platform, name, entry, recipe, self.path.name))
