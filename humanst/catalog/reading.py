@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,7 @@ from humanst.catalog.passwords import check_archives
 from humanst.catalog.records import Catalog, Lattice, Recipe, Resource, Section, Source, Study
 from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
-from humanst.files import safe_relative_path
+from humanst.files import folded_name, safe_relative_path
 from humanst.findings import Findings
 from humanst.schemas import check_document, document_schema
 from humanst.settings import data_path, settings
@@ -245,21 +245,31 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
 
 
 def check_twins(owner: str, sources: Iterable[Source]) -> None:
-    """Paths that differ only in case fall on one file on many disks."""
+    """Paths that differ only in case or in how accents are written fall on one file on many disks."""
     spelled: dict[str, Source] = {}
     for source in sources:
-        other = spelled.setdefault(source.path.casefold(), source)
+        other = spelled.setdefault(folded_name(source.path), source)
         same = (other.path, other.sha256, other.md5, other.url) == (source.path, source.sha256, source.md5, source.url)
         if not same:
-            raise DataError(
-                "Two files of a study fall on one path",
-                code="path-twins",
-                study=owner,
-                file="catalog.yaml",
-                field=source.path,
-                expected="paths that differ in more than case, or the same file",
-                found=f"{other.path!r} and {source.path!r}",
-            )
+            raise _twins(owner, source, "paths that differ in more than case, or the same file", other.path)
+    for folded, source in spelled.items():
+        for folder in PurePosixPath(folded).parents:
+            if str(folder) in spelled:
+                inside = spelled[str(folder)].path
+                raise _twins(owner, source, "paths of which none is a folder of another", inside)
+
+
+def _twins(owner: str, source: Source, expected: str, other: str) -> DataError:
+    return DataError(
+        "Two files of a study fall on one path",
+        code="path-twins",
+        study=owner,
+        file="catalog.yaml",
+        field=source.path,
+        expected=expected,
+        found=f"{other!r} and {source.path!r}",
+        todo="Correct one of the paths",
+    )
 
 
 def check_options(options: Mapping[str, Any], file: str, field: str) -> None:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from humanst.errors import HostileError
 from humanst.fetch.archive_faults import bomb
-from humanst.files import CHUNK_BYTES
+from humanst.files import CHUNK_BYTES, folded_name
 
 MAX_MEMBERS = 200_000
 # Longer single reads are asked for by hostile headers only: members are read in chunks.
@@ -46,8 +46,8 @@ def bounded(handle: IO[bytes], limit: int, name: str) -> Iterator[bytes]:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two members would be one file where upper and lower case are the same."""
-    return one.casefold() == other.casefold()
+    """Whether two members would be one file on some disk."""
+    return folded_name(one) == folded_name(other)
 
 
 class Careful:
