@@ -3,11 +3,11 @@
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
 (503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
-byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
-``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle
-once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest).
-``no-range`` (cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of
-``_Handler``.
+byte each 20 ms); ``drip-head`` (a header, a byte each 20 ms), ``continue`` (100 Continue, again and again); ``stall``
+(a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``, ``redirect-file``,
+``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right),
+``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range`` (cut once)
+does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of ``_Handler``.
 """
 
 from __future__ import annotations
@@ -210,6 +210,18 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(0.02)
         except OSError:
             self.close_connection = True
+
+    def _drip_head(self, _body: bytes, _: str) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        self._again_and_again(b"a")
+
+    def _continue(self, _body: bytes, _: str) -> None:
+        self._again_and_again(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _again_and_again(self, data: bytes) -> None:
+        self.close_connection = True
+        while not self.server.released.wait(0.02):
+            self.wfile.write(data)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str | None] | None = None) -> None:
         self.send_response(status)

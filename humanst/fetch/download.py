@@ -2,16 +2,15 @@
 
 Redirects are followed by hand, at most five, each checked against the allowed hosts before it is asked, and no login
 is ever sent. The body is read as it comes and the connection is shut when the time budget ends, so neither a slow drip
-nor a stall outlives it. A body that was cut is gone on with by Range and If-Range.
+nor a stall outlives it, in the head or in the body. A body that was cut is gone on with by Range and If-Range.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -61,12 +60,15 @@ class Answer:
         Whether the body is encoded for transport, so that bytes received are not bytes of the file.
     is_html
         Whether the host calls it an HTML page.
+    says_its_end
+        Whether a body that was cut can be told from a whole one: it has a length, or comes in chunks.
     """
 
     offset: int
     validator: str | None
     encoded: bool
     is_html: bool
+    says_its_end: bool
 
 
 def stream(
@@ -76,6 +78,7 @@ def stream(
     hosts: tuple[str, ...],
     patience: Patience,
     deadline: float,
+    own_hosts: tuple[str, ...] = (),
     allow_loopback_http: bool = False,
     resume: Resume | None = None,
     begin: Callable[[Answer], None] | None = None,
@@ -86,6 +89,8 @@ def stream(
     ----------
     hosts
         Hosts (``host`` or ``host:port``) that may be asked.
+    own_hosts
+        Those of them that may be in a private network, because the user named them.
     deadline
         ``time.monotonic()`` value after which the download is given up.
     resume
@@ -103,15 +108,20 @@ def stream(
     NetworkError
         For other statuses, and when the time budget is used up.
     HostileError
-        For a hop to an address that is not allowed.
+        For a hop to an address that is not allowed, and for a host that leads into a private network.
     """
-    with _opened(url, hosts, patience, deadline, allow_loopback_http, resume) as response:
+    from humanst.fetch.connections import guarded_session
+
+    asking = _Asking(hosts, patience, deadline, allow_loopback_http, resume)
+    with (
+        guarded_session(deadline, own_hosts=own_hosts, allow_loopback=allow_loopback_http) as session,
+        _opened(session, url, asking) as response,
+    ):
         offset = _offset(url, response, resume)
         answer = _answer(url, response, offset)
         if begin is not None:
             begin(answer)
-        with _shut_at(deadline, response):
-            _pump(url, response, write, deadline, decode=answer.encoded)
+        _pump(url, response, write, deadline, decode=answer.encoded)
 
 
 def _offset(url: str, response: requests.Response, resume: Resume | None) -> int:
@@ -140,57 +150,39 @@ def _answer(url: str, response: requests.Response, offset: int) -> Answer:
     if etag is not None and etag.startswith("W/"):
         etag = None
     encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    transfer = response.headers.get("Transfer-Encoding", "").lower()
     return Answer(
         offset=offset,
         validator=etag or response.headers.get("Last-Modified"),
         # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
         encoded=encoded and not url.split("?")[0].endswith(".gz"),
         is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
+        says_its_end="Content-Length" in response.headers or "chunked" in transfer,
     )
 
 
-@contextmanager
-def _shut_at(deadline: float, response: requests.Response) -> Iterator[None]:
-    """Shut the connection at the deadline, so that a read which waits for bytes ends with it."""
-    raw: Any = response.raw
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What holds for every hop of a download."""
 
-    def shut() -> None:
-        # Without a connection there is nothing that could still wait.
-        with suppress(ValueError, RuntimeError, OSError):
-            raw.shutdown()
-
-    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), shut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    hosts: tuple[str, ...]
+    patience: Patience
+    deadline: float
+    allow_loopback_http: bool
+    resume: Resume | None
 
 
 @contextmanager
-def _opened(
-    url: str,
-    hosts: tuple[str, ...],
-    patience: Patience,
-    deadline: float,
-    allow_loopback_http: bool,
-    resume: Resume | None,
-) -> Iterator[requests.Response]:
-    import requests
-
-    with requests.Session() as session:
-        # Proxies and CA bundles come from the environment, but no login from a .netrc goes to any host.
-        session.auth = _no_login
-        hop, came_from = url, None
-        for _ in range(MAX_HOPS + 1):
-            check_url(hop, hosts, allow_loopback_http=allow_loopback_http, redirected_from=came_from)
-            with _ask(session, hop, patience, deadline, resume) as response:
-                target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
-                if target is None:
-                    yield response
-                    return
-                hop, came_from = urljoin(hop, target), hop
+def _opened(session: requests.Session, url: str, asking: _Asking) -> Iterator[requests.Response]:
+    hop, came_from = url, None
+    for _ in range(MAX_HOPS + 1):
+        check_url(hop, asking.hosts, allow_loopback_http=asking.allow_loopback_http, redirected_from=came_from)
+        with _ask(session, hop, asking) as response:
+            target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            if target is None:
+                yield response
+                return
+            hop, came_from = urljoin(hop, target), hop
     raise HostileError(
         "Too many redirects",
         code="redirect-loop",
@@ -201,16 +193,11 @@ def _opened(
     )
 
 
-def _no_login(request: Any) -> Any:
-    return request
-
-
-def _ask(
-    session: requests.Session, url: str, patience: Patience, deadline: float, resume: Resume | None
-) -> AbstractContextManager[requests.Response]:
+def _ask(session: requests.Session, url: str, asking: _Asking) -> AbstractContextManager[requests.Response]:
     import requests
 
-    left = max(deadline - time.monotonic(), 0.001)
+    patience, resume = asking.patience, asking.resume
+    left = max(asking.deadline - time.monotonic(), 0.001)
     timeout = (min(patience.connect_s, left), min(patience.read_s, left))
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if resume is not None:
@@ -218,11 +205,16 @@ def _ask(
         if resume.validator is not None:
             headers["If-Range"] = resume.validator
     try:
-        return session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
+        response = session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
     except requests.RequestException as error:
-        if time.monotonic() > deadline:
+        if time.monotonic() > asking.deadline:
             raise _too_slow(url, 0) from error
         raise TransientError(_unreachable(url, error)) from error
+    if time.monotonic() > asking.deadline:
+        # A head that was shut at the deadline reads like one that ended.
+        response.close()
+        raise _too_slow(url, 0)
+    return response
 
 
 def _check_status(url: str, response: requests.Response) -> None:

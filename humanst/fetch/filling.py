@@ -167,6 +167,8 @@ def _load(url: str, place: Place, job: Fetching, deadline: float, resume: Resume
             return
         if resume is not None and answer.is_html and not receiver.is_named_html:
             raise receiver.html_instead_of_rest(resume.offset)
+        if not answer.says_its_end and expected.bytes is None and not expected.pinned:
+            raise receiver.endless()
         part.restart()
         part.keep = not answer.encoded and (answer.validator is not None or expected.pinned)
         part.remember({"url": url, "validator": answer.validator, "encoded": answer.encoded})
@@ -175,6 +177,7 @@ def _load(url: str, place: Place, job: Fetching, deadline: float, resume: Resume
         url,
         receiver.write,
         hosts=place.hosts,
+        own_hosts=place.own_hosts,
         patience=job.patience,
         deadline=deadline,
         allow_loopback_http=job.settings.allow_loopback_http,

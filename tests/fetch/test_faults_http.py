@@ -136,6 +136,8 @@ def command(
         ("busy~9", 7, "http-status"),
         ("stall", 7, "time-budget"),
         ("drip", 7, "time-budget"),
+        ("drip-head", 7, "time-budget"),
+        ("continue", 7, "time-budget"),
         ("redirect-away", 8, "redirect-away"),
         ("redirect-file", 8, "redirect-away"),
     ],
@@ -162,7 +164,9 @@ def test_command_gets_the_file_all_the_same(command: Command, cache: Path, fault
 
 
 @pytest.mark.usefixtures("online")
-@pytest.mark.parametrize(("fault", "budget_s"), [("stall", 0.7), ("drip", 0.7), ("stall-late", 3.3)])
+@pytest.mark.parametrize(
+    ("fault", "budget_s"), [("stall", 0.7), ("drip", 0.7), ("stall-late", 3.3), ("drip-head", 0.7), ("continue", 0.7)]
+)
 def test_budget_is_kept_to_two_seconds(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch, fault: str, budget_s: float
 ) -> None:
@@ -172,6 +176,16 @@ def test_budget_is_kept_to_two_seconds(
         fetch_section(*large(server, fault))
     assert caught.value.facts.code == "time-budget"
     assert budget_s - 0.1 < time.monotonic() - start < budget_s + 2
+
+
+@pytest.mark.usefixtures("online")
+def test_body_that_may_be_cut_is_not_pinned(server: FaultServer, cache: Path) -> None:
+    """Without a length, chunks, a size or a hash on record a third of a file looks like a file."""
+    with pytest.raises(IntegrityError) as caught:
+        fetch_section(*large(server, "short-unsaid", body=None), pin=True)
+    assert (caught.value.facts.code, caught.value.exit_code) == ("no-length", 6)
+    assert on_disk(cache) == set()
+    assert not (cache / "pins.lock.json").exists()
 
 
 @pytest.mark.usefixtures("online")
