@@ -2,7 +2,8 @@
 
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
-(503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
+(503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``,
+``gzip-cut``, ``br``; ``drip`` (a
 byte each 20 ms); ``drip-head`` (a header, a byte each 20 ms), ``continue`` (100 Continue, again and again); ``stall``
 (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``, ``redirect-file``,
 ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right),
@@ -201,6 +202,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _labelled_gzip(self, body: bytes, _: str) -> None:
         self._send(200, body, {"Content-Encoding": "gzip"})
+
+    def _gzip_cut(self, body: bytes, _: str) -> None:
+        self._send(200, gzip.compress(body, mtime=0)[:-20], {"Content-Encoding": "gzip"})
+
+    def _br(self, body: bytes, _: str) -> None:
+        self._send(200, body, {"Content-Encoding": "br"})
 
     def _drip(self, body: bytes, _: str) -> None:
         self._send(200, b"", {"Content-Length": str(len(body))})

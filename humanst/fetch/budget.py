@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -10,7 +10,7 @@ from humanst.errors import HostileError
 from humanst.fetch.archive_faults import bomb
 from humanst.files import CHUNK_BYTES, folded_name
 
-MAX_MEMBERS = 200_000
+MAX_MEMBERS = 100_000
 # Longer single reads are asked for by hostile headers only: members are read in chunks.
 MAX_READ_BYTES = 16 << 20
 
@@ -51,14 +51,15 @@ def same_name(one: str, other: str) -> bool:
 
 
 class Careful:
-    """A file for tarfile and zipfile: no single read beyond :data:`MAX_READ_BYTES`, and none behind ``limit``.
+    """A file for tarfile and zipfile: no single read beyond :data:`MAX_READ_BYTES`, and none behind ``limit()``.
 
     zipfile reads the whole list of members at once and tarfile a whole header, both as long as the archive says.
-    ``last`` is the block that was read last, for the question whether an archive ended as archives do.
+    ``limit`` tells how far a compressed file may be read by now, ``name`` is the archive's, for messages. ``last`` is
+    the block that was read last, for the question whether an archive ended as archives do.
     """
 
-    def __init__(self, handle: Any, name: str, *, limit: int | None = None) -> None:
-        self._handle, self._name, self._limit = handle, name, limit
+    def __init__(self, handle: Any, name: str, *, limit: Callable[[], int] | None = None) -> None:
+        self._handle, self.name, self._limit = handle, name, limit
         self.last = b""
 
     def read(self, size: int = -1) -> bytes:
@@ -68,7 +69,7 @@ class Careful:
             raise HostileError(
                 "A header of this archive asks for too much memory",
                 code="archive-bomb",
-                file=self._name,
+                file=self.name,
                 expected=f"headers of at most {MAX_READ_BYTES:,} bytes",
                 found=f"a read of {size:,} bytes",
                 done="Nothing was unpacked",
@@ -79,14 +80,17 @@ class Careful:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place."""
-        if whence == 0:
-            self._require(offset)
-        return int(self._handle.seek(offset, whence))
+        """Go to a place; in a compressed file by reading what lies before it."""
+        if self._limit is None or whence != 0:
+            return int(self._handle.seek(offset, whence))
+        position = int(self._handle.seek(min(offset, self.tell())))
+        while position < offset and (block := self.read(min(CHUNK_BYTES, offset - position))):
+            position += len(block)
+        return position
 
     def _require(self, position: int) -> None:
-        if self._limit is not None and position > self._limit:
-            raise bomb(self._name, self._limit)
+        if self._limit is not None and position > (limit := self._limit()):
+            raise bomb(self.name, limit)
 
     def tell(self) -> int:
         """Where the next read begins."""

@@ -17,6 +17,8 @@ from urllib.parse import urljoin
 
 from humanst import __version__
 from humanst.errors import HostileError, IntegrityError, NetworkError
+from humanst.fetch.archives import gunzip
+from humanst.fetch.download_faults import short_body, too_slow, unreachable
 from humanst.fetch.mirrors import check_url
 from humanst.fetch.patience import Patience, TransientError, retry_after_s, with_patience
 
@@ -31,6 +33,7 @@ MAX_HOPS = 5
 BLOCK_BYTES = 1 << 18
 USER_AGENT = f"humanst/{__version__}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_GZIP = ("gzip", "x-gzip")
 _BUSY = frozenset({408, 429, *range(500, 600)})
 
 
@@ -149,13 +152,23 @@ def _answer(url: str, response: requests.Response, offset: int) -> Answer:
     etag = response.headers.get("ETag")
     if etag is not None and etag.startswith("W/"):
         etag = None
-    encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    encoded = encoding != "identity" and not url.split("?")[0].endswith(".gz")
+    if encoded and encoding not in _GZIP:
+        raise NetworkError(
+            "The host encodes the file in a way that was not asked for",
+            code="encoding",
+            expected="the file as it is, or gzip",
+            found=f"Content-Encoding: {encoding[:80]} from {url}",
+            done="Nothing was placed",
+            todo="Try again later, or set HUMANST_MIRROR",
+        )
     transfer = response.headers.get("Transfer-Encoding", "").lower()
     return Answer(
         offset=offset,
         validator=etag or response.headers.get("Last-Modified"),
-        # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
-        encoded=encoded and not url.split("?")[0].endswith(".gz"),
+        encoded=encoded,
         is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
         says_its_end="Content-Length" in response.headers or "chunked" in transfer,
     )
@@ -208,12 +221,12 @@ def _ask(session: requests.Session, url: str, asking: _Asking) -> AbstractContex
         response = session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
     except requests.RequestException as error:
         if time.monotonic() > asking.deadline:
-            raise _too_slow(url, 0) from error
-        raise TransientError(_unreachable(url, error)) from error
+            raise too_slow(url, 0) from error
+        raise TransientError(unreachable(url, error)) from error
     if time.monotonic() > asking.deadline:
         # A head that was shut at the deadline reads like one that ended.
         response.close()
-        raise _too_slow(url, 0)
+        raise too_slow(url, 0)
     return response
 
 
@@ -238,54 +251,36 @@ def _pump(
 ) -> None:
     from urllib3.exceptions import HTTPError, IncompleteRead
 
-    raw: Any = response.raw
-    length = response.headers.get("Content-Length")
     n_bytes = 0
+    blocks = _blocks(url, response, deadline)
     try:
-        while block := raw.read1(BLOCK_BYTES, decode_content=decode):
+        # urllib3 would decode too, and as far as the body goes; here a bomb ends.
+        for block in gunzip(blocks, name=url) if decode else blocks:
             n_bytes += len(block)
             write(block)
-            if time.monotonic() > deadline:
-                raise _too_slow(url, n_bytes)
-        if time.monotonic() > deadline:
-            # A connection that was shut at the deadline reads like one that ended.
-            raise _too_slow(url, n_bytes)
+    except IntegrityError as error:
+        if error.facts.code != "archive-cut":
+            raise
+        raise TransientError(error) from error
     except HTTPError as error:
         if time.monotonic() > deadline:
-            raise _too_slow(url, n_bytes) from error
+            raise too_slow(url, n_bytes) from error
         # urllib3 hands a body shorter than its Content-Length on as the cause of a broken connection.
         cut = any(isinstance(cause, IncompleteRead) for cause in (error, *error.args))
-        fault = _short_body(url, length, n_bytes) if cut else _unreachable(url, error)
+        length = response.headers.get("Content-Length")
+        fault = short_body(url, length, n_bytes) if cut else unreachable(url, error)
         raise TransientError(fault) from error
 
 
-def _unreachable(url: str, error: Exception) -> NetworkError:
-    return NetworkError(
-        "The host could not be reached",
-        code="unreachable",
-        expected=f"an answer from {url}",
-        found=f"{type(error).__name__}: {error}",
-        todo="Check the connection, proxy and mirrors, and run the same command again",
-    )
-
-
-def _too_slow(url: str, n_bytes: int) -> NetworkError:
-    return NetworkError(
-        "The download took longer than its time budget",
-        code="time-budget",
-        expected="the whole file within the budget",
-        found=f"{n_bytes:,} bytes from {url}",
-        done="Nothing was placed",
-        todo="Run the same command again, or set HUMANST_MIRROR to a faster host",
-    )
-
-
-def _short_body(url: str, length: str | None, n_bytes: int) -> IntegrityError:
-    return IntegrityError(
-        "The body was cut short",
-        code="body-short",
-        field="bytes",
-        expected=f"{length or 'all'} bytes",
-        found=f"{n_bytes:,} bytes from {url}",
-        todo="Run the same command again, or set HUMANST_MIRROR",
-    )
+def _blocks(url: str, response: requests.Response, deadline: float) -> Iterator[bytes]:
+    """The body as it comes."""
+    raw: Any = response.raw
+    n_bytes = 0
+    while block := raw.read1(BLOCK_BYTES, decode_content=False):
+        n_bytes += len(block)
+        yield block
+        if time.monotonic() > deadline:
+            raise too_slow(url, n_bytes)
+    if time.monotonic() > deadline:
+        # A connection that was shut at the deadline reads like one that ended.
+        raise too_slow(url, n_bytes)

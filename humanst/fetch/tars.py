@@ -39,9 +39,9 @@ def read_tar(path: Path, member: str, name: str, budget: Budget) -> Iterator[byt
 @contextmanager
 def _open_tar(path: Path, name: str, budget: Budget) -> Iterator[tarfile.TarFile]:
     compressed = is_gzip(path)
-    with gzip.open(path, "rb") if compressed else path.open("rb") as handle:
-        limit = budget.limit(path.stat().st_size) if compressed else None
-        careful: Any = Careful(handle, name, limit=limit)
+    with path.open("rb") as raw, gzip.open(raw) if compressed else path.open("rb") as handle:
+        # By what was read so far: a bomb is known after its first blocks, however large the file is.
+        careful: Any = Careful(handle, name, limit=(lambda: budget.limit(raw.tell())) if compressed else None)
         try:
             tar = tarfile.open(fileobj=careful, mode="r:")  # noqa: SIM115
         except tarfile.ReadError as error:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from humanst.errors import DataError
 from humanst.fetch.archive_faults import (
     DAMAGE,
+    bomb,
     library_missing,
     needs_password,
     not_plain,
@@ -24,6 +25,7 @@ from humanst.fetch.archive_faults import (
 from humanst.fetch.budget import MAX_MEMBERS, Budget, Careful, bounded, same_name
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+_LISTED = b"PK\x01\x02"
 _ENCRYPTED, _STRONG = 0x1, 0x40
 _AES_METHOD, _AES_EXTRA = 99, 0x9901
 _AES_BITS = {1: 128, 2: 192, 3: 256}
@@ -66,6 +68,8 @@ def read_zip(path: Path, member: str, name: str, budget: Budget, password: str |
                 todo="Unpack it by hand and give the file itself",
             )
         limit = budget.limit(min(info.compress_size, path.stat().st_size))
+        if info.file_size > limit:
+            raise bomb(f"{name}/{member}", limit)
         with _opened(archive, info, _careful(file, name), cipher, password) as handle:
             yield from bounded(handle, limit, f"{name}/{member}")
 
@@ -101,8 +105,19 @@ def _pyzipper() -> ModuleType:
     return module
 
 
+class _CarefulZip(Careful):
+    """Counts the members in the list that zipfile reads at once, before it makes an object of each."""
+
+    def read(self, size: int = -1) -> bytes:
+        data = super().read(size)
+        # The end of the archive says a number too, but nobody holds it to that.
+        if len(data) > MAX_MEMBERS and data.count(_LISTED) > MAX_MEMBERS:
+            raise too_many(self.name, MAX_MEMBERS)
+        return data
+
+
 def _careful(handle: IO[bytes], name: str) -> IO[bytes]:
-    careful: Any = Careful(handle, name)
+    careful: Any = _CarefulZip(handle, name)
     opened: IO[bytes] = careful
     return opened
 

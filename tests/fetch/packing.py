@@ -79,7 +79,8 @@ def seven_zip(members: dict[str, bytes], password: str | None = None, *, hide_na
     import py7zr
 
     out = io.BytesIO()
-    with py7zr.SevenZipFile(out, "w", password=password, header_encryption=hide_names) as archive:
+    fast = None if password else [{"id": py7zr.FILTER_LZMA2, "preset": 0}]
+    with py7zr.SevenZipFile(out, "w", filters=fast, password=password, header_encryption=hide_names) as archive:
         for name, data in members.items():
             archive.writestr(data, name)
     return out.getvalue()
