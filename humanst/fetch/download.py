@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -261,7 +261,11 @@ def _pump(
     except IntegrityError as error:
         if error.facts.code != "archive-cut":
             raise
-        raise TransientError(error) from error
+        raise TransientError(short_body(url, None, n_bytes)) from error
+    except HostileError as error:
+        # The file that is meant is the catalog's, which the caller names.
+        error.facts = replace(error.facts, file=None, found=f"more, from {url}")
+        raise
     except HTTPError as error:
         if time.monotonic() > deadline:
             raise too_slow(url, n_bytes) from error
