@@ -3,12 +3,15 @@
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
 (503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``,
-``gzip-cut``, ``br``; ``drip`` (a
+``gzip-cut``, ``br``; ``chunked``, ``chunked-cut``; ``raw`` (the body is head and body); ``drip`` (a
 byte each 20 ms); ``drip-head`` (a header, a byte each 20 ms), ``continue`` (100 Continue, again and again); ``stall``
 (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``, ``redirect-file``,
 ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right),
 ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range`` (cut once)
-does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of ``_Handler``.
+does not. ``blind`` (cut once) knows Range, but not If-Range; ``less`` (cut once) gives a
+quarter at a time, ``dated`` and ``weak`` (cut once) are like ``blind``, with a date and no ETag, or with
+a weak one that stays as it is. A new fault is a new method of
+``_Handler``.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import hashlib
 import socket
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -165,19 +169,31 @@ class _Handler(BaseHTTPRequestHandler):
     def _slow(self, body: bytes, _: str) -> None:
         self._ranged(body, cut=False, block_bytes=1 << 14)
 
-    def _ranged(self, body: bytes, *, cut: bool, if_range: bool = True, block_bytes: int = 1 << 20) -> None:
+    def _ranged(
+        self,
+        body: bytes,
+        *,
+        cut: bool,
+        if_range: bool = True,
+        block_bytes: int = 1 << 20,
+        at_most: int | None = None,
+        validators: dict[str, str | None] | None = None,
+    ) -> None:
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         asked = self.headers.get("Range", "")
         wanted = self.headers.get("If-Range", etag)
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and (wanted == etag or not if_range) else 0
         headers: dict[str, str | None] = {"ETag": etag, "Accept-Ranges": "bytes"}
+        headers |= validators or {}
         if start >= len(body):
             self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             return
+        end = len(body)
         if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self._send(206 if start else 200, b"", headers | {"Content-Length": str(len(body) - start)})
-        end = len(body) // 2 if cut else len(body)
+            end = min(end, start + (at_most or end))
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
+        self._send(206 if start else 200, b"", headers | {"Content-Length": str(end - start)})
+        end = len(body) // 2 if cut else end
         # Little stays between the two sides, so that what was sent is about what was received.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self._count_under_way(1)
@@ -202,6 +218,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _labelled_gzip(self, body: bytes, _: str) -> None:
         self._send(200, body, {"Content-Encoding": "gzip"})
+
+    def _raw(self, body: bytes, _: str) -> None:
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def _chunked(self, body: bytes, _: str) -> None:
+        self._send(200, b"", {"Content-Length": None, "Transfer-Encoding": "chunked"})
+        for position in range(0, len(body), 1 << 16):
+            block = body[position : position + (1 << 16)]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _chunked_cut(self, body: bytes, _: str) -> None:
+        self._send(200, b"", {"Content-Length": None, "Transfer-Encoding": "chunked"})
+        self.wfile.write(b"%x\r\n%b" % (len(body), body[: len(body) // 2]))
+        self.close_connection = True
+
+    def _less(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, at_most=len(body) // 4)
+
+    def _dated(self, body: bytes, _: str) -> None:
+        validators = {"ETag": None, "Last-Modified": f"Sun, {zlib.crc32(body) % 28 + 1:02} Mar 2026 12:00:00 GMT"}
+        self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators=validators)
+
+    def _weak(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators={"ETag": 'W/"same"'})
 
     def _gzip_cut(self, body: bytes, _: str) -> None:
         self._send(200, gzip.compress(body, mtime=0)[:-20], {"Content-Encoding": "gzip"})
@@ -235,7 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             if value is not None:
                 self.send_header(key, value)
-            else:
+            elif key == "Content-Length":
                 self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)

@@ -55,6 +55,7 @@ def the_one(found: Sequence[Info], member: str, name: str, is_plain: Callable[[I
             expected="each name once, upper and lower case being the same",
             found=f"{len(found)} times",
             done="Nothing was unpacked",
+            todo="Check where the archive comes from; unpack it by hand if it is right",
         )
     if not is_plain(found[0]):
         raise not_plain("a link, device, folder or sparse file")
@@ -69,6 +70,7 @@ def not_plain(found: str) -> HostileError:
         expected="a plain file in plain folders",
         found=found,
         done="Nothing was unpacked",
+        todo="Check where the archive comes from; unpack it by hand if it is right",
     )
 
 
@@ -105,7 +107,9 @@ def too_many(name: str, limit: int) -> HostileError:
         code="archive-members",
         file=name,
         expected=f"at most {limit:,}",
+        found="more",
         done="Nothing was unpacked",
+        todo="Check where the archive comes from; unpack it by hand if it is right",
     )
 
 

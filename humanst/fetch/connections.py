@@ -144,7 +144,7 @@ def _watched(kind: Any, watch: Watch, check: Check | None) -> type:
 def _addresses(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):
         # Connecting says what is the matter with the name.
         return []
     return [str(place[0]) for *_, place in found]

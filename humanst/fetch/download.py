@@ -33,6 +33,7 @@ MAX_HOPS = 5
 BLOCK_BYTES = 1 << 18
 USER_AGENT = f"humanst/{__version__}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})?")
 _GZIP = ("gzip", "x-gzip")
 _BUSY = frozenset({408, 429, *range(500, 600)})
 
@@ -65,6 +66,8 @@ class Answer:
         Whether the host calls it an HTML page.
     says_its_end
         Whether a body that was cut can be told from a whole one: it has a length, or comes in chunks.
+    total
+        Bytes of the whole file, where the body is a rest that says so: a host may give less than all that is left.
     """
 
     offset: int
@@ -72,6 +75,7 @@ class Answer:
     encoded: bool
     is_html: bool
     says_its_end: bool
+    total: int | None
 
 
 def stream(
@@ -138,12 +142,13 @@ def _offset(url: str, response: requests.Response, resume: Resume | None) -> int
     if resume is None or response.status_code not in (206, 416):
         _check_status(url, response)
         return 0
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    etag = response.headers.get("ETag")
+    part = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     # A host that does not know If-Range gives the rest of whatever the file is now.
-    changed = etag is not None and resume.validator is not None and '"' in resume.validator and etag != resume.validator
+    is_etag = resume.validator is not None and '"' in resume.validator
+    now = response.headers.get("ETag" if is_etag else "Last-Modified")
+    changed = None not in (now, resume.validator) and now != resume.validator
     encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-    if response.status_code == 416 or start is None or int(start[1]) != resume.offset or changed or encoded:
+    if response.status_code == 416 or part is None or int(part[1]) != resume.offset or changed or encoded:
         raise RestartError
     return resume.offset
 
@@ -164,13 +169,14 @@ def _answer(url: str, response: requests.Response, offset: int) -> Answer:
             done="Nothing was placed",
             todo="Try again later, or set HUMANST_MIRROR",
         )
-    transfer = response.headers.get("Transfer-Encoding", "").lower()
+    part = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     return Answer(
         offset=offset,
         validator=etag or response.headers.get("Last-Modified"),
         encoded=encoded,
         is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
-        says_its_end="Content-Length" in response.headers or "chunked" in transfer,
+        says_its_end=response.raw.length_remaining is not None or response.raw.chunked,
+        total=int(part[2]) if offset > 0 and part is not None and part[2] else None,
     )
 
 
@@ -208,6 +214,7 @@ def _opened(session: requests.Session, url: str, asking: _Asking) -> Iterator[re
 
 def _ask(session: requests.Session, url: str, asking: _Asking) -> AbstractContextManager[requests.Response]:
     import requests
+    from urllib3.exceptions import HTTPError
 
     patience, resume = asking.patience, asking.resume
     left = max(asking.deadline - time.monotonic(), 0.001)
@@ -219,7 +226,8 @@ def _ask(session: requests.Session, url: str, asking: _Asking) -> AbstractContex
             headers["If-Range"] = resume.validator
     try:
         response = session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
-    except requests.RequestException as error:
+    except (requests.RequestException, HTTPError, ValueError) as error:
+        # A ValueError is of a Location that is no address: requests looks at it, followed or not.
         if time.monotonic() > asking.deadline:
             raise too_slow(url, 0) from error
         raise TransientError(unreachable(url, error)) from error
@@ -249,7 +257,9 @@ def _check_status(url: str, response: requests.Response) -> None:
 def _pump(
     url: str, response: requests.Response, write: Callable[[bytes], None], deadline: float, *, decode: bool
 ) -> None:
-    from urllib3.exceptions import HTTPError, IncompleteRead
+    from http.client import IncompleteRead
+
+    from urllib3.exceptions import HTTPError
 
     n_bytes = 0
     blocks = _blocks(url, response, deadline)
@@ -269,7 +279,7 @@ def _pump(
     except HTTPError as error:
         if time.monotonic() > deadline:
             raise too_slow(url, n_bytes) from error
-        # urllib3 hands a body shorter than its Content-Length on as the cause of a broken connection.
+        # urllib3 hands a body shorter than its length or its chunks on as the cause of a broken connection.
         cut = any(isinstance(cause, IncompleteRead) for cause in (error, *error.args))
         length = response.headers.get("Content-Length")
         fault = short_body(url, length, n_bytes) if cut else unreachable(url, error)

@@ -179,11 +179,14 @@ def test_budget_is_kept_to_two_seconds(
 
 
 @pytest.mark.usefixtures("online")
-def test_body_that_may_be_cut_is_not_pinned(server: FaultServer, cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("fault", "code"), [("short-unsaid", "no-length"), ("short", "body-short"), ("chunked-cut", "body-short")]
+)
+def test_body_that_may_be_cut_is_not_pinned(server: FaultServer, cache: Path, fault: str, code: str) -> None:
     """Without a length, chunks, a size or a hash on record a third of a file looks like a file."""
     with pytest.raises(IntegrityError) as caught:
-        fetch_section(*large(server, "short-unsaid", body=None), pin=True)
-    assert (caught.value.facts.code, caught.value.exit_code) == ("no-length", 6)
+        fetch_section(*large(server, fault, body=None), pin=True)
+    assert (caught.value.facts.code, caught.value.exit_code) == (code, 6)
     assert on_disk(cache) == set()
     assert not (cache / "pins.lock.json").exists()
 
@@ -212,6 +215,20 @@ class TestResume:
         new = BODY[::-1]
         server.changed[NAME] = new
         assert fetch_section(*large(server, fault, body=new)).paths["counts"].read_bytes() == new
+
+    def test_a_host_that_gives_less_than_the_rest_is_asked_again(self, server: FaultServer) -> None:
+        """Of a file without a record, each answer looks whole by its own length."""
+        assert fetch_section(*large(server, "less", body=None), pin=True).paths["counts"].read_bytes() == BODY
+        assert server.hits[f"/less/{NAME}"] == 3
+
+    def test_chunks_have_an_end(self, server: FaultServer) -> None:
+        assert fetch_section(*large(server, "chunked", body=None), pin=True).paths["counts"].read_bytes() == BODY
+
+    @pytest.mark.parametrize("fault", ["dated", "weak"])
+    def test_halves_of_two_dates_are_never_joined_and_pinned(self, server: FaultServer, fault: str) -> None:
+        """A weak ETag stays the same for files that mean the same and differ in their bytes."""
+        server.changed[NAME] = BODY[::-1]
+        assert fetch_section(*large(server, fault, body=None), pin=True).paths["counts"].read_bytes() == BODY[::-1]
 
     def test_halves_of_two_files_are_never_joined_and_pinned(self, server: FaultServer) -> None:
         server.changed[NAME] = BODY[::-1]
