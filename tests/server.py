@@ -8,10 +8,10 @@ byte each 20 ms); ``drip-head`` (a header, a byte each 20 ms), ``continue`` (100
 (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``, ``redirect-file``,
 ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right),
 ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``no-range`` (cut once)
-does not. ``blind`` (cut once) knows Range, but not If-Range; ``less`` (cut once) gives a
-quarter at a time, ``dated`` and ``weak`` (cut once) are like ``blind``, with a date and no ETag, or with
-a weak one that stays as it is. A new fault is a new method of
-``_Handler``.
+does not. ``blind`` (cut once) knows Range, but not If-Range; ``less`` (cut once) gives a quarter at a time; ``shifted``
+(cut once) begins 100 bytes before what it is asked for, and says so; ``packed-rest`` (cut once) gives the rest of the
+gzipped file; ``dated`` and ``weak`` (cut once) are like ``blind``, with a date and no ETag, or with a weak one that
+stays as it is. A new fault is a new method of ``_Handler``.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         block_bytes: int = 1 << 20,
         at_most: int | None = None,
         validators: dict[str, str | None] | None = None,
+        shift: int = 0,
     ) -> None:
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         asked = self.headers.get("Range", "")
@@ -188,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         if start >= len(body):
             self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             return
+        start = max(start - shift, 0)
         end = len(body)
         if start:
             end = min(end, start + (at_most or end))
@@ -241,6 +243,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _dated(self, body: bytes, _: str) -> None:
         validators = {"ETag": None, "Last-Modified": f"Sun, {zlib.crc32(body) % 28 + 1:02} Mar 2026 12:00:00 GMT"}
         self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators=validators)
+
+    def _shifted(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, shift=100)
+
+    def _packed_rest(self, body: bytes, _: str) -> None:
+        if self.server.hits[self.path] == 2:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            packed = gzip.compress(body, mtime=0)[start:]
+            size = len(packed) + start
+            self._send(206, packed, {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Encoding": "gzip"})
+        else:
+            self._ranged(body, cut=self.server.hits[self.path] == 1)
 
     def _weak(self, body: bytes, _: str) -> None:
         self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators={"ETag": 'W/"same"'})

@@ -278,6 +278,25 @@ class TestResume:
         _leave_part(cache, BODY[::-1][:1000], {"url": server.url("slow", NAME), "validator": None})
         assert fetch_section(*large(server, "slow", body=None), pin=True).paths["counts"].read_bytes() == BODY
 
+    def test_a_part_of_another_address_is_not_gone_on_with(self, server: FaultServer, cache: Path) -> None:
+        etag = f'"{hashlib.sha256(BODY).hexdigest()[:16]}"'
+        _leave_part(cache, BODY[::-1][:1000], {"url": server.url("resume", NAME), "validator": etag})
+        assert fetch_section(*large(server, "slow", body=None), pin=True).paths["counts"].read_bytes() == BODY
+
+    @pytest.mark.parametrize(
+        ("data", "note"), [(BODY[:1000], {"encoded": True}), (BODY + b"more", {})], ids=["encoded", "too long"]
+    )
+    def test_useless_parts_are_not_gone_on_with(
+        self, server: FaultServer, cache: Path, data: bytes, note: dict[str, Any]
+    ) -> None:
+        _leave_part(cache, data, {"url": server.url("slow", NAME), "validator": None, **note})
+        assert fetch_section(*large(server, "slow")).paths["counts"].read_bytes() == BODY
+        assert ["Range" in headers for headers in server.headers] == [False]
+
+    @pytest.mark.parametrize("fault", ["shifted", "packed-rest"])
+    def test_a_rest_that_is_another_is_not_joined(self, server: FaultServer, fault: str) -> None:
+        assert fetch_section(*large(server, fault, body=None), pin=True).paths["counts"].read_bytes() == BODY
+
     def test_md5_is_checked_over_both_halves(self, server: FaultServer, cache: Path) -> None:
         _leave_part(cache, BODY[:1000], {"url": server.url("slow", NAME), "validator": None})
         assert fetch_section(*large(server, "slow", md5=True)).paths["counts"].read_bytes() == BODY
