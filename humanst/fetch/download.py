@@ -103,19 +103,18 @@ def stream(
     resume
         Ask for the rest of a body that was cut.
     begin
-        Called with the host's answer before the first byte; its ``offset`` says whether the body is the rest, or the
-        whole file after all.
+        Called with the answer before the first byte; its ``offset`` says whether the rest or the whole file comes.
 
     Raises
     ------
     TransientError
         For 408, 429, 5xx, broken connections and short bodies.
     RestartError
-        When the rest cannot be had: the file became another one, or ends before it.
+        When the rest cannot be had.
     NetworkError
-        For other statuses, and when the time budget is used up.
+        For other statuses, an encoding that is not gzip, and when the time budget is used up.
     HostileError
-        For a hop to an address that is not allowed, and for a host that leads into a private network.
+        For a hop to an address that is not allowed, and a host that leads into a private network.
     """
     from humanst.fetch.connections import guarded_session
 

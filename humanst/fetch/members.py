@@ -44,15 +44,14 @@ def unpack_members(
     Parameters
     ----------
     local
-        Verified files. Roles ``archive`` and ``archive_<something>`` are searched for ``patterns`` and left out of the
-        result.
+        Verified files. Roles ``archive`` and ``archive_<something>`` are searched for ``patterns`` and left out.
     cache
         The cache folder.
     members
         Role -> name of the member that this role's file, an archive, is there for.
     patterns
-        Role -> pattern of member names, ``{section}`` being the section id and ``*`` matching within one path part
-        (``options.members`` of the recipe). A role that has a file of its own keeps it.
+        Role -> pattern of member names (``options.members`` of the recipe; see :func:`member_pattern`). A role that has
+        a file of its own keeps it.
     passwords
         Role -> password of that role's file, an encrypted archive.
 
@@ -63,21 +62,19 @@ def unpack_members(
 
     Raises
     ------
-    DataError
+    DataError, HostileError, IntegrityError, NoRoomError, UsageError
         ``no-member``, ``ambiguous-member``, and those of :func:`humanst.fetch.archives.read_member`.
-    HostileError, IntegrityError, NoRoomError
-        See :func:`humanst.fetch.archives.read_member`.
     """
+    passwords = passwords or {}
     wanted = {role: (role, member) for role, member in (members or {}).items() if role in local.paths}
     archives = [role for role in local.paths if is_archive(role)]
     if archives and patterns:
-        own = {role for role in local.paths if not is_archive(role)}
-        sought = {role: text for role, text in patterns.items() if role not in own}
-        wanted |= _matching(local, archives, sought, passwords or {})
+        sought = {role: text for role, text in patterns.items() if role not in local.paths or is_archive(role)}
+        wanted |= _matching(local, archives, sought, passwords)
     paths, sha256, names = dict(local.paths), dict(local.sha256), dict(local.names)
     for role, (source, member) in wanted.items():
         name = f"{local.names[source]}/{member}"
-        packed = _Packed(local.paths[source], local.sha256[source], member, (passwords or {}).get(source))
+        packed = _Packed(local.paths[source], local.sha256[source], member, passwords.get(source))
         paths[role], sha256[role] = _unpacked(packed, name, cache)
         names[role] = name
     for role in [role for role in paths if role not in wanted and not is_archive(role)]:
@@ -89,7 +86,7 @@ def unpack_members(
 
 
 def member_pattern(pattern: str, section_id: str) -> re.Pattern[str]:
-    """The pattern of a recipe for one section."""
+    """The pattern of a recipe for one section: ``{section}`` is its id, and ``*`` matches within one path part."""
     pieces = re.split(r"(\*|\{section\})", pattern)
     spelled = {"*": "[^/]*", SECTION: re.escape(section_id)}
     return re.compile("".join(spelled.get(piece) or re.escape(piece) for piece in pieces))
