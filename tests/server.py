@@ -283,7 +283,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _again_and_again(self, data: bytes) -> None:
         self.close_connection = True
-        while not self.server.released.wait(0.02):
+        end = time.monotonic() + 10
+        while not self.server.released.wait(0.02) and time.monotonic() < end:
             self.wfile.write(data)
 
     def _send(self, status: int, body: bytes, headers: dict[str, str | None] | None = None) -> None:
