@@ -185,6 +185,17 @@ def zip_that_lies(says: int) -> bytes:
     return bytes(body)
 
 
+def zip_bomb_that_lies() -> bytes:
+    """A zip whose member of 100 MiB says that it was packed into 2 GiB."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("wanted", bytes(100 << 20))
+    body = bytearray(out.getvalue())
+    at = body.index(b"PK\x01\x02") + 20
+    body[at : at + 4] = struct.pack("<L", (1 << 31) - 1)
+    return bytes(body)
+
+
 def huge_header() -> bytes:
     """A tar whose first header says that it is a gibibyte long."""
     info = tarfile.TarInfo("pax")

@@ -19,6 +19,8 @@ import yaml
 
 from humanst.cli import humanst
 from humanst.cli.output import run_and_exit
+from humanst.errors import HostileError
+from humanst.fetch.archives import read_member
 from tests.fetch.packing import (
     crypto_zip,
     huge_header,
@@ -28,6 +30,7 @@ from tests.fetch.packing import (
     sparse_member,
     tar_of,
     with_dictionary,
+    zip_bomb_that_lies,
     zip_of_many,
     zip_that_lies,
 )
@@ -140,6 +143,7 @@ BY_MEMBER: dict[str, tuple[Callable[[Path], bytes], str, int, str]] = {
     "duplicated member": (lambda _: zip_with_twins(), "wanted", 8, "member-twice"),
     "nested archive": (lambda _: make_tar({"in.zip": make_zip({"x": b"1"})}), "in.zip/x", 8, "unsafe-member"),
     "zip bomb": (lambda _: bomb(), "wanted", 8, "archive-bomb"),
+    "zip bomb that lies": (lambda _: zip_bomb_that_lies(), "wanted", 8, "archive-bomb"),
     "gzip bomb": (lambda _: make_tar({"w.gz": gzip.compress(bytes(80 << 20))}), "w.gz", 8, "archive-bomb"),
     "7z bomb": (lambda _: seven_zip({"wanted": bytes(80 << 20)}), "wanted", 8, "archive-bomb"),
     "7z bomb before it": (lambda _: seven_zip({"a": bytes(80 << 20), "wanted": b"1"}), "wanted", 8, "archive-bomb"),
@@ -211,6 +215,13 @@ def test_unsafe_names_of_members(run: Run, tmp_path: Path, fault: str, pack: Cal
 def test_unsafe_name_in_a_7z(run: Run) -> None:
     found, out = run(renamed_seven_zip("aa/aa/wanted", "../../wanted"), pattern="*/*/wanted")
     assert (found, code_of(out)) == (8, "hostile")
+
+
+@pytest.mark.parametrize("name", ["../wanted", "/wanted", "C:wanted"])
+def test_unsafe_names_are_not_even_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.tar").write_bytes(tar_of((name, b"x")))
+    with pytest.raises(HostileError):
+        next(read_member(tmp_path / "a.tar", name, name="a.tar"))
 
 
 @pytest.mark.parametrize("name", ["wan\udcffted", "wan\x1b[2Jted"], ids=["no Unicode", "steers a terminal"])
