@@ -16,6 +16,7 @@ from humanst.catalog.checking_tables import CheckedTable, check_duplicates, chec
 from humanst.catalog.curation import SHARED_RECIPES
 from humanst.catalog.licenses import LICENSES
 from humanst.catalog.located import CatalogReport, Log, without_echoes
+from humanst.catalog.passwords import check_archives
 from humanst.catalog.reading import check_options, check_platform, load_recipe, resource_of, source_of
 from humanst.catalog.records import Recipe, Source
 from humanst.catalog.terms import TERMS
@@ -109,13 +110,12 @@ class _Check:
                 if isinstance(source, Source):
                     sources[place] = source
             self._try(partial(check_options, section.get("options", {}), self.path.name, f"{field}.options"))
-        for place, found in twins((f"{place}.path", source) for place, source in sources.items()):
-            what = "Two files of a study fall on one path"
-            expected = "paths that differ in more than case, or the same file"
-            self._tell("path-twins", what, place, found, expected=expected)
+        for place, expected, found in twins((f"{place}.path", source) for place, source in sources.items()):
+            self._tell("path-twins", "Two files of a study fall on one path", place, found, expected=expected)
         for place, host in check_hosts(where, entry, sources):
             expected = f"one of its hosts: {', '.join(entry['hosts']) or 'none'}"
             self._tell("host-not-allowed", "The study allows no file from here", place, host, expected=expected)
+        self._try(partial(check_archives, name, entry, self.path.name))
         recipe = self._recipe(entry, name)
         if recipe is not None:
             self._try(partial(check_platform, name, entry, recipe, self.path.name))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from humanst.catalog.records import Source
+from humanst.files import folded_name
 
 
-def twins(sources: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, str]]:
-    """Paths that differ only in case, which fall on one file on many disks, or that stand for two files.
+def twins(sources: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, str, str]]:
+    """Paths that fall on one file on many disks, that stand for two files, or that run through a file.
+
+    On many disks case, and how accents are written, make no difference.
 
     Parameters
     ----------
@@ -20,14 +24,19 @@ def twins(sources: Iterable[tuple[str, Source]]) -> Iterator[tuple[str, str]]:
     Yields
     ------
     tuple
-        The place of the later of two, and the paths of both.
+        The place of one of two, what was expected, and the paths of both.
     """
-    spelled: dict[str, Source] = {}
+    spelled: dict[str, tuple[str, Source]] = {}
     for place, source in sources:
-        other = spelled.setdefault(source.path.casefold(), source)
+        _, other = spelled.setdefault(folded_name(source.path), (place, source))
         ours, theirs = ((one.path, one.sha256, one.md5, one.url) for one in (source, other))
         if ours != theirs:
-            yield place, f"{other.path!r} and {source.path!r}"
+            yield place, "paths that differ in more than case, or the same file", f"{other.path!r} and {source.path!r}"
+    for folded, (place, source) in spelled.items():
+        for folder in PurePosixPath(folded).parents:
+            if str(folder) in spelled:
+                inside = spelled[str(folder)][1].path
+                yield place, "paths of which none is a folder of another", f"{inside!r} and {source.path!r}"
 
 
 def check_hosts(where: str, entry: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from humanst.catalog.checking_sources import twins
 from humanst.catalog.curation import Curation
 from humanst.catalog.listed import listed_study
+from humanst.catalog.passwords import check_archives
 from humanst.catalog.records import Catalog, Lattice, Published, Recipe, Resource, Section, Source, Study
 from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
@@ -141,6 +142,7 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path, curation: 
         check_status(section, catalog.name, where)
         sections.append(replace(section, slide=entry.get("slide"), spots_under_tissue=entry.get("spots_under_tissue")))
     check_twins(study_id, (source for section in sections for source in section.sources))
+    check_archives(study_id, document, catalog.name)
     recipe = curation.recipe(study_id, load_recipe)
     check_platform(study_id, document, recipe, catalog.name)
     return Study(
@@ -252,20 +254,22 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
         md5=entry.get("md5"),
         license=entry.get("license"),
         member=entry.get("member"),
+        password=owner.get("archives", {}).get(path, {}).get("password"),
     )
 
 
 def check_twins(owner: str, sources: Iterable[Source]) -> None:
-    """Paths that differ only in case fall on one file on many disks."""
-    for place, found in twins((source.path, source) for source in sources):
+    """Paths that differ only in case or in how accents are written fall on one file on many disks."""
+    for place, expected, found in twins((source.path, source) for source in sources):
         raise DataError(
             "Two files of a study fall on one path",
             code="path-twins",
             study=owner,
             file="catalog.yaml",
             field=place,
-            expected="paths that differ in more than case, or the same file",
+            expected=expected,
             found=found,
+            todo="Correct one of the paths",
         )
 
 

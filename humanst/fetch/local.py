@@ -159,8 +159,9 @@ def _assembled(
     names = {source.role: source.path for source in sources}
     local = LocalFiles(study.study_id, section.section_id, paths, sha256, names)
     members = {source.role: source.member for source in sources if source.member is not None}
-    cache = settings().resolved_cache_dir()
-    return unpack_members(local, cache=cache, members=members, patterns=_patterns(study, section, roles))
+    passwords = {source.role: source.password for source in sources if source.password is not None}
+    cache, patterns = settings().resolved_cache_dir(), _patterns(study, section, roles)
+    return unpack_members(local, cache=cache, members=members, patterns=patterns, passwords=passwords)
 
 
 def _is_wanted(source: Source, section: Section, roles: Collection[str] | None, patterns: Mapping[str, str]) -> bool:
