@@ -67,6 +67,8 @@ def section_member(study: Study, section: Section, picture: Mapping[str, str] | 
     keys = [f"image:{digest}" for digest in sorted(images - {None, ""}, key=str)]
     if not is_unknown(row.get("block_id", "")):
         keys.append(f"block:{study.study_id}:{row['block_id']}")
+    if section.slide is not None and not is_unknown(section.slide):
+        keys.append(f"slide:{section.slide}")
     duplicates = tuple(name for name in row.get("known_duplicates", "").split(";") if not is_unknown(name))
     return Member(
         sample_id=section.sample_id,
