@@ -118,6 +118,7 @@ def build_shards(
         qc=qc_overrides(options),
         workers=workers or default_workers(),
         accepted=gate.accepted,
+        recipe=Path(recipe) if recipe else None,
     )
     with progress("build-shards") as tell:
         report = build_release(request, progress=tell)
@@ -169,7 +170,7 @@ def gene_sets(book: Catalog, asked: str | None, *, pin: bool) -> tuple[Path, str
 
 def print_report(report: ReleaseReport, as_json: bool) -> None:
     """Print what was built: warnings on stderr, totals on stdout."""
-    for section in report.built:
+    for section in report.done:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest

@@ -101,7 +101,7 @@ def _lost(error: Exception) -> HumanstError:
 
 
 def _window(client: Any) -> int:
-    return max(AT_LEAST_TASKS, TASKS_A_THREAD * sum(client.nthreads().values()))
+    return max(AT_LEAST_TASKS, TASKS_A_THREAD * int(sum(client.nthreads().values())))
 
 
 def _work(position: int, task: Any, work: Callable[[Any], Any], told: Mapping[str, str]) -> Outcome[Any, Any]:

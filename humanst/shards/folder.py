@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-from humanst import files
 from humanst.errors import UsageError
 
 _OURS = re.compile(
-    r"(MANIFEST\.json|SHA256SUMS|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
+    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
     r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
 )
 
@@ -35,6 +35,15 @@ def require_own_folder(release: Path, work: Path) -> None:
     for folder in (release, work):
         if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
             raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
+    if os.path.ismount(release):
+        raise UsageError(
+            "The output folder is a mount point, which cannot be replaced in one step",
+            file=release.name,
+            field="-o",
+            expected="a folder below it",
+            found=release.name,
+            done="Nothing was written",
+        )
     strangers = [name for name in _names(release) if not _OURS.fullmatch(name)]
     if strangers:
         raise UsageError(
@@ -52,10 +61,3 @@ def _names(release: Path) -> list[str]:
     found = [path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()]
     # Partials of a killed run are swept, and locks are ours.
     return sorted(name for name in found if not Path(name).name.startswith("."))
-
-
-def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards of an earlier, larger build of this release; nothing else."""
-    for path in sorted(release.glob("data/*/*")):
-        if path not in expected and _OURS.fullmatch(path.relative_to(release).as_posix()):
-            files.remove(path)

@@ -139,7 +139,8 @@ def take_in(
     assigned
         ``donor_id`` or ``sample_id`` -> split, which overrides the hash for the whole group of that member.
     """
-    sets, studies, left_out = _UnionFind(), _Studies(), {}
+    sets, studies, asked_of = _UnionFind(), _Studies(), assigned or {}
+    left_out: dict[str, tuple[str, ...]] = {}
     ordered = sorted(members, key=lambda member: member.age)
     known = {member.sample_id for member in ordered}
     for _, batch in groupby(ordered, key=lambda member: release_age(member.release_added)):
@@ -157,7 +158,7 @@ def take_in(
                 sets.join(node, key)
             group = sets.group(node)
             group.members.append(member)
-            group.asked |= {assigned[name] for name in (member.donor_id, member.sample_id) if name in (assigned or {})}
+            group.asked |= {asked_of[name] for name in (member.donor_id, member.sample_id) if name in asked_of}
             studies.add(member)
             new.append(node)
         for node in new:
