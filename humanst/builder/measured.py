@@ -22,6 +22,7 @@ from humanst.fetch.members import is_archive
 from humanst.findings import Findings
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
+from humanst.locks import held
 from humanst.platforms import read_genes
 
 # What a reader takes the names of the genes from.
@@ -85,7 +86,7 @@ def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, fo
     if study.recipe.absent_genes != "zero" or isinstance(study, FolderStudy):
         return measured_genes(study, wanted, pin=pin)
     path = folder / f"{study.study_id}-{_axis_hash(study, wanted)[:16]}.json"
-    with files.locked(path, what=f"the genes of {study.study_id}"):
+    with held(path, what=f"the genes of {study.study_id}"):
         try:
             kept = json.loads(path.read_bytes())
             return MeasuredGenes(frozenset(kept["ensembl_ids"]), tuple(kept["sections"]), ())

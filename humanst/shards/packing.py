@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from humanst import files
 from humanst.errors import DataError, HumanstError, InterruptedRun
 from humanst.findings import Finding, Findings
+from humanst.locks import held
 from humanst.runner import run_tasks
 from humanst.shards.done import SectionDone
 from humanst.shards.extract import ROWS, Extracted
@@ -143,7 +144,7 @@ def make_pack(settled: Settled, spec: ReleaseSpec, work: Path) -> Pack:
     """
     inputs = settled.inputs(spec)
     folder = work / "pack" / inputs[:16]
-    with files.locked(folder, what="the order of pairs"):
+    with held(folder, what="the order of pairs"):
         found = _read_pack(folder, inputs)
         if found is None:
             _write_pack(settled, spec, folder, inputs)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from humanst import files
 from humanst.errors import HumanstError
+from humanst.locks import held
 from humanst.shards.done import SectionDone, write_failed, write_summary
 from humanst.shards.earlier import Earlier
 from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
@@ -54,7 +55,7 @@ def build_release(
     require_own_folder(request.release, request.work)
     if request.share != (0, 1):
         return _Build(request, plan, progress).run()
-    with files.locked(request.release, what=request.release.name):
+    with held(request.release, what=request.release.name):
         return _Build(request, plan, progress).run()
 
 
@@ -74,14 +75,22 @@ class _Build:
         if self._given is None:
             files.write_json(request.work / "plan.json", plan_content(request, self._plan))
         report = ReleaseReport(request.release, {}, (), ())
-        if "extract" in request.stages:
-            try:
-                for done in extract_stage(request, self._plan, self._tell):
-                    self._done[done.sample_id] = done
-            finally:
-                report = self._told(report)
-        if "pack" in request.stages or "finish" in request.stages:
-            report = self._pack_and_finish(report)
+        try:
+            if "extract" in request.stages:
+                report = self._extract(report)
+            if "pack" in request.stages or "finish" in request.stages:
+                report = self._pack_and_finish(report)
+        finally:
+            # A worker that died in the middle left something unfinished.
+            sweep_work(request.work)
+        return report
+
+    def _extract(self, report: ReleaseReport) -> ReleaseReport:
+        try:
+            for done in extract_stage(self._request, self._plan, self._tell):
+                self._done[done.sample_id] = done
+        finally:
+            report = self._told(report)
         return report
 
     def _told(self, report: ReleaseReport) -> ReleaseReport:
