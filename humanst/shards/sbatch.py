@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-_SCRIPT = """\
-#!/bin/sh
+_SCRIPT = r"""#!/bin/sh
 # Submit with: sh {name}
 # extract ({n} tasks) -> pack ({n} tasks) -> finish; each begins when all of the one before ended with exit code 0.
 # Exit code 4 of extract: some sections were refused; failed.jsonl in the work folder says why. Mend them and run this
@@ -15,18 +14,18 @@ _SCRIPT = """\
 set -eu
 SBATCH_OPTIONS=${{SBATCH_OPTIONS:-"--time=12:00:00 --mem=8G --cpus-per-task=1"}}
 ACCEPT=${{ACCEPT:-0}}
+COMMAND={command}
 mkdir -p {logs}
 
 run() {{  # run NAME ARRAY DEPENDENCY COMMAND
     name=$1 array=$2 after=$3 command=$4
     # SIGTERM goes to the step five minutes before the end: enough to finish the section in hand.
-    sbatch --parsable --job-name="humanst-$name" --output={logs}/"$name"-%A_%a.log \\
-        --signal=TERM@300 --requeue $SBATCH_OPTIONS $array $after \\
-        --wrap "srun $command; code=\\$?; [ \\$code -ne 75 ] || scontrol requeue \\$SLURM_JOB_ID; \\
-            [ \\$code -ne $ACCEPT ] || exit 0; exit \\$code"
+    sbatch --parsable --job-name="humanst-$name" --output={logs}/"$name"-%A_%a.log \
+        --signal=TERM@300 --requeue $SBATCH_OPTIONS $array $after \
+        --wrap "srun $command; code=\$?; [ \$code -ne 75 ] || scontrol requeue \$SLURM_JOB_ID; \
+            [ \$code -ne $ACCEPT ] || exit 0; exit \$code"
 }}
 
-COMMAND={command}
 extract=$(run extract --array=0-{last} "" \
     "$COMMAND --stage extract --task-index \$SLURM_ARRAY_TASK_ID --num-tasks {n}")
 pack=$(run pack --array=0-{last} "--dependency=afterok:$extract" \
