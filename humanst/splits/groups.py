@@ -142,12 +142,11 @@ def take_in(
     sets, studies, asked_of = _UnionFind(), _Studies(), assigned or {}
     left_out: dict[str, tuple[str, ...]] = {}
     ordered = sorted(members, key=lambda member: member.age)
-    known = {member.sample_id for member in ordered}
     for _, batch in groupby(ordered, key=lambda member: release_age(member.release_added)):
         new = []
         for member in batch:
             node = f"sample:{member.sample_id}"
-            keys = [node, *member.keys, *(f"sample:{name}" for name in member.duplicates if name in known)]
+            keys = [node, *member.keys, *(f"sample:{name}" for name in member.duplicates)]
             keys += [] if is_unknown(member.donor_id) else [f"donor:{member.donor_id.strip()}"]
             keys += studies.keys_of(member)
             settled = [group for group in _groups_at(sets, keys) if group.settled]
