@@ -273,6 +273,8 @@ def _fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise _no_room(error, folder) from error
     finally:
         os.close(descriptor)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from humanst.errors import HumanstError
+from humanst.errors import HumanstError, NoRoomError
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +38,30 @@ def attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcom
         return Outcome(position, task, work(task), None)
     except HumanstError as error:
         return Outcome(position, task, None, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            logger.exception("Unexpected error in a task")
+            return Outcome(position, task, None, _bug(error))
+        full = NoRoomError(
+            "The disk is full",
+            found=str(error),
+            done="The task was given up",
+            todo="Make room and run the same command again",
+        )
+        return Outcome(position, task, None, full)
     except Exception as error:
         # The net under every task: libraries raise errors of families of their own, and the others must go on.
         logger.exception("Unexpected error in a task")
-        bug = HumanstError(
-            f"Unexpected {type(error).__name__}: {error}",
-            code="unexpected",
-            done="The task was given up; the others go on",
-            todo="This is a bug in humanst: please report it with the traceback above",
-        )
-        return Outcome(position, task, None, bug)
+        return Outcome(position, task, None, _bug(error))
+
+
+def _bug(error: Exception) -> HumanstError:
+    return HumanstError(
+        f"Unexpected {type(error).__name__}: {error}",
+        code="unexpected",
+        done="The task was given up; the others go on",
+        todo="This is a bug in humanst: please report it with the traceback above",
+    )
 
 
 def worker_died(position: int, task: Task, found: str) -> Outcome[Task, Result]:
