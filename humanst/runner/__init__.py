@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from humanst.runner.cluster import Cluster, run_on_cluster
 from humanst.runner.outcomes import Outcome, Result, Task, attempt
@@ -23,7 +23,7 @@ def default_workers() -> int:
 
 def run_tasks(
     tasks: Sequence[Task], work: Callable[[Task], Result], *, workers: int = 1, cluster: Cluster | None = None
-) -> Iterator[Outcome[Task, Result]]:
+) -> Generator[Outcome[Task, Result]]:
     """Yield an outcome for every task, in the order they finish.
 
     Errors of humanst's own family become outcomes as they are; any other is a bug, reported as ``unexpected`` with

@@ -30,4 +30,6 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # A generator that nobody closed is closed by whichever thread drops it last.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)

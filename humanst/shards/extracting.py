@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def do_section(task: WholeTask) -> SectionDone:
     return done
 
 
-def extract_stage(request: ReleaseRequest, plan: Plan, tell: Progress) -> Iterator[SectionDone]:
+def extract_stage(request: ReleaseRequest, plan: Plan, tell: Progress) -> Generator[SectionDone]:
     """Do this run's share of the sections, and yield each as it is done.
 
     Raises
@@ -80,20 +81,23 @@ def extract_stage(request: ReleaseRequest, plan: Plan, tell: Progress) -> Iterat
     tasks = _tasks(request, plan)
     n_pairs = 0
     tell("extract", 0, len(tasks), 0)
-    outcomes = run_tasks(tasks, do_section, workers=request.workers, cluster=request.cluster)
-    for n_done, outcome in enumerate(outcomes, 1):
-        planned = tasks[outcome.position].planned
-        if isinstance(outcome.error, NoRoomError):
-            raise outcome.error
-        if outcome.error is not None:
-            # It died, or met a bug: nobody has written its card yet.
-            fault = outcome.error.located(study=planned.study_id, section=planned.section_id)
-            write_done(request.work, planned, SectionDone(planned.sample_id, (), None, fault))
-        done = outcome.result or SectionDone(planned.sample_id, (), None, outcome.error)
-        _log(done)
-        n_pairs += done.extracted.card["pairs"] if done.extracted else 0
-        tell("extract", n_done, len(tasks), n_pairs)
-        yield done
+    with closing(run_tasks(tasks, do_section, workers=request.workers, cluster=request.cluster)) as outcomes:
+        for n_done, outcome in enumerate(outcomes, 1):
+            if isinstance(outcome.error, NoRoomError):
+                raise outcome.error
+            done = outcome.result or _given_up(request.work, tasks[outcome.position].planned, outcome.error)
+            _log(done)
+            n_pairs += done.extracted.card["pairs"] if done.extracted else 0
+            tell("extract", n_done, len(tasks), n_pairs)
+            yield done
+
+
+def _given_up(work: Path, planned: PlannedSection, error: HumanstError | None) -> SectionDone:
+    """The card of a section whose task died or met a bug: nobody has written it yet."""
+    fault = error.located(study=planned.study_id, section=planned.section_id) if error else None
+    done = SectionDone(planned.sample_id, (), None, fault)
+    write_done(work, planned, done)
+    return done
 
 
 def _tasks(request: ReleaseRequest, plan: Plan) -> list[WholeTask]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -256,15 +257,15 @@ def pack_stage(request: ReleaseRequest, pack: Pack, tell: Progress) -> list[Pack
     tasks = shard_tasks(request, pack)[index::of]
     packed: list[Packed] = []
     tell("pack", 0, len(tasks), 0)
-    outcomes = run_tasks(tasks, pack_shard, workers=request.workers, cluster=request.cluster)
-    for n_done, outcome in enumerate(outcomes, 1):
-        if outcome.error is not None:
-            raise outcome.error
-        if outcome.result is not None:
-            packed.append(outcome.result)
-            card = outcome.result.card
-            logger.info("%s: %d pairs, %d bytes", card["path"], card["n_pairs"], card["bytes"])
-        tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
+    with closing(run_tasks(tasks, pack_shard, workers=request.workers, cluster=request.cluster)) as outcomes:
+        for n_done, outcome in enumerate(outcomes, 1):
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.result is not None:
+                packed.append(outcome.result)
+                card = outcome.result.card
+                logger.info("%s: %d pairs, %d bytes", card["path"], card["n_pairs"], card["bytes"])
+            tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
     return packed
 
 

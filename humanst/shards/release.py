@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import closing
 
 from humanst import files
 from humanst.errors import HumanstError
@@ -87,8 +88,9 @@ class _Build:
 
     def _extract(self, report: ReleaseReport) -> ReleaseReport:
         try:
-            for done in extract_stage(self._request, self._plan, self._tell):
-                self._done[done.sample_id] = done
+            with closing(extract_stage(self._request, self._plan, self._tell)) as stage:
+                for done in stage:
+                    self._done[done.sample_id] = done
         finally:
             report = self._told(report)
         return report
