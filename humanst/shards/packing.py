@@ -31,7 +31,7 @@ from humanst.shards.pack import Packed, PackTask, SectionFacts, pack_shard
 from humanst.shards.plan import Plan
 from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.spec import PACK_SCHEMA, PACK_VERSION, ReleaseSpec, order_of
-from humanst.splits import SPLITS, Assignment, join_found, warn_of_empty_splits
+from humanst.splits import SPLITS, Assignment, join_found, require_no_crossing, warn_of_empty_splits
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone])
     InterruptedRun
         When sections of the plan were never reached.
     DataError
-        ``leakage`` when sections of different splits turn out to be the same tissue.
+        ``leakage`` when sections of different splits turn out to be the same tissue, or a plan splits a group.
     """
     missing = [section.sample_id for section in plan.sections if section.sample_id not in done]
     if missing:
@@ -91,6 +91,7 @@ def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone])
     extracted = {name: item.extracted for name, item in sorted(done.items()) if item.extracted is not None}
     failures = [(name, item.error) for name, item in sorted(done.items()) if item.error is not None]
     assignment = _final_groups(plan, extracted)
+    require_no_crossing(assignment)
     here = tuple(extract for name, extract in extracted.items() if name in assignment.split)
     left_out = {**dict(plan.left_out), **assignment.left_out}
     chosen = {item.section.sample_id: item for item in request.chosen}

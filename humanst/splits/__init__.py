@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from humanst.splits.assign import Assignment, Link, assign_splits, join_found, warn_of_empty_splits
+from humanst.splits.assign import Assignment, Link, assign_splits, join_found, require_no_crossing, warn_of_empty_splits
 from humanst.splits.groups import (
     DEFAULT_SHARES,
     SPLITS,
@@ -30,6 +30,7 @@ __all__ = [
     "join_found",
     "read_assignment",
     "release_age",
+    "require_no_crossing",
     "take_in",
     "warn_of_empty_splits",
 ]

@@ -134,6 +134,30 @@ def join_found(assignment: Assignment, members: Iterable[Member], links: Sequenc
     return Assignment(group_of, {name: sides[name] for name in group_of}, dict(sorted(left_out.items())))
 
 
+def require_no_crossing(assignment: Assignment) -> None:
+    """Ask that every group is in one split, whoever assigned it.
+
+    Raises
+    ------
+    DataError
+        ``leakage``, naming the first group that is not.
+    """
+    sides: dict[str, set[str]] = {}
+    for name, group in assignment.group.items():
+        sides.setdefault(group, set()).add(assignment.split[name])
+    crossing = sorted(group for group, splits in sides.items() if len(splits) > 1)
+    if crossing:
+        raise DataError(
+            "A split group is in several splits",
+            code="leakage",
+            section=crossing[0],
+            expected="one split a group",
+            found=", ".join(f"{group}: {' and '.join(sorted(sides[group]))}" for group in crossing[:5]),
+            done="No shard was written",
+            todo="Make the plan again with `humanst plan`",
+        )
+
+
 def _refuse(crossing: Sequence[Link], assignment: Assignment) -> None:
     if not crossing:
         return

@@ -82,6 +82,23 @@ def test_a_build_that_is_told_to_stop_finishes_the_section_in_hand(made: Made, t
     assert digests(release) == digests(made.release)
 
 
+def test_a_plan_that_splits_a_group_is_not_packed(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    """Somebody changed it by hand."""
+    plan, release, work = tmp_path / "plan.json", tmp_path / "out", tmp_path / "out.work"
+    shutil.copytree(made.work, work, copy_function=os.link)
+    assert humanst_here(["plan", "-o", str(plan)]).exception is None
+    build = ["build-shards", "--plan", str(plan), "-o", str(release), "--stage", "pack", "--workers", "1"]
+    content = json.loads(plan.read_text())
+    content["sections"][0] |= {"group": "demo_st_B1", "split": "test"}
+    plan.write_text(json.dumps(content))
+    error = humanst_here(build).exception
+    assert (getattr(error, "exit_code", None), "leakage") == (5, error.facts.code)  # type: ignore[union-attr]
+    assert "demo_st_B1: test and train" in str(error)
+    content["sections"][0]["inputs"] = "0" * 64
+    plan.write_text(json.dumps(content))
+    assert humanst_here(build).exception.facts.code == "plan-outdated"  # type: ignore[union-attr]
+
+
 def test_dead_locks_are_cleared_and_those_in_use_are_not(tmp_path: Path) -> None:
     release, work = tmp_path / "out", tmp_path / "out.work"
     ended = subprocess.run([sys.executable, "-c", ""], check=True)
