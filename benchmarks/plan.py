@@ -25,7 +25,8 @@ from humanst.shards.done import SectionDone
 from humanst.shards.extract import ROWS, Extracted
 from humanst.shards.grouping import Chosen
 from humanst.shards.packing import make_pack, settle
-from humanst.shards.plan import make_plan, plan_content, plan_of, read_plan
+from humanst.shards.plan import make_plan
+from humanst.shards.plan_file import plan_content, plan_of, read_plan
 from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import ReleaseSpec, uid_of
 

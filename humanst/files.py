@@ -362,8 +362,11 @@ def write_with(path: Path, writer: Callable[[Path], None]) -> str:
 
 
 def _fsync_file(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    try:
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise _no_room(error, path) from error
 
 
 @contextmanager

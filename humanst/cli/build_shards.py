@@ -96,7 +96,7 @@ class _Asked:
 
 def _asked(options: dict[str, Any], catalog: str | None, release: Path, work: Path, *, may_ask: bool) -> _Asked:
     from humanst.runner import Cluster, default_workers
-    from humanst.shards.plan import plan_of, read_plan
+    from humanst.shards.plan_file import plan_of, read_plan
     from humanst.shards.request import STAGES
 
     book = open_catalog(catalog)
@@ -152,7 +152,7 @@ def _check_options(context: click.Context, options: dict[str, Any]) -> None:
 
 def _print_sbatch(options: dict[str, Any], release: Path, work: Path, catalog: str | None, as_json: bool) -> None:
     from humanst.settings import settings
-    from humanst.shards.plan import plan_of, read_plan
+    from humanst.shards.plan_file import plan_of, read_plan
     from humanst.shards.sbatch import sbatch_script
 
     path = Path(options["plan"]).resolve()

@@ -33,7 +33,8 @@ def plan(output: str, work: str | None, catalog: str | None, as_json: bool, **op
     `humanst build-shards --plan` carries it out, on one machine or on many.
     """
     from humanst import files
-    from humanst.shards.plan import make_plan, plan_content
+    from humanst.shards.plan import make_plan
+    from humanst.shards.plan_file import plan_content
 
     book = open_catalog(catalog)
     path = Path(output)

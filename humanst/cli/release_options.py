@@ -141,7 +141,8 @@ def planned_request(
     """
     from humanst.builder.folders import study_from_folder
     from humanst.catalog import load_recipe
-    from humanst.shards.plan import check_current, chosen_of, plan_of, spec_of
+    from humanst.shards.plan import check_current, chosen_of
+    from humanst.shards.plan_file import plan_of, spec_of
     from humanst.shards.request import ReleaseRequest
 
     plan, build = plan_of(content), content["build"]
