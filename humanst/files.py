@@ -141,7 +141,11 @@ class PartFile(AsideFile):
 
     def head(self, n_bytes: int) -> bytes:
         """The first bytes of what was written so far."""
-        return os.pread(self._handle.fileno(), n_bytes, 0)
+        return self.read_at(0, n_bytes)
+
+    def read_at(self, offset: int, n_bytes: int) -> bytes:
+        """Bytes of what was written so far, fewer where it ends."""
+        return os.pread(self._handle.fileno(), n_bytes, offset)
 
 
 @contextmanager
@@ -436,6 +440,11 @@ def sweep_partials(folder: Path) -> list[Path]:
     if swept:
         logger.info("Swept %d leftovers of an interrupted run from %s", len(swept), folder)
     return swept
+
+
+def is_aside(name: str) -> bool:
+    """Whether a name is one of what is being written, or was when a process was killed."""
+    return any(kind.match(name) for kind in (_PARTIAL, _PART, _REPLACED))
 
 
 def _is_owned(partial: re.Match[str], entry: Path, stale_seconds: float = STALE_PARTIAL_SECONDS) -> bool:

@@ -74,6 +74,8 @@ def demo_release(demo_atlas: Path, shared_tmp: Path) -> Path:
                 str(demo_atlas / "assign.csv"),
                 "--shard-pairs",
                 "512",
+                "--workers",
+                "2",
                 atlas=demo_atlas,
                 cache=shared_tmp / "demo_cache",
             )

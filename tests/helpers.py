@@ -1,4 +1,4 @@
-"""Run the real command line in a child process, as a user does."""
+"""Run the real command line in a child process, as a user does (forked from a warm parent: ``tests/warm.py``)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
+
+from tests.warm import warm_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,7 +25,12 @@ def run_humanst(
     cwd: Path | None = None,
     timeout: float = 600,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas."""
+    """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas.
+
+    Builds have one worker unless they say how many: tests run side by side themselves.
+    """
+    if arguments[:1] in (("build",), ("build-shards",), ("validate",)) and not {"--workers", "--help"} & {*arguments}:
+        arguments = (*arguments, "--workers", "1")
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUMANST_")}
     environment["HUMANST_OFFLINE"] = "1"
     environment["PYTHONPATH"] = str(ROOT)
@@ -32,10 +41,23 @@ def run_humanst(
         environment["HUMANST_MIRROR"] = str(mirror)
     environment["HUMANST_CACHE_DIR"] = str(cache or os.environ.get("HUMANST_CACHE_DIR", ""))
     environment.update(env or {})
+    if "PYTHONHASHSEED" not in (env or {}):
+        return _run_warm(arguments, environment, cwd or Path.cwd(), timeout)
     command = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
     return subprocess.run(
         command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
     )
+
+
+def _run_warm(
+    arguments: Sequence[str], environment: dict[str, str], cwd: Path, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
+        request = {"arguments": arguments, "env": environment, "cwd": str(cwd), "stdout": out.name, "stderr": err.name}
+        parent = warm_parent()
+        with parent.turn:
+            code = parent.run(request, timeout_s)
+        return subprocess.CompletedProcess(["humanst", *arguments], code, out.read().decode(), err.read().decode())
 
 
 def output_json(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@
 byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
 ``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle
 once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest).
-``no-range`` (cut once) does not. ``blind`` (cut once) knows Range, but not If-Range. A new fault is a new method of
-``_Handler``.
+``ranges`` (never cut) knows Range with an end, too. ``no-range`` (cut once) does not. ``blind`` (cut once) knows Range,
+but not If-Range. A new fault is a new method of ``_Handler``.
 """
 
 from __future__ import annotations
@@ -161,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._ranged(body, cut=self.server.hits[self.path] == 1)
 
+    def _ranges(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=False)
+
     def _slow(self, body: bytes, _: str) -> None:
         self._ranged(body, cut=False, block_bytes=1 << 14)
 
@@ -168,15 +171,16 @@ class _Handler(BaseHTTPRequestHandler):
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         asked = self.headers.get("Range", "")
         wanted = self.headers.get("If-Range", etag)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and (wanted == etag or not if_range) else 0
+        begin, _, last = asked.removeprefix("bytes=").partition("-") if wanted == etag or not if_range else ("", "", "")
+        start, stop = int(begin or 0), min(int(last) + 1, len(body)) if last else len(body)
         headers: dict[str, str | None] = {"ETag": etag, "Accept-Ranges": "bytes"}
         if start >= len(body):
             self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             return
         if start:
-            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self._send(206 if start else 200, b"", headers | {"Content-Length": str(len(body) - start)})
-        end = len(body) // 2 if cut else len(body)
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
+        self._send(206 if start else 200, b"", headers | {"Content-Length": str(stop - start)})
+        end = ((start + stop) // 2 if last else len(body) // 2) if cut else stop
         # Little stays between the two sides, so that what was sent is about what was received.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         self._count_under_way(1)

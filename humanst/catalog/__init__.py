@@ -12,6 +12,7 @@ from humanst.catalog.reading import load_catalog, load_recipe, recipe_from
 from humanst.catalog.records import (
     Catalog,
     Lattice,
+    Published,
     Recipe,
     Resource,
     Section,
@@ -27,6 +28,7 @@ __all__ = [
     "Item",
     "Lattice",
     "ListedStudy",
+    "Published",
     "Recipe",
     "Resource",
     "Section",

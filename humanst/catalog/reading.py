@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from humanst.catalog.curation import Curation
 from humanst.catalog.listed import listed_study
-from humanst.catalog.records import Catalog, Lattice, Recipe, Resource, Section, Source, Study
+from humanst.catalog.records import Catalog, Lattice, Published, Recipe, Resource, Section, Source, Study
 from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
 from humanst.files import safe_relative_path
@@ -42,7 +42,8 @@ def load_catalog(path: Path | None = None) -> Catalog:
     studies = {key: _study(key, document["studies"][key], path, curation) for key in sorted(document["studies"])}
     listed = {key: listed_study(key, entry) for key, entry in sorted(document.get("listed", {}).items())}
     resources = {key: resource_of(key, document["resources"][key], path.name) for key in sorted(document["resources"])}
-    catalog = Catalog(path, studies=studies, resources=resources, releases=document["releases"], listed=listed)
+    releases = {key: _published(key, document["releases"][key]) for key in sorted(document["releases"])}
+    catalog = Catalog(path, studies=studies, resources=resources, releases=releases, listed=listed)
     check_ids({"studies": studies, "listed": listed, "resources": resources, "curation": catalog.folders()}, path.name)
     check_sample_ids(studies, path.name)
     return catalog
@@ -216,6 +217,17 @@ def resource_of(resource_id: str, document: Mapping[str, Any], file: str) -> Res
             found=repr(resource.default),
         )
     return resource
+
+
+def _published(version: str, document: Mapping[str, Any]) -> Published:
+    return Published(
+        version=version,
+        url=document["url"],
+        manifest_sha256=document["manifest_sha256"],
+        hosts=tuple(document["hosts"]),
+        license=document["license"],
+        bytes=document.get("bytes"),
+    )
 
 
 def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, file: str, field: str) -> Source:

@@ -223,6 +223,32 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """One published release.
+
+    Attributes
+    ----------
+    url
+        The folder that holds its ``MANIFEST.json``.
+    manifest_sha256
+        Hash of that manifest, which holds those of everything else.
+    hosts
+        Host names it and its redirects may come from.
+    license
+        Of the release as a whole; each section keeps its own.
+    bytes
+        All of it together; ``None`` where not known.
+    """
+
+    version: str
+    url: str
+    manifest_sha256: str
+    hosts: tuple[str, ...]
+    license: str
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything on record: studies, resources and published releases, by id, in sorted order.
 
@@ -232,7 +258,7 @@ class Catalog:
     path: Path
     studies: Mapping[str, Study]
     resources: Mapping[str, Resource]
-    releases: Mapping[str, Any]
+    releases: Mapping[str, Published]
     listed: Mapping[str, ListedStudy] = field(default_factory=dict)
 
     def study(self, study_id: str) -> Study:

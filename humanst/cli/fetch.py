@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from humanst.cli.choose import choose_sections, open_catalog, section_options
 from humanst.cli.fetch_plan import echo_plan, echo_urls
 from humanst.cli.fetch_progress import transfer_progress
+from humanst.cli.fetch_release import fetch_release, is_release, release_options
 from humanst.cli.gate import Gate, license_option, pass_gate, section_item
 from humanst.cli.output import catalog_option, echo_json, end_with, failure_rows, json_option, say
 from humanst.errors import HumanstError
 
 if TYPE_CHECKING:
-    from humanst.catalog import Section, Study
+    from humanst.catalog import Catalog, Section, Study
     from humanst.fetch.engine import Wanted
 
     Pairs = Sequence[tuple[Study, Section]]
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", nargs=-1, required=True)
 @section_options
+@release_options
 @click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
 @click.option("--jobs", type=click.IntRange(1, 32), default=4, show_default=True, help="Files at a time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched: bytes, files of unknown size, free disk.")
@@ -51,27 +53,37 @@ def fetch(
     accept: tuple[str, ...],
     catalog: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids) and check every hash.
+    """Fetch the files of studies (their ids) or resources (gene_sets, gene_ids/FILE) and check every hash.
+
+    `humanst fetch atlas` fetches a release, or those pairs of it that --split, --sections and --where choose.
 
     Caches in HUMANST_SHARED_CACHE are looked at first, then mirrors in HUMANST_MIRROR, in order; then the original
     host is asked. An interrupted fetch goes on where it stopped when the same command runs again.
     """
     from humanst.catalog import Item
     from humanst.fetch.jobs import plan, require_room_for
-    from humanst.fetch.local import resource_files
     from humanst.settings import settings
 
+    if is_release(names, options | {"list_urls": list_urls}):
+        fetch_release(
+            sections=sections,
+            where=where,
+            pin=pin,
+            jobs=jobs,
+            dry_run=dry_run,
+            accept=accept,
+            catalog=catalog,
+            as_json=as_json,
+            options=options,
+        )
+        return
     book = open_catalog(catalog)
-    studies = [name for name in names if name not in book.resources]
+    studies = [name for name in names if name.partition("/")[0] not in book.resources]
     pairs = choose_sections(book, studies, sections, where) if studies else []
     look_only = dry_run or list_urls
-    references = [
-        item
-        for name in names
-        if name in book.resources
-        for item in resource_files(book.resources[name], pin=pin or look_only)
-    ]
+    references = [item for name in names for item in _reference_files(book, name, pin=pin or look_only)]
     if look_only:
         planned = plan(references + _files_of(pairs, pin=True), settings())
         if dry_run:
@@ -86,6 +98,18 @@ def fetch(
     pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
     require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
     _fetch_all(references, pairs, gate, pin=pin, jobs=jobs, as_json=as_json)
+
+
+def _reference_files(book: Catalog, name: str, *, pin: bool) -> list[Wanted]:
+    """The files of a resource, or the one of ``<resource>/<path>``; none of a study."""
+    from humanst.fetch.local import resource_files
+
+    resource_id, _, path = name.partition("/")
+    if resource_id not in book.resources:
+        return []
+    resource = book.resources[resource_id]
+    one = resource.source(path) if path else None
+    return [item for item in resource_files(resource, pin=pin) if one is None or item.source == one]
 
 
 def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:

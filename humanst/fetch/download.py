@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -41,10 +41,14 @@ class RestartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Ask for the bytes from ``offset`` on, if the file is still the one that ``validator`` (ETag or date) names."""
+    """Ask for the bytes from ``offset`` on, if the file is still the one that ``validator`` (ETag or date) names.
+
+    With ``stop`` only the bytes before it are asked for.
+    """
 
     offset: int
     validator: str | None = None
+    stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,15 @@ class Answer:
         Whether the body is encoded for transport, so that bytes received are not bytes of the file.
     is_html
         Whether the host calls it an HTML page.
+    is_part
+        Whether the body is a part of the file, as it was asked for.
     """
 
     offset: int
     validator: str | None
     encoded: bool
     is_html: bool
+    is_part: bool = False
 
 
 def stream(
@@ -79,6 +86,7 @@ def stream(
     allow_loopback_http: bool = False,
     resume: Resume | None = None,
     begin: Callable[[Answer], None] | None = None,
+    session: requests.Session | None = None,
 ) -> None:
     """Send the body of ``url`` to ``write``.
 
@@ -93,6 +101,8 @@ def stream(
     begin
         Called with the host's answer before the first byte; its ``offset`` says whether the body is the rest, or the
         whole file after all.
+    session
+        A :func:`connection` to ask over, for many requests to one host.
 
     Raises
     ------
@@ -105,7 +115,10 @@ def stream(
     HostileError
         For a hop to an address that is not allowed.
     """
-    with _opened(url, hosts, patience, deadline, allow_loopback_http, resume) as response:
+    with (
+        nullcontext(session) if session is not None else connection() as line,
+        _opened(line, url, hosts, patience, deadline, allow_loopback_http, resume) as response,
+    ):
         offset = _offset(url, response, resume)
         answer = _answer(url, response, offset)
         if begin is not None:
@@ -146,6 +159,7 @@ def _answer(url: str, response: requests.Response, offset: int) -> Answer:
         # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
         encoded=encoded and not url.split("?")[0].endswith(".gz"),
         is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
+        is_part=response.status_code == 206,
     )
 
 
@@ -169,7 +183,19 @@ def _shut_at(deadline: float, response: requests.Response) -> Iterator[None]:
 
 
 @contextmanager
+def connection() -> Iterator[requests.Session]:
+    """What requests go over: kept open from one to the next, with proxies and CA bundles of the environment."""
+    import requests
+
+    with requests.Session() as session:
+        # No login from a .netrc goes to any host.
+        session.auth = _no_login
+        yield session
+
+
+@contextmanager
 def _opened(
+    session: requests.Session,
     url: str,
     hosts: tuple[str, ...],
     patience: Patience,
@@ -177,20 +203,15 @@ def _opened(
     allow_loopback_http: bool,
     resume: Resume | None,
 ) -> Iterator[requests.Response]:
-    import requests
-
-    with requests.Session() as session:
-        # Proxies and CA bundles come from the environment, but no login from a .netrc goes to any host.
-        session.auth = _no_login
-        hop, came_from = url, None
-        for _ in range(MAX_HOPS + 1):
-            check_url(hop, hosts, allow_loopback_http=allow_loopback_http, redirected_from=came_from)
-            with _ask(session, hop, patience, deadline, resume) as response:
-                target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
-                if target is None:
-                    yield response
-                    return
-                hop, came_from = urljoin(hop, target), hop
+    hop, came_from = url, None
+    for _ in range(MAX_HOPS + 1):
+        check_url(hop, hosts, allow_loopback_http=allow_loopback_http, redirected_from=came_from)
+        with _ask(session, hop, patience, deadline, resume) as response:
+            target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
+            if target is None:
+                yield response
+                return
+            hop, came_from = urljoin(hop, target), hop
     raise HostileError(
         "Too many redirects",
         code="redirect-loop",
@@ -214,7 +235,7 @@ def _ask(
     timeout = (min(patience.connect_s, left), min(patience.read_s, left))
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if resume is not None:
-        headers["Range"] = f"bytes={resume.offset}-"
+        headers["Range"] = f"bytes={resume.offset}-{'' if resume.stop is None else resume.stop - 1}"
         if resume.validator is not None:
             headers["If-Range"] = resume.validator
     try:

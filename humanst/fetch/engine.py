@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from humanst.fetch.filling import Fetching, Wanted, fill_from
 from humanst.fetch.mirrors import Place, places
 from humanst.fetch.pins import read_pins, record_pin
 from humanst.fetch.receive import Expected, Progress
-from humanst.fetch.stamps import stamp_path, trusted_sha256, verified_sha256, write_stamp
+from humanst.fetch.stamps import outside_stamp, stamp_path, trusted_sha256, verified_sha256, write_stamp
 from humanst.settings import Settings
 
-__all__ = ["Wanted", "cache_path", "expectation", "fetch_file", "find_shared"]
+__all__ = ["Wanted", "cache_path", "expectation", "fetch_file", "find_shared", "from_anywhere"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +73,7 @@ def find_shared(wanted: Wanted, expected: Expected, settings: Settings) -> tuple
         try:
             known = trusted_sha256(path, expected)
             if known is None:
-                name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
-                stamp = settings.resolved_cache_dir() / "shared" / f"{name}.stamp"
-                known = verified_sha256(path, expected, stamp=stamp)
+                known = verified_sha256(path, expected, stamp=outside_stamp(path, settings.resolved_cache_dir()))
         except PermissionError as error:
             logger.warning("%s in a shared cache cannot be read: %s", wanted.key, error)
             continue
@@ -86,8 +84,15 @@ def find_shared(wanted: Wanted, expected: Expected, settings: Settings) -> tuple
     return None
 
 
-def fetch_file(wanted: Wanted, settings: Settings, *, progress: Progress | None = None) -> tuple[Path, str]:
+def fetch_file(
+    wanted: Wanted, settings: Settings, *, progress: Progress | None = None, target: Path | None = None
+) -> tuple[Path, str]:
     """Return the verified local file and its sha256, fetching it when it is not there.
+
+    Parameters
+    ----------
+    target
+        Where to place it instead of the cache. The caller keeps others away from it; its stamp lies in the cache.
 
     Raises
     ------
@@ -102,6 +107,8 @@ def fetch_file(wanted: Wanted, settings: Settings, *, progress: Progress | None 
     UsageError
         When its address needs a library that is not installed.
     """
+    if target is not None:
+        return _fetch_to(target, wanted, settings, progress, stamp=outside_stamp(target, settings.resolved_cache_dir()))
     target = cache_path(settings, wanted.owner_id, wanted.source.path)
     expected = expectation(wanted, settings)
     if (known := trusted_sha256(target, expected)) is not None:
@@ -109,32 +116,45 @@ def fetch_file(wanted: Wanted, settings: Settings, *, progress: Progress | None 
     if not target.exists() and (shared := find_shared(wanted, expected, settings)) is not None:
         return shared
     with files.locked(target, what=wanted.key):
-        expected = expectation(wanted, settings)
-        if (known := verified_sha256(target, expected)) is not None:
-            files.remove_parts(target.parent, target.name)
-            return target, known
-        if target.exists() and expected.pinned:
-            logger.warning("%s in the cache is not the file on record: fetching it again", wanted.key)
-        files.sweep_partials(target.parent)
-        if expected.bytes is not None:
-            files.require_room(target.parent, expected.bytes - files.part_bytes(target))
-        with files.write_part(target, md5=expected.md5 is not None) as part:
-            _from_anywhere(Fetching(wanted, expected, settings, part, progress))
-        files.let_group_read(target, settings.resolved_cache_dir())
-        write_stamp(target, part.sha256, md5=part.md5)
-        files.let_group_read(stamp_path(target), settings.resolved_cache_dir())
-        return target, part.sha256
+        placed = _fetch_to(target, wanted, settings, progress, stamp=stamp_path(target))
+        for path in (target, stamp_path(target)):
+            files.let_group_read(path, settings.resolved_cache_dir())
+        return placed
 
 
-def _from_anywhere(job: Fetching) -> None:
-    """Fill the part from the first place that has the file on record."""
+def _fetch_to(
+    target: Path, wanted: Wanted, settings: Settings, progress: Progress | None, *, stamp: Path
+) -> tuple[Path, str]:
+    expected = expectation(wanted, settings)
+    if (known := verified_sha256(target, expected, stamp=stamp)) is not None:
+        files.remove_parts(target.parent, target.name)
+        return target, known
+    if target.exists() and expected.pinned:
+        logger.warning("%s in the cache is not the file on record: fetching it again", wanted.key)
+    files.sweep_partials(target.parent)
+    if expected.bytes is not None:
+        files.require_room(target.parent, expected.bytes - files.part_bytes(target))
+    with files.write_part(target, md5=expected.md5 is not None) as part:
+        from_anywhere(Fetching(wanted, expected, settings, part, progress), _fill_and_pin)
+    write_stamp(target, part.sha256, md5=part.md5, stamp=stamp)
+    return target, part.sha256
+
+
+def from_anywhere(job: Fetching, fill: Callable[[Place, Fetching], None]) -> None:
+    """Fill the part from the first place that has what is on record.
+
+    Raises
+    ------
+    HumanstError
+        What weighs most of the faults of all places.
+    """
     faults: list[tuple[str, HumanstError]] = []
     wanted, settings = job.wanted, job.settings
     for place in places(wanted.owner_id, wanted.source, wanted.hosts, settings):
         if place.url is not None and settings.offline:
             continue
         try:
-            _fill_and_pin(place, job)
+            fill(place, job)
         except (IntegrityError, NetworkError, HostileError) as error:
             level = logging.INFO if error.facts.code == "not-found" else logging.WARNING
             logger.log(level, "%s: %s: %s", wanted.key, place.label, error)

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from humanst import files
 from humanst.errors import HumanstError, InterruptedRun
@@ -19,6 +20,7 @@ from humanst.settings import Settings
 DEFAULT_JOBS = 4
 
 Fetched = tuple[Path, str] | HumanstError
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,40 +116,69 @@ def fetch_files(
     NoRoomError
         When the disk has no room for all files together.
     """
-    unique = {item.key: item for item in wanted}
     require_room_for(plan(wanted, settings), settings)
+
+    def one(item: Wanted, tell: Progress) -> tuple[Path, str]:
+        return fetch_file(item, settings, progress=tell)
+
+    return side_by_side({item.key: partial(one, item) for item in wanted}, jobs=jobs, progress=progress)
+
+
+def side_by_side(
+    tasks: Mapping[str, Callable[[Progress], Done]],
+    *,
+    jobs: int,
+    progress: Progress | None = None,
+    all_or_nothing: bool = False,
+) -> dict[str, Done | HumanstError]:
+    """Run tasks that fetch, several at a time.
+
+    Parameters
+    ----------
+    tasks
+        Key -> what to do, given whom to tell of its progress.
+    all_or_nothing
+        Whether the first failure ends the others, which keep their parts, and is raised.
+
+    Returns
+    -------
+    dict
+        Key -> the task's result, or its error.
+    """
     stop, turn = threading.Event(), threading.Lock()
 
-    def one(item: Wanted) -> tuple[Path, str]:
+    def one(key: str) -> Done:
         def tell(_: str, n_bytes: int, total: int | None) -> None:
             if stop.is_set():
                 raise InterruptedRun("Interrupted", todo="Run the same command again: it goes on where it stopped")
             if progress is not None:
                 with turn:
-                    progress(item.key, n_bytes, total)
+                    progress(key, n_bytes, total)
 
-        return fetch_file(item, settings, progress=tell)
+        return tasks[key](tell)
 
-    if jobs == 1 or len(unique) == 1:
-        return {key: _outcome(partial(one, item)) for key, item in unique.items()}
+    if jobs == 1 or len(tasks) == 1:
+        return {key: _outcome(partial(one, key), all_or_nothing) for key in tasks}
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="fetch") as pool:
-        futures: Mapping[Future[tuple[Path, str]], str] = {pool.submit(one, item): key for key, item in unique.items()}
-        found: dict[str, Fetched] = {}
+        futures: Mapping[Future[Done], str] = {pool.submit(one, key): key for key in tasks}
+        found: dict[str, Done | HumanstError] = {}
         try:
             for future in as_completed(futures):
-                found[futures[future]] = _outcome(future.result)
+                found[futures[future]] = _outcome(future.result, all_or_nothing)
         except BaseException:
             # What is being written ends at its next block and keeps its part.
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return {key: found[key] for key in unique}
+    return {key: found[key] for key in tasks}
 
 
-def _outcome(result: Callable[[], tuple[Path, str]]) -> Fetched:
+def _outcome(result: Callable[[], Done], all_or_nothing: bool) -> Done | HumanstError:
     try:
         return result()
     except InterruptedRun:
         raise
     except HumanstError as error:
+        if all_or_nothing:
+            raise
         return error

@@ -35,7 +35,10 @@ def places(owner_id: str, source: Source, hosts: tuple[str, ...], settings: Sett
         For a ``HUMANST_MIRROR`` entry that is neither a folder, ``file://`` nor ``http(s)://``.
     """
     found = [_mirror_place(mirror, f"{owner_id}/{source.path}", hosts) for mirror in settings.mirror]
-    if source.url is not None:
+    if source.url is not None and source.url.startswith("file:"):
+        # Only a release that a user names by its folder has such an address: no catalog may.
+        found.append(Place(label=source.url, path=Path(url2pathname(urlsplit(source.url).path))))
+    elif source.url is not None:
         found.append(Place(label=source.url, url=source.url, hosts=hosts))
     return found
 

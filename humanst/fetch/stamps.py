@@ -20,6 +20,12 @@ def stamp_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.stamp")
 
 
+def outside_stamp(path: Path, cache: Path) -> Path:
+    """Where the stamp of a file outside the own cache lies: in that cache, by the file's place."""
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:32]
+    return cache / "shared" / f"{name}.stamp"
+
+
 def write_stamp(path: Path, sha256: str, *, md5: str | None = None, stamp: Path | None = None) -> None:
     """Stamp a file that was just verified, beside it or at ``stamp``."""
     status = path.stat()

@@ -5,7 +5,6 @@ Everything is put together beside the release. An earlier release stays as it is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from humanst import __version__, files
 from humanst.errors import InterruptedRun
 from humanst.shards import sidecars
 from humanst.shards.changes import changes_text
+from humanst.shards.folder import MANIFEST, write_sums
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder
-from humanst.shards.request import MANIFEST, SUMS, ReleaseRequest
+from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import RELEASE_SCHEMA
 from humanst.splits import SPLITS
 
@@ -132,15 +132,3 @@ def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[st
         "index_sha256": digest,
         "shards": shards,
     }
-
-
-def write_sums(release: Path) -> str:
-    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
-    lines = []
-    for path in sorted(p for p in release.rglob("*") if p.is_file()):
-        name = path.relative_to(release).as_posix()
-        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
-            lines.append((name, files.sha256_file(path)))
-    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
-    files.write_bytes(release / SUMS, text.encode())
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
 
+from humanst import files
 from humanst.errors import UsageError
+
+MANIFEST = "MANIFEST.json"
+SUMS = "SHA256SUMS"
 
 _OURS = re.compile(
     r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
@@ -44,7 +49,7 @@ def require_own_folder(release: Path, work: Path) -> None:
             found=release.name,
             done="Nothing was written",
         )
-    strangers = [name for name in _names(release) if not _OURS.fullmatch(name)]
+    strangers = [name for name in names_in(release) if not is_ours(name)]
     if strangers:
         raise UsageError(
             "The output folder holds files that are no release of humanst",
@@ -57,7 +62,33 @@ def require_own_folder(release: Path, work: Path) -> None:
         )
 
 
-def _names(release: Path) -> list[str]:
-    found = [path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()]
-    # Partials of a killed run are swept, and locks are ours.
-    return sorted(name for name in found if not Path(name).name.startswith("."))
+def names_in(release: Path) -> list[str]:
+    """Paths of all files of a folder, but for those of runs that go on or were killed."""
+    found = [path.relative_to(release) for path in release.rglob("*") if path.is_file()]
+    # What a killed run left aside is swept or gone on with, and locks are ours.
+    aside = (path for path in found if any(files.is_aside(part) for part in path.parts))
+    return sorted(path.as_posix() for path in set(found) - set(aside) if not path.name.startswith("."))
+
+
+def is_ours(name: str) -> bool:
+    """Whether a path is one that a build writes."""
+    return _OURS.fullmatch(name) is not None
+
+
+def remove_old_shards(release: Path, expected: set[Path]) -> None:
+    """Remove shards of an earlier, larger build of this release; nothing else."""
+    for path in sorted(release.glob("data/*/*")):
+        if path not in expected and is_ours(path.relative_to(release).as_posix()):
+            files.remove(path)
+
+
+def write_sums(release: Path) -> str:
+    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
+    lines = []
+    for path in sorted(p for p in release.rglob("*") if p.is_file()):
+        name = path.relative_to(release).as_posix()
+        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
+            lines.append((name, files.sha256_file(path)))
+    text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
+    files.write_bytes(release / SUMS, text.encode())
+    return hashlib.sha256(text.encode()).hexdigest()

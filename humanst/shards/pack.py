@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from humanst import files
 from humanst.shards.extract import PATCHES, PATHWAYS, ROWS
 from humanst.shards.index import index_schema, pair_json, write_index
+from humanst.shards.members import pair_text, write_pair
 from humanst.shards.spec import PACK_VERSION, SHARD_CARD_SCHEMA
-from humanst.shards.tar import end_of_archive, write_member
+from humanst.shards.tar import end_of_archive
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -237,14 +238,9 @@ def _write_pair(
 ) -> None:
     pair = packed.row
     members = {"jpg": packed.jpg, "json": pair_json(pair, facts), "npy": packed.npy}
-    names = {"jpg": "jpg", "json": "json", "npy": "pathway.npy"}
-    row: dict[str, Any] = {**pair, "shard": shard, "donor_group": facts.donor_group}
-    for kind, data in members.items():
-        offset, length = write_member(aside, f"{pair['key']}.{names[kind]}", data)
-        row[f"{kind}_offset"], row[f"{kind}_length"] = offset, length
-        row[f"{kind}_hash"] = hashlib.blake2b(data, digest_size=8).hexdigest()
-    text = f"{facts.organ}, {facts.disease}, {facts.platform}"
-    write_member(aside, f"{pair['key']}.txt", text.encode())
+    text = pair_text(facts.organ, facts.disease, facts.platform)
+    places = write_pair(aside, pair["key"], members, text)
+    row: dict[str, Any] = {**pair, "shard": shard, "donor_group": facts.donor_group, **places}
     for name, values in columns.items():
         values.append(row[name])
 

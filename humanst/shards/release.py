@@ -22,11 +22,11 @@ from humanst.shards.done import SectionDone, write_failed, write_summary
 from humanst.shards.earlier import Earlier
 from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
 from humanst.shards.finish import collect_shards, finish_release
-from humanst.shards.folder import require_own_folder
+from humanst.shards.folder import MANIFEST, require_own_folder
 from humanst.shards.packing import make_pack, pack_stage, settle
 from humanst.shards.plan import Plan, make_plan
 from humanst.shards.plan_file import plan_content
-from humanst.shards.request import MANIFEST, Progress, ReleaseReport, ReleaseRequest
+from humanst.shards.request import Progress, ReleaseReport, ReleaseRequest
 
 __all__ = ["Progress", "ReleaseReport", "ReleaseRequest", "build_release"]
 

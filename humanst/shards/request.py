@@ -16,9 +16,6 @@ from humanst.shards.done import SectionDone
 from humanst.shards.grouping import Chosen
 from humanst.shards.spec import ReleaseSpec
 
-MANIFEST = "MANIFEST.json"
-SUMS = "SHA256SUMS"
-
 Stage = Literal["extract", "pack", "finish"]
 STAGES: tuple[Stage, ...] = ("extract", "pack", "finish")
 Progress = Callable[[str, int, int, int], None]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from humanst import files
 from humanst.catalog import Section, Study
-from humanst.shards.extract import Extracted
-from humanst.shards.pack import SectionFacts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from humanst.shards.extract import Extracted
+    from humanst.shards.pack import SectionFacts
 
 
 def section_rows(
@@ -102,19 +106,30 @@ _FLAT = (
 def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     """Write samples.parquet, one row a section: the flat facts and the harmonised metadata. Returns its sha256."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     names = sorted({name for row in rows for name in row["metadata"]} - set(_FLAT))
     columns: dict[str, list[Any]] = {name: [row[name] for row in rows] for name in _FLAT}
     columns |= {name: [row["metadata"].get(name, "unknown") for row in rows] for name in names}
-    table = pa.table(columns)
+    return write_table(path, pa.table(columns))
+
+
+def write_table(path: Path, table: pa.Table) -> str:
+    """Write a small table; same rows, same bytes. Returns its sha256."""
+    import pyarrow.parquet as pq
+
     return files.write_with(path, lambda target: pq.write_table(table, target, compression="zstd"))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a small table."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path)
 
 
 def write_pathway_stats(path: Path, extracts: Sequence[Extracted]) -> str:
     """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns: dict[str, list[Any]] = {
         name: [] for name in ("sample_id", "pathway", "n_members", "n_measured", "raw_mean", "raw_sd", "masked_because")
@@ -132,5 +147,4 @@ def write_pathway_stats(path: Path, extracts: Sequence[Extracted]) -> str:
                 columns[key].append(value)
     kinds = {"n_members": "int32", "n_measured": "int32", "raw_mean": "float64", "raw_sd": "float64"}
     schema = pa.schema([(name, pa.type_for_alias(kinds.get(name, "string"))) for name in columns])
-    table = pa.table(columns, schema=schema)
-    return files.write_with(path, lambda target: pq.write_table(table, target, compression="zstd"))
+    return write_table(path, pa.table(columns, schema=schema))

@@ -58,6 +58,7 @@ def test_every_command_takes_json_and_is_documented() -> None:
     found = dict(leaves(humanst))
     assert all(any("--json" in parameter.opts for parameter in command.params) for command in found.values())
     variants = {"demo --only-write", "fetch --dry-run", "fetch --list-urls", "curate propose of URLs"}
+    variants |= {"fetch atlas", "fetch atlas --dry-run"}
     variants |= {"build-shards --stage", "build-shards --print-sbatch"}
     assert set(found) | variants | {"a command that fails"} == set(promised())
 

@@ -18,7 +18,10 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from humanst.catalog import load_catalog
+from tests.fetch.small_release import pairs_of
 from tests.helpers import output_json, run_humanst
+from tests.server import serving
 
 SECTIONS = ("B4", "C2", "C3")
 IMAGES = {
@@ -29,16 +32,39 @@ IMAGES = {
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("her2st")]
 
 
+def fetch_over_http(real_data: Path, cache: Path) -> None:
+    """Fetch the sections and the default gene sets from a server on this machine, which cuts every body once."""
+    book = load_catalog()
+    default = book.resource("gene_sets").default
+    wanted = {f"gene_sets/{default}"}
+    wanted |= {f"her2st/{source.path}" for name in SECTIONS for source in book.study("her2st").section(name).sources}
+    with serving() as server:
+        server.bodies = {name: (real_data / name).read_bytes() for name in wanted}
+        online = {
+            "HUMANST_OFFLINE": "0",
+            "HUMANST_ALLOW_LOOPBACK_HTTP": "1",
+            "HUMANST_MIRROR": f"http://{server.host}/resume",
+            "NO_PROXY": "*",
+        }
+        names = ("her2st", f"gene_sets/{default}", "--sections", ",".join(SECTIONS))
+        result = run_humanst("fetch", *names, "--json", cache=cache, env=online)
+        assert result.returncode == 0, result.stderr
+        assert len(output_json(result)["files"]) == len(wanted)
+        assert server.hits == {f"/resume/{name}": 2 for name in wanted}
+        assert server.sent == {f"/resume/{name}": len(body) for name, body in server.bodies.items()}
+
+
 @pytest.fixture(scope="session")
 def built(real_data: Path, shared_tmp: Path) -> tuple[Path, dict[str, Any]]:
-    """The release folder and what the command printed."""
+    """The release folder and what the command printed: fetched over HTTP, then built without a connection."""
     out = shared_tmp / "her2st_release"
     printed = shared_tmp / "her2st_release.json"
     with FileLock(shared_tmp / "her2st_release.lock"):
         if not printed.exists():
+            fetch_over_http(real_data, shared_tmp / "her2st_cache")
             result = run_humanst(
-                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json",
-                mirror=real_data, cache=shared_tmp / "her2st_cache",
+                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json", "--workers", "2",
+                cache=shared_tmp / "her2st_cache",
             )  # fmt: skip
             assert result.returncode == 0, result.stderr
             (shared_tmp / "her2st_release.stderr").write_text(result.stderr)
@@ -267,6 +293,28 @@ def test_verify_passes_and_a_flipped_bit_does_not(built: tuple[Path, dict[str, A
     assert result.returncode == 6
     assert not output_json(result)["ok"]
     assert shard.name in result.stderr
+
+
+def test_a_part_of_it_over_http_holds_the_same_members(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The spots of one section with most transcripts, by Range; their bytes are those that tarfile finds."""
+    release, _ = built
+    index = index_of(release)
+    wanted = index[index["sample_id"] == "her2st_B4"].nlargest(3, "n_counts")
+    with serving() as server:
+        for path in filter(Path.is_file, release.rglob("*")):
+            server.bodies[f"r/{path.relative_to(release).as_posix()}"] = path.read_bytes()
+        result = run_humanst(
+            "fetch", "atlas", "--release", server.url("ranges", "r"), "--pin", "-o", str(tmp_path / "part"), "--where",
+            f"section_id == 'B4' and n_counts >= {wanted['n_counts'].min()}", cache=tmp_path / "cache",
+            env={"HUMANST_OFFLINE": "0", "HUMANST_ALLOW_LOOPBACK_HTTP": "1", "NO_PROXY": "*"},
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        sent = sum(n for path, n in server.sent.items() if path.endswith(".tar"))
+    assert sent < 0.4 * sum(path.stat().st_size for path in release.glob("data/*/*.tar"))
+    before, after = pairs_of(release), pairs_of(tmp_path / "part")
+    assert {key for pairs in after.values() for key in pairs} == set(wanted["key"])
+    assert all(members == before[split][key] for split, pairs in after.items() for key, members in pairs.items())
+    assert run_humanst("verify", str(tmp_path / "part")).returncode == 0
 
 
 def test_shards_read_with_the_standard_tar_module_and_webdataset(built: tuple[Path, dict[str, Any]]) -> None:

@@ -1,0 +1,102 @@
+"""The files beside the shards of a part of a release: samples, statistics, manifest, and what is taken over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanst import files
+from humanst.findings import Drop
+from humanst.shards import sidecars
+from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.published import SAMPLES, STATS
+from humanst.shards.selection import SECTION_STORES, Selection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TAKEN_OVER = ("CHANGES.md", "CITATION.bib", "LICENSES.tsv")
+"""Files that hold for a part of a release as for the whole."""
+
+
+def taken_over(selection: Selection) -> list[str]:
+    """Files of the release that a part has too, as they are: documents, and the section stores that were asked for."""
+    if selection.all_pairs:
+        return [name for name in selection.head.sums if not name.startswith(SECTION_STORES)]
+    found = [name for name in TAKEN_OVER if name in selection.head.sums]
+    if selection.request.with_stores:
+        stores = [f"{SECTION_STORES}{sample_id}.zarr.zip" for sample_id in selection.pairs_by_section]
+        found += [name for name in stores if name in selection.head.sums]
+    return found
+
+
+def left_out(selection: Selection) -> list[str]:
+    """Files of the release that a part has no counterpart of."""
+    manifest = selection.head.manifest
+    own = {SAMPLES, STATS, *taken_over(selection)}
+    for split in manifest["splits"].values():
+        own |= {split["index"]}
+    return sorted(
+        name
+        for name in selection.head.sums
+        if name not in own and not (name.startswith("data/") and name.endswith((".tar", ".card.json")))
+    )
+
+
+def write_tables(selection: Selection, output: Path) -> None:
+    """Write samples.parquet and the pathway statistics: the rows of the sections of which pairs are wanted."""
+    import pyarrow as pa
+
+    samples = _rows_of(selection.head.samples(), selection.pairs_by_section)
+    pairs = [selection.pairs_by_section[sample_id] for sample_id in samples["sample_id"].to_pylist()]
+    number = samples.column_names.index("pairs")
+    samples = samples.set_column(number, "pairs", pa.array(pairs, type=samples.schema.field(number).type))
+    sidecars.write_table(output / SAMPLES, samples)
+    if STATS in selection.head.paths:
+        stats = sidecars.read_table(selection.head.paths[STATS])
+        sidecars.write_table(output / STATS, _rows_of(stats, selection.pairs_by_section))
+
+
+def _rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(sorted(sample_ids), type=pa.string())
+    return table.filter(pc.is_in(table["sample_id"], value_set=wanted)).combine_chunks().replace_schema_metadata(None)
+
+
+def write_manifest(selection: Selection, output: Path, splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Write SHA256SUMS and, last, the manifest: the release's, with the sections, splits and totals of the part."""
+    before = selection.head.manifest
+    sections = [
+        _section(row, selection) for row in before["sections"] if row["sample_id"] in selection.pairs_by_section
+    ]
+    studies = {row["study_id"] for row in sections}
+    accepted = {name: [study for study in owners if study in studies] for name, owners in _accepted(before).items()}
+    manifest = {
+        **before,
+        "splits": dict(splits),
+        "sections": sections,
+        "accepted_licenses": {name: owners for name, owners in accepted.items() if owners},
+        "totals": sidecars.totals(sections, splits),
+        "selection": selection.record() | {"left_out": left_out(selection)},
+        "sha256sums": write_sums(output),
+    }
+    files.write_json(output / MANIFEST, manifest)
+    return manifest
+
+
+def _accepted(manifest: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    found: Mapping[str, list[str]] = manifest.get("accepted_licenses", {})
+    return found
+
+
+def _section(row: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
+    """A section's row: the pairs that were not asked for are a named drop, so that nothing is lost in silence."""
+    n_pairs = selection.pairs_by_section[row["sample_id"]]
+    drops = list(row.get("pair_drops", []))
+    if lost := row["pairs"] - n_pairs:
+        drops.append(Drop("pairs", "not-selected", lost).to_dict())
+    # What nobody said may be passed on may not.
+    return {"redistributable": False, **row, "pairs": n_pairs, "pair_drops": drops}
