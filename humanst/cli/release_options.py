@@ -18,7 +18,7 @@ from humanst.cli.choose import (
     require_one_section,
     section_options,
 )
-from humanst.cli.gate import Gate, gate_sections, license_option
+from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
 
 if TYPE_CHECKING:
     from humanst.catalog import Catalog
@@ -115,7 +115,7 @@ def new_request(
         related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=work,
-        spec=release_spec(book, options),
+        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask),
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
@@ -172,14 +172,16 @@ def planned_request(
     return request
 
 
-def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
-    """The release's parameters from the command's options; fetches the gene sets."""
+def release_spec(
+    book: Catalog, options: dict[str, Any], *, accept: Sequence[str] = (), may_ask: bool = False
+) -> ReleaseSpec:
+    """The release's parameters from the command's options; fetches the gene sets, if their licence is accepted."""
     from humanst.files import sha256_file
     from humanst.shards.spec import ReleaseSpec
     from humanst.splits import read_assignment
     from humanst.tiles import PatchSpec
 
-    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"])
+    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"], accept=accept, may_ask=may_ask)
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -193,8 +195,11 @@ def release_spec(book: Catalog, options: dict[str, Any]) -> ReleaseSpec:
     )
 
 
-def gene_sets(book: Catalog, asked: str | None, *, pin: bool) -> tuple[Path, str]:
-    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``."""
+def gene_sets(
+    book: Catalog, asked: str | None, *, pin: bool, accept: Sequence[str] = (), may_ask: bool = False
+) -> tuple[Path, str]:
+    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
+    from humanst.catalog import Item
     from humanst.errors import UsageError
     from humanst.fetch import fetch_resource
 
@@ -210,4 +215,6 @@ def gene_sets(book: Catalog, asked: str | None, *, pin: bool) -> tuple[Path, str
             expected=f"a GMT file, or one of {', '.join(known) or 'no catalogued files'}",
             found=repr(asked),
         )
+    licenses = resource.licenses(resource.source(name))
+    pass_gate([Item(f"{resource.resource_id}/{name}", resource.resource_id, licenses)], accept, may_ask=may_ask)
     return fetch_resource(resource, name, pin=pin), name
