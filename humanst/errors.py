@@ -58,7 +58,14 @@ class Facts:
         if self.found is not None:
             parts.append(f"Found {self.found}.")
         parts.extend(text if text.endswith(".") else f"{text}." for text in (self.done, self.todo) if text)
-        return " ".join(parts)
+        return _printable(" ".join(parts))
+
+
+def _printable(text: str) -> str:
+    """Text with what would steer a terminal, reorder a line or is no Unicode spelled out: it may be a stranger's."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)
 
 
 class HumanstError(Exception):

@@ -1,7 +1,7 @@
 """The contracts of ``schemas/``: loaded once, checked in full, every failure one finding.
 
 Tables (samples, spots, genes, pairs) are pandera schemas in YAML; documents (catalog, recipe, manifest, shard_card,
-pair) are JSON Schema 2020-12 written as YAML. pandera and jsonschema are imported on first use.
+pair, licenses, terms) are JSON Schema 2020-12 written as YAML. pandera and jsonschema are imported on first use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("genes", "pairs", "samples", "spots")
-DOCUMENTS = ("catalog", "manifest", "pair", "recipe", "shard_card")
+DOCUMENTS = ("catalog", "licenses", "manifest", "pair", "recipe", "shard_card", "terms")
 _SHOWN = 80
 _COLUMN_FAULTS = {
     "column_in_dataframe": ("missing-column", "A column is missing"),
@@ -225,7 +225,7 @@ def check_document(document: Any, name: str, findings: Findings) -> None:
     seen: set[str] = set()
     errors = _validator(name).iter_errors(document)
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
-        for path, expected, found in _document_faults(error):
+        for path, expected, found in document_faults(error):
             if path in seen:
                 continue
             seen.add(path)
@@ -234,7 +234,8 @@ def check_document(document: Any, name: str, findings: Findings) -> None:
             findings.refuse(code, what, field=path or "(document)", expected=expected, found=found)
 
 
-def _document_faults(error: Any) -> Iterator[tuple[str, str, str]]:
+def document_faults(error: Any) -> Iterator[tuple[str, str, str]]:
+    """(JSON path, expected, found) of each fault that one jsonschema error stands for."""
     path = _path(error.absolute_path)
     kind, rule, value = error.validator, error.validator_value, error.instance
     if kind == "required":

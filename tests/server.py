@@ -2,12 +2,17 @@
 
 ``/<fault>/<name>`` serves the body registered under ``name``. Faults: ``ok``; ``short`` (cut, with a length),
 ``short-unsaid`` (cut, without), ``short-once``; ``flip`` (one bit); ``long``; ``html`` (a login page); ``busy~<n>``
-(503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``; ``drip`` (a
-byte each 20 ms); ``stall`` (a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``,
-``redirect-file``, ``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle
-once, then right), ``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest).
-``ranges`` (never cut) knows Range with an end, too. ``no-range`` (cut once) does not. ``blind`` (cut once) knows Range,
-but not If-Range. A new fault is a new method of ``_Handler``.
+(503 n times, then right); ``later~<seconds>`` (503 once with Retry-After); ``gzipped``, ``labelled-gzip``,
+``gzip-cut``, ``br``; ``chunked``, ``chunked-cut``; ``raw`` (the body is head and body); ``drip`` (a
+byte each 20 ms); ``drip-head`` (a header, a byte each 20 ms), ``continue`` (100 Continue, again and again); ``stall``
+(a third, then nothing), ``stall-late`` (a drip, nothing after 3 s); ``redirect-away``, ``redirect-file``,
+``redirect-ok``, ``redirect-loop``. These know Range and If-Range: ``resume`` (cut in the middle once, then right),
+``slow`` (blocks of 16 KiB with pauses); ``login-once`` (the page instead of the first rest). ``ranges`` (never cut)
+knows Range with an end, too. ``no-range`` (cut once) does not. ``blind`` (cut once) knows Range, but not If-Range;
+``less`` (cut once) gives a quarter at a time; ``shifted`` (cut once) begins 100 bytes before what it is asked for,
+and says so; ``packed-rest`` (cut once) gives the rest of the gzipped file; ``dated`` and ``weak`` (cut once) are like
+``blind``, with a date and no ETag, or with a weak one that stays as it is. A new fault is a new method of
+``_Handler``.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import hashlib
 import socket
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -167,17 +173,30 @@ class _Handler(BaseHTTPRequestHandler):
     def _slow(self, body: bytes, _: str) -> None:
         self._ranged(body, cut=False, block_bytes=1 << 14)
 
-    def _ranged(self, body: bytes, *, cut: bool, if_range: bool = True, block_bytes: int = 1 << 20) -> None:
+    def _ranged(
+        self,
+        body: bytes,
+        *,
+        cut: bool,
+        if_range: bool = True,
+        block_bytes: int = 1 << 20,
+        at_most: int | None = None,
+        validators: dict[str, str | None] | None = None,
+        shift: int = 0,
+    ) -> None:
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         asked = self.headers.get("Range", "")
         wanted = self.headers.get("If-Range", etag)
         begin, _, last = asked.removeprefix("bytes=").partition("-") if wanted == etag or not if_range else ("", "", "")
         start, stop = int(begin or 0), min(int(last) + 1, len(body)) if last else len(body)
         headers: dict[str, str | None] = {"ETag": etag, "Accept-Ranges": "bytes"}
+        headers |= validators or {}
         if start >= len(body):
             self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
             return
+        start = max(start - shift, 0)
         if start:
+            stop = min(stop, start + (at_most or stop))
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(body)}"
         self._send(206 if start else 200, b"", headers | {"Content-Length": str(stop - start)})
         end = ((start + stop) // 2 if last else len(body) // 2) if cut else stop
@@ -206,6 +225,50 @@ class _Handler(BaseHTTPRequestHandler):
     def _labelled_gzip(self, body: bytes, _: str) -> None:
         self._send(200, body, {"Content-Encoding": "gzip"})
 
+    def _raw(self, body: bytes, _: str) -> None:
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def _chunked(self, body: bytes, _: str) -> None:
+        self._send(200, b"", {"Content-Length": None, "Transfer-Encoding": "chunked"})
+        for position in range(0, len(body), 1 << 16):
+            block = body[position : position + (1 << 16)]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _chunked_cut(self, body: bytes, _: str) -> None:
+        self._send(200, b"", {"Content-Length": None, "Transfer-Encoding": "chunked"})
+        self.wfile.write(b"%x\r\n%b" % (len(body), body[: len(body) // 2]))
+        self.close_connection = True
+
+    def _less(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, at_most=len(body) // 4)
+
+    def _dated(self, body: bytes, _: str) -> None:
+        validators = {"ETag": None, "Last-Modified": f"Sun, {zlib.crc32(body) % 28 + 1:02} Mar 2026 12:00:00 GMT"}
+        self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators=validators)
+
+    def _shifted(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, shift=100)
+
+    def _packed_rest(self, body: bytes, _: str) -> None:
+        if self.server.hits[self.path] == 2:
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            packed = gzip.compress(body, mtime=0)[start:]
+            size = len(packed) + start
+            self._send(206, packed, {"Content-Range": f"bytes {start}-{size - 1}/{size}", "Content-Encoding": "gzip"})
+        else:
+            self._ranged(body, cut=self.server.hits[self.path] == 1)
+
+    def _weak(self, body: bytes, _: str) -> None:
+        self._ranged(body, cut=self.server.hits[self.path] == 1, if_range=False, validators={"ETag": 'W/"same"'})
+
+    def _gzip_cut(self, body: bytes, _: str) -> None:
+        self._send(200, gzip.compress(body, mtime=0)[:-20], {"Content-Encoding": "gzip"})
+
+    def _br(self, body: bytes, _: str) -> None:
+        self._send(200, body, {"Content-Encoding": "br"})
+
     def _drip(self, body: bytes, _: str) -> None:
         self._send(200, b"", {"Content-Length": str(len(body))})
         try:
@@ -215,12 +278,25 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
+    def _drip_head(self, _body: bytes, _: str) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        self._again_and_again(b"a")
+
+    def _continue(self, _body: bytes, _: str) -> None:
+        self._again_and_again(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _again_and_again(self, data: bytes) -> None:
+        self.close_connection = True
+        end = time.monotonic() + 10
+        while not self.server.released.wait(0.02) and time.monotonic() < end:
+            self.wfile.write(data)
+
     def _send(self, status: int, body: bytes, headers: dict[str, str | None] | None = None) -> None:
         self.send_response(status)
         for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
             if value is not None:
                 self.send_header(key, value)
-            else:
+            elif key == "Content-Length":
                 self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)

@@ -7,7 +7,7 @@ field, and a file path that would leave its folder is refused before anything is
 from __future__ import annotations
 
 from humanst.catalog.licenses import Acceptances, Item, Terms, is_redistributable, terms_of
-from humanst.catalog.listed import ListedStudy
+from humanst.catalog.listed import ListedStudy, without_files
 from humanst.catalog.reading import load_catalog, load_recipe, recipe_from
 from humanst.catalog.records import (
     Catalog,
@@ -42,4 +42,5 @@ __all__ = [
     "read_yaml",
     "recipe_from",
     "terms_of",
+    "without_files",
 ]

@@ -18,6 +18,7 @@ from humanst.catalog.yaml_files import read_yaml
 from humanst.errors import DataError, LicenseError
 from humanst.settings import data_path
 
+LICENSES = "_licenses.yaml"
 RECORD = "licenses.json"
 RECORD_SCHEMA = "humanst.licenses-accepted/1"
 UNREAD = "unread"
@@ -56,14 +57,21 @@ class Item:
 
 
 @cache
-def _table() -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, str]]:
-    document = read_yaml(data_path("curation", "_licenses.yaml"))
-    return document["families"], {key.casefold(): family for key, family in document["licenses"].items()}
+def _table() -> tuple[Mapping[str, Mapping[str, Any]], Mapping[str, str], Mapping[str, str]]:
+    """Families; family of each id in lower case; each id in lower case as it is spelled."""
+    document = read_yaml(data_path("curation", LICENSES))
+    families = {key.casefold(): family for key, family in document["licenses"].items()}
+    return document["families"], families, {key.casefold(): key for key in document["licenses"]}
+
+
+def spelling(license_id: str) -> str | None:
+    """How SPDX spells an id that is on record; ``None`` for one that is not."""
+    return _table()[2].get(license_id.casefold())
 
 
 def terms_of(license_id: str) -> Terms:
     """What a licence allows; SPDX ids are the same in any case of their letters."""
-    families, known = _table()
+    families, known, _ = _table()
     parts = set(license_id.upper().split("-"))
     family = known.get(license_id.casefold(), UNREAD)
     if not license_id.upper().startswith("LICENSEREF-"):

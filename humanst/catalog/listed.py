@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from humanst.catalog.licenses import is_redistributable
+from humanst.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,22 @@ class ListedStudy:
         """Its title and the best public pointer to it."""
         pointer = f"https://doi.org/{self.doi}" if self.doi else next(iter(self.accessions.values()), "")
         return f"{self.title}. {pointer}".strip()
+
+
+def without_files(study_id: str, names: Sequence[str]) -> UsageError:
+    """The error for sections on record that have no files: what they are, and what can be done instead."""
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return UsageError(
+        "No file of these sections is on record, so that nothing can be fetched or built"
+        if len(names) > 1
+        else "No file of this section is on record, so that nothing can be fetched or built",
+        code="listed-section",
+        study=study_id,
+        section=shown,
+        expected="sections with files",
+        found="status listed: nobody saw their addresses",
+        todo="`humanst info` shows where the study is; a lab's own copy builds from its folder with --recipe",
+    )
 
 
 def listed_study(study_id: str, document: Mapping[str, Any]) -> ListedStudy:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from humanst.catalog.checking_sources import twins
 from humanst.catalog.curation import Curation
 from humanst.catalog.listed import listed_study
+from humanst.catalog.passwords import check_archives
 from humanst.catalog.records import Catalog, Lattice, Published, Recipe, Resource, Section, Source, Study
 from humanst.catalog.yaml_files import read_yaml, require_file, short_name
 from humanst.errors import DataError, HostileError
 from humanst.files import safe_relative_path
 from humanst.findings import Findings
-from humanst.schemas import check_document, document_schema
+from humanst.schemas import check_document, document_faults, document_schema
 from humanst.settings import data_path, settings
 
 
@@ -140,6 +142,7 @@ def _study(study_id: str, document: Mapping[str, Any], catalog: Path, curation: 
         check_status(section, catalog.name, where)
         sections.append(replace(section, slide=entry.get("slide"), spots_under_tissue=entry.get("spots_under_tissue")))
     check_twins(study_id, (source for section in sections for source in section.sources))
+    check_archives(study_id, document, catalog.name)
     recipe = curation.recipe(study_id, load_recipe)
     check_platform(study_id, document, recipe, catalog.name)
     return Study(
@@ -234,11 +237,12 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
     """A file from plain data; one whose path would leave its folder is refused."""
     path = entry["path"]
     try:
-        safe_relative_path(path)
-        if "member" in entry:
-            safe_relative_path(entry["member"])
+        for name in ("path", "member"):
+            if name in entry:
+                place = f"{field}.{name}"
+                safe_relative_path(entry[name])
     except HostileError as error:
-        raise error.located(file=file, field=f"{field}.path") from None
+        raise error.located(file=file, field=place) from None
     base = owner.get("base_url")
     url = entry["url"] if "url" in entry else (None if base is None else base + quote(path))
     return Source(
@@ -250,25 +254,23 @@ def source_of(role: str, entry: Mapping[str, Any], owner: Mapping[str, Any], *, 
         md5=entry.get("md5"),
         license=entry.get("license"),
         member=entry.get("member"),
+        password=owner.get("archives", {}).get(path, {}).get("password"),
     )
 
 
 def check_twins(owner: str, sources: Iterable[Source]) -> None:
-    """Paths that differ only in case fall on one file on many disks."""
-    spelled: dict[str, Source] = {}
-    for source in sources:
-        other = spelled.setdefault(source.path.casefold(), source)
-        same = (other.path, other.sha256, other.md5, other.url) == (source.path, source.sha256, source.md5, source.url)
-        if not same:
-            raise DataError(
-                "Two files of a study fall on one path",
-                code="path-twins",
-                study=owner,
-                file="catalog.yaml",
-                field=source.path,
-                expected="paths that differ in more than case, or the same file",
-                found=f"{other.path!r} and {source.path!r}",
-            )
+    """Paths that differ only in case or in how accents are written fall on one file on many disks."""
+    for place, expected, found in twins((source.path, source) for source in sources):
+        raise DataError(
+            "Two files of a study fall on one path",
+            code="path-twins",
+            study=owner,
+            file="catalog.yaml",
+            field=place,
+            expected=expected,
+            found=found,
+            todo="Correct one of the paths",
+        )
 
 
 def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
@@ -281,13 +283,14 @@ def check_options(options: Mapping[str, Any], file: str, field: str) -> None:
     rule = {"$ref": "#/$defs/options", "$defs": schema["$defs"]}
     fault = next(Draft202012Validator(rule).iter_errors(options), None)
     if fault is not None:
+        place, expected, found = next(document_faults(fault))
         raise DataError(
             "A section's options break the recipe schema",
             code="bad-options",
             file=file,
-            field=".".join([field, *map(str, fault.absolute_path)]),
-            expected=f"{fault.validator} {fault.validator_value}",
-            found=repr(fault.instance),
+            field=f"{field}.{place}" if place else field,
+            expected=expected,
+            found=found,
         )
 
 

@@ -32,6 +32,8 @@ class Source:
         SPDX id when it differs from the study's or resource's own.
     member
         Name of the file within the archive at ``path``, which ``bytes`` and the digests then are of.
+    password
+        What the archive at ``path`` is encrypted with, as its authors publish it.
     """
 
     role: str
@@ -42,6 +44,7 @@ class Source:
     md5: str | None = None
     license: str | None = None
     member: str | None = None
+    password: str | None = None
 
     @property
     def pinned(self) -> bool:

@@ -22,7 +22,7 @@ def read_samples(path: Path) -> list[dict[str, str]]:
     Raises
     ------
     DataError
-        For a missing column, a row of another length, a blank or repeated id.
+        For a missing or repeated column, a row of another length, a blank or repeated id.
     UsageError
         When the file does not exist.
     """
@@ -43,6 +43,8 @@ def read_samples(path: Path) -> list[dict[str, str]]:
     for column in SAMPLE_KEYS:
         if column not in header:
             findings.refuse("missing-column", "The samples table has no such column", field=column, found="nothing")
+    for column in sorted({column for column in header if header.count(column) > 1}):
+        findings.refuse("duplicate-column", "A column is there twice", field=column, expected="once", found=column)
     findings.raise_if_refused()
     rows = []
     for number, cells in enumerate(lines[1:], 2):

@@ -86,11 +86,11 @@ def _check_shape(events: Iterable[Any], shown: str) -> None:
     for event in events:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise _out_of_bounds(shown, "no aliases", f"*{event.anchor} in line {line}")
+            raise _out_of_bounds(shown, "no aliases", f"*{event.anchor}", line)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise _out_of_bounds(shown, f"at most {MAX_DEPTH} levels of nesting", f"more in line {line}")
+                raise _out_of_bounds(shown, f"at most {MAX_DEPTH} levels of nesting", "more", line)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -129,11 +129,12 @@ def _loader_class(base: Any, shown: str) -> Any:
     return StrictKeysLoader
 
 
-def _out_of_bounds(shown: str, expected: str, found: str) -> HostileError:
+def _out_of_bounds(shown: str, expected: str, found: str, line: int | None = None) -> HostileError:
     return HostileError(
         "This YAML file is outside the bounds humanst reads",
         code="yaml-bounds",
         file=shown,
+        field=None if line is None else f"line {line}",
         expected=expected,
         found=found,
         done="It was not read",

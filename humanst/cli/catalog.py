@@ -12,7 +12,7 @@ from humanst.cli.output import catalog_option, cell, echo_json, json_option, tab
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanst.catalog import ListedStudy, Section, Study
+    from humanst.catalog import Catalog, ListedStudy, Section, Study
 
 COLUMNS = ("sample_id", "platform", "organ", "donor_id", "license", "status", "has_image", "unknown_sizes", "bytes")
 format_option = click.option(
@@ -88,57 +88,87 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> None:
 @catalog_option
 @json_option
 def info(study: str, sections: str | None, where: str | None, how: str, catalog: str | None, as_json: bool) -> None:
-    """Show one study: who made it, its licence, its sections and their files; all of them, or those selected."""
+    """Show one study: who made it, its licence, its sections and their files; all of them, or those selected.
+
+    The name that several studies share (``humanst info tenx``) shows what they are together.
+    """
     opened = open_catalog(catalog)
     as_json = as_json or how == "json"
     if study in opened.listed:
         _show_listed(opened.listed[study], as_json)
         return
-    found = opened.study(study)
     chosen = choose_sections(opened, [study], sections, where)
     if how == "csv" and not as_json:
         _csv([section_row(*pair) for pair in chosen])
         return
-    about = _about(found, [section for _, section in chosen])
+    about = _about(opened, study, chosen)
     if as_json:
         rows = [
             {
-                **section_row(found, section),
+                **section_row(owner, section),
                 "files": [
                     {"role": s.role, "path": s.path, "url": s.url, "bytes": s.bytes, "sha256": s.sha256, "md5": s.md5}
                     for s in section.sources
                 ],
             }
-            for _, section in chosen
+            for owner, section in chosen
         ]
         echo_json("humanst.info/1", {**about, "section_rows": rows})
         return
     _show(about)
 
 
-def _about(found: Study, sections: Sequence[Section]) -> dict[str, Any]:
+def _about(book: Catalog, name: str, pairs: Sequence[tuple[Study, Section]]) -> dict[str, Any]:
+    """What is on record of a study, or of the studies that share a name, and of the chosen sections."""
     from humanst.catalog.sizes import sizes
 
-    files = [source for section in sections for source in section.sources]
-    counted = sizes([(found, section) for section in sections])
+    shared = book.folders().get(name)
+    head = _head(book.study(name)) if shared is None else _head_of_several(name, shared)
+    # An archive that several sections share is one file.
+    files = {(study.study_id, source.path): source for study, section in pairs for source in section.sources}
+    counted = sizes(pairs)
     return {
-        "study_id": found.study_id,
-        "title": found.title,
-        "platform": found.platform,
-        "license": found.license,
-        "license_source": found.license_source,
-        "redistributable": found.redistributable,
-        "doi": found.doi,
-        "citation": found.citation,
-        "sections": len(sections),
-        "sections_of_the_study": found.n_sections or len(found.sections),
-        "fetchable_sections": sum(section.fetchable for section in sections),
-        "sections_with_image": sum(found.has_image(section) for section in sections),
-        "donors": len({section.metadata.get("donor_id", "unknown") for section in sections}),
+        **head,
+        "sections": len(pairs),
+        "sections_of_the_study": sum(one.n_sections or len(one.sections) for one in shared or (book.study(name),)),
+        "fetchable_sections": sum(section.fetchable for _, section in pairs),
+        "sections_with_image": sum(study.has_image(section) for study, section in pairs),
+        "donors": len({section.metadata.get("donor_id", "unknown") for _, section in pairs} - {"unknown"}),
+        "sections_of_unknown_donor": sum(
+            section.metadata.get("donor_id", "unknown") == "unknown" for _, section in pairs
+        ),
         "files": len(files),
-        "pinned_files": sum(source.pinned for source in files),
+        "pinned_files": sum(source.pinned for source in files.values()),
         "bytes_on_record": counted.bytes,
         "unknown_sizes": counted.unknown,
+    }
+
+
+def _head(study: Study) -> dict[str, Any]:
+    return {
+        "study_id": study.study_id,
+        "title": study.title,
+        "platform": study.platform,
+        "license": study.license,
+        "license_source": study.license_source,
+        "redistributable": study.redistributable,
+        "doi": study.doi,
+        "citation": study.citation,
+        "accessions": dict(study.accessions),
+    }
+
+
+def _head_of_several(name: str, studies: Sequence[Study]) -> dict[str, Any]:
+    return {
+        "study_id": name,
+        "title": f"{len(studies)} studies that share this name; `humanst list {name}` names them",
+        "platform": ", ".join(sorted({study.platform for study in studies})),
+        "license": ", ".join(sorted({study.license for study in studies})),
+        "license_source": f"`humanst licenses {name}` counts them",
+        "redistributable": all(study.redistributable for study in studies),
+        "doi": None,
+        "citation": f"`humanst cite {name}` gives each",
+        "accessions": {},
     }
 
 
@@ -153,7 +183,7 @@ def _show_listed(study: ListedStudy, as_json: bool) -> None:
         "redistributable": study.redistributable,
         "doi": study.doi,
         "citation": study.citation,
-        **study.accessions,
+        "accessions": dict(study.accessions),
         "sections": study.n_sections,
         "source": study.source,
         "status": "listed: humanst has no address of its sections",
@@ -167,4 +197,12 @@ def _show_listed(study: ListedStudy, as_json: bool) -> None:
 def _show(about: Mapping[str, Any]) -> None:
     width = max(map(len, about))
     for name, value in about.items():
-        click.echo(f"{name.ljust(width)}  {value if isinstance(value, str) or value is None else cell(value)}")
+        click.echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == {}:
+        return "none on record"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return value if isinstance(value, str) else cell(value)

@@ -115,8 +115,10 @@ def choose_sections(
     """
     chosen = chosen_studies(catalog, studies, recipe)
     pairs = [(study, section) for study in chosen for section in study.sections]
-    if sections:
+    if sections is not None:
         wanted = [name.strip() for name in sections.split(",") if name.strip()]
+        if not wanted:
+            raise _blank("--sections", "section ids, comma-separated")
         known = {name for _, section in pairs for name in (section.section_id, section.sample_id)}
         unknown = [name for name in wanted if name not in known]
         if unknown:
@@ -129,11 +131,21 @@ def choose_sections(
                 todo="`humanst list STUDY` prints them",
             )
         pairs = [(study, section) for study, section in pairs if {section.section_id, section.sample_id} & set(wanted)]
-    if where:
+    if where is not None:
+        if not where.strip():
+            raise _blank("--where", "a condition, such as organ == 'breast'")
         pairs = _matching(pairs, where)
     if not pairs:
-        raise UsageError("No section is left", field="--where", expected="at least one section", found=where or "none")
+        found = "none" if where is None else where if len(where) <= 200 else f"{where[:200]}..."
+        raise UsageError("No section is left", field="--where", expected="at least one section", found=found)
     return pairs
+
+
+def _blank(option: str, expected: str) -> UsageError:
+    """An option that is there and empty, as an unset variable of a script makes it, means nothing: least of all all."""
+    return UsageError(
+        f"{option} is empty", field=option, expected=expected, found="nothing", todo=f"Leave {option} out"
+    )
 
 
 def chosen_studies(catalog: Catalog, names: Sequence[str], recipe: str | None) -> list[Study]:

@@ -139,7 +139,7 @@ def _propose_entry(urls: tuple[str, ...], output: str | None, study: str, member
 
     if not re.fullmatch(r"[a-z][a-z0-9_-]{1,39}", study):
         raise UsageError("This is no id of a study", field="--study", expected="such as smith2024_liver", found=study)
-    names = Path(members).read_text(encoding="utf-8").split() if members else []
+    names = _member_names(Path(members)) if members else []
     draft = propose_entry(urls, study, names, settings())
     if output:
         taken = [name for name in draft.files if (Path(output) / name).exists()]
@@ -163,6 +163,19 @@ def _propose_entry(urls: tuple[str, ...], output: str | None, study: str, member
         click.echo("\n".join(f"# --- {name}\n{text}" for name, text in draft.files.items()), nl=False)
     for sentence in draft.unknown:
         say(f"could not tell {sentence}")
+
+
+def _member_names(path: Path) -> list[str]:
+    """Names of members, a line each; a name may have spaces."""
+    from humanst.errors import UsageError
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "The list of members is no text", field="--members", file=path, expected="UTF-8 text", found=str(error)
+        ) from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _propose_recipe(folder: str, output: str | None, as_json: bool) -> None:

@@ -62,7 +62,6 @@ def fetch(
     Caches in HUMANST_SHARED_CACHE are looked at first, then mirrors in HUMANST_MIRROR, in order; then the original
     host is asked. An interrupted fetch goes on where it stopped when the same command runs again.
     """
-    from humanst.catalog import Item
     from humanst.fetch.jobs import plan, require_room_for
     from humanst.settings import settings
 
@@ -82,22 +81,52 @@ def fetch(
     book = open_catalog(catalog)
     studies = [name for name in names if name.partition("/")[0] not in book.resources]
     pairs = choose_sections(book, studies, sections, where) if studies else []
+    pairs, left = _with_files(pairs, alone=len(studies) == len(names))
     look_only = dry_run or list_urls
     references = [item for name in names for item in _reference_files(book, name, pin=pin or look_only)]
     if look_only:
         planned = plan(references + _files_of(pairs, pin=True), settings())
         if dry_run:
-            echo_plan(planned, as_json)
+            echo_plan(planned, as_json, left)
         else:
-            echo_urls(planned, url_format, as_json)
+            echo_urls(planned, url_format, as_json, left)
         return
-    items = [Item(item.key, item.owner_id, book.resources[item.owner_id].licenses(item.source)) for item in references]
-    gate = pass_gate(items + [section_item(book, *pair) for pair in pairs], accept, may_ask=not as_json)
-    n_references = len(references)
-    references = [references[number] for number in gate.open if number < n_references]
-    pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
+    references, pairs, gate = _through_gate(book, references, pairs, accept, may_ask=not as_json)
     require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
-    _fetch_all(references, pairs, gate, pin=pin, jobs=jobs, as_json=as_json)
+    _fetch_all(references, pairs, gate, left, pin=pin, jobs=jobs, as_json=as_json)
+
+
+def _through_gate(
+    book: Catalog, references: Sequence[Wanted], pairs: Pairs, accept: Sequence[str], *, may_ask: bool
+) -> tuple[list[Wanted], list[tuple[Study, Section]], Gate]:
+    """What may be fetched, and the gate that says what may not."""
+    from humanst.catalog import Item
+
+    items = [Item(item.key, item.owner_id, book.resources[item.owner_id].licenses(item.source)) for item in references]
+    gate = pass_gate(items + [section_item(book, *pair) for pair in pairs], accept, may_ask=may_ask)
+    n_references = len(references)
+    free_references = [references[number] for number in gate.open if number < n_references]
+    free_pairs = [pairs[number - n_references] for number in gate.open if number >= n_references]
+    return free_references, free_pairs, gate
+
+
+def _with_files(pairs: Pairs, *, alone: bool) -> tuple[list[tuple[Study, Section]], list[str]]:
+    """Part what can be fetched from what is on record without files, and say what that is.
+
+    Raises
+    ------
+    UsageError
+        ``listed-section`` when nothing else was asked for.
+    """
+    from humanst.catalog import without_files
+
+    left = [(study, section) for study, section in pairs if not section.sources]
+    names = [section.sample_id for _, section in left]
+    if left and alone and len(left) == len(pairs):
+        raise without_files(", ".join(dict.fromkeys(study.study_id for study, _ in left)), names)
+    if left:
+        say(f"on record without files, left out: {', '.join(names)}")
+    return [(study, section) for study, section in pairs if section.sources], names
 
 
 def _reference_files(book: Catalog, name: str, *, pin: bool) -> list[Wanted]:
@@ -118,7 +147,16 @@ def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:
     return [item for study, section in pairs for item in wanted_files(study, section, pin=pin)]
 
 
-def _fetch_all(references: Sequence[Wanted], pairs: Pairs, gate: Gate, *, pin: bool, jobs: int, as_json: bool) -> None:
+def _fetch_all(
+    references: Sequence[Wanted],
+    pairs: Pairs,
+    gate: Gate,
+    left: Sequence[str],
+    *,
+    pin: bool,
+    jobs: int,
+    as_json: bool,
+) -> None:
     """Fetch what the gate let through, say where each file is, and end with the code of what failed."""
     from humanst.fetch import fetch_sections
     from humanst.fetch.jobs import fetch_files, plan
@@ -151,7 +189,8 @@ def _fetch_all(references: Sequence[Wanted], pairs: Pairs, gate: Gate, *, pin: b
                 for role, path in local.paths.items()
             ]
     if as_json:
-        echo_json("humanst.fetch/1", {"files": rows, "failures": failure_rows(failures)})
+        content = {"files": rows, "sections_without_files": list(left), "failures": failure_rows(failures)}
+        echo_json("humanst.fetch/1", content)
     else:
         for row in rows:
             click.echo(f"{row['item']}  {row['role']}  {row['path']}")

@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     from humanst.fetch.jobs import Planned
 
 
-def echo_plan(planned: Sequence[Planned], as_json: bool) -> None:
-    """Say how many bytes of how many files would be fetched, and how much room the disk has."""
+def echo_plan(planned: Sequence[Planned], as_json: bool, left: Sequence[str] = ()) -> None:
+    """Say how many bytes of how many files would be fetched, and how much room the disk has.
+
+    Parameters
+    ----------
+    left
+        Sections without files, which were left out.
+    """
     from humanst.files import existing_folder
     from humanst.settings import settings
 
@@ -37,6 +43,7 @@ def echo_plan(planned: Sequence[Planned], as_json: bool) -> None:
             {"file": item.wanted.key, "state": item.state, "bytes": item.bytes, "here_bytes": item.here_bytes}
             for item in planned
         ],
+        "sections_without_files": list(left),
         "failures": failure_rows([(item.wanted.key, item.fault) for item in planned if item.fault is not None]),
     }
     if as_json:
@@ -53,7 +60,7 @@ def echo_plan(planned: Sequence[Planned], as_json: bool) -> None:
     end_with(len(planned), [(item.wanted.key, item.fault) for item in planned if item.fault is not None], "file")
 
 
-def echo_urls(planned: Sequence[Planned], url_format: str, as_json: bool) -> None:
+def echo_urls(planned: Sequence[Planned], url_format: str, as_json: bool, left: Sequence[str] = ()) -> None:
     """Print the address of each file that is not here, as ``plain`` lines or for ``aria2`` or ``curl``."""
     from humanst.fetch.backends import resolved_url
 
@@ -71,7 +78,8 @@ def echo_urls(planned: Sequence[Planned], url_format: str, as_json: bool) -> Non
     ]
     nowhere = len(missing) - len(rows)
     if as_json:
-        echo_json("humanst.fetch-urls/1", {"urls": rows, "without_address_files": nowhere})
+        content = {"urls": rows, "without_address_files": nowhere, "sections_without_files": list(left)}
+        echo_json("humanst.fetch-urls/1", content)
     else:
         for row in rows:
             click.echo(_url_lines(row, url_format))

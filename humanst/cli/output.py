@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,18 +95,40 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
         sys.exit(command.main(args=list(arguments), prog_name="humanst", standalone_mode=False) or 0)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        told = usage_error(error, arguments)
+        if json_wanted(arguments):
+            echo_json("humanst.error/1", told.to_dict())
+        sys.exit(told.exit_code)
     except (click.Abort, KeyboardInterrupt):
         stopped = InterruptedRun("Interrupted", todo="Run the same command again: it goes on where it stopped")
-        report_error(stopped, "--json" in arguments)
+        report_error(stopped, json_wanted(arguments))
         sys.exit(stopped.exit_code)
     except HumanstError as error:
-        report_error(error, "--json" in arguments)
+        report_error(error, json_wanted(arguments))
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`); nothing is left to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def json_wanted(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, be it one that cannot be parsed: ``--json`` or ``--format json``."""
+    options = list(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    return "--json" in options or "--format=json" in options or ("--format", "json") in pairwise(options)
+
+
+def usage_error(error: click.ClickException, arguments: Sequence[str]) -> UsageError:
+    """What click says of a command line, in the fields of every other error."""
+    context = getattr(error, "ctx", None)
+    parameter = getattr(error, "param", None)
+    option = getattr(error, "option_name", None) or (parameter.opts[0] if parameter is not None else None)
+    return UsageError(
+        error.format_message(),
+        field=option,
+        found=" ".join(arguments)[:200],
+        todo=None if context is None else f"`{context.command_path} --help` shows what there is",
+    )
 
 
 def report_error(error: HumanstError, as_json: bool) -> None:

@@ -12,24 +12,13 @@ from humanst.builder.matching import safe_id
 from humanst.curate.draft import ROLES_OF
 from humanst.curate.entry import AddressedStudy, EntryDraft, write_entry
 from humanst.curate.layouts import Bundle, find_bundles, full_image, group_alike, name_sections, template
+from humanst.curate.vendor import Published, published
 from humanst.errors import UsageError
 from humanst.fetch.probe import probe
 from humanst.settings import Settings
 
 _ACCESSION = re.compile(r"(GSE|GSM)(\d+)")
 _GEO_FTP = "https://ftp.ncbi.nlm.nih.gov/geo"
-# What Space Ranger writes, as the vendor's pages name it: `<prefix>spatial.tar.gz` and files of the same prefix.
-_SPATIAL = re.compile(r"(?P<prefix>.*?)spatial\.tar\.gz")
-_OUTS = {
-    "counts": re.compile(r"filtered_feature_bc_matrix\.h5"),
-    "image": re.compile(r"(tissue_)?image\.(tiff?|btf|jpe?g|png)", re.IGNORECASE),
-}
-_SPATIAL_MEMBERS = {
-    "positions": "spatial/tissue_positions*.csv",
-    "scalefactors": "spatial/scalefactors_json.json",
-    "hires": "spatial/tissue_hires_image.png",
-    "lowres": "spatial/tissue_lowres_image.png",
-}
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 
 
@@ -61,9 +50,9 @@ def propose_entry(addresses: Sequence[str], study_id: str, members: Sequence[str
         study.probes[path] = probe(url, settings)
     archives = [path for path in study.urls if path.lower().endswith(_ARCHIVES)]
     loose = [path for path in study.urls if path not in archives]
-    spatial = {path: match["prefix"] for path in archives if (match := _SPATIAL.fullmatch(PurePosixPath(path).name))}
-    if spatial and not members:
-        sections, platform, recipe = _from_outs(study, spatial)
+    vendor = None if members else published(study.urls)
+    if vendor is not None:
+        sections, platform, recipe = _from_vendor(study, vendor)
     elif archives and members:
         if len(archives) > 1:
             study.unknown.append(f"which archive holds the members: {archives[0]} was taken")
@@ -165,29 +154,21 @@ def _from_files(study: AddressedStudy, paths: Sequence[str]) -> tuple[dict[str, 
     return sections, platform, {}
 
 
-def _from_outs(
-    study: AddressedStudy, spatial: Mapping[str, str]
-) -> tuple[dict[str, dict[str, Any]], str, dict[str, Any]]:
-    """Space Ranger outputs as their vendor publishes them: the matrix, the image, and ``spatial.tar.gz``."""
+def _from_vendor(study: AddressedStudy, found: Published) -> tuple[dict[str, dict[str, Any]], str, dict[str, Any]]:
+    """Sections as their vendor publishes them: an archive each, and what lies beside it."""
     sections: dict[str, dict[str, Any]] = {}
-    taken: set[str] = set()
-    for archive, prefix in spatial.items():
-        mine = {"archive": archive}
-        for path in study.urls:
-            rest = PurePosixPath(path).name.removeprefix(prefix)
-            role = next((role for role, name in _OUTS.items() if name.fullmatch(rest)), None)
-            if role is not None and PurePosixPath(path).name.startswith(prefix):
-                mine.setdefault(role, path)
-        taken.update(mine.values())
-        for role in ("counts", "image"):
-            if role not in mine:
-                study.unknown.append(f"which file is the {role} beside {archive}")
-        sections[safe_id(prefix.rstrip("_.-") or study.study_id)] = {
-            role: study.file(path) for role, path in sorted(mine.items())
-        }
+    for other, count in found.others:
+        study.unknown.append(f"{count} sections of {other.platform}: draft them as a study of their own")
+    for prefix, files in found.sections.items():
+        for role in found.layout.needed:
+            if role not in files:
+                study.unknown.append(f"which file is the {role} beside {files['archive']}")
+        name = safe_id(prefix.rstrip("_.-") or study.study_id)
+        sections[name] = {role: study.file(path) for role, path in sorted(files.items())}
+    taken = {path for files in found.sections.values() for path in files.values()}
     if left := sorted(set(study.urls) - taken):
         study.unknown.append(f"what {', '.join(left[:6])} is for: in no section")
-    return sections, "visium", {"members": _SPATIAL_MEMBERS}
+    return sections, found.layout.platform, {"members": found.layout.members}
 
 
 def _from_members(

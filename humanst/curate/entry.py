@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from humanst.builder.matching import safe_id
 from humanst.curate.draft import LATTICES, TARGET_SIDE_UM
 from humanst.curate.records import RECIPE_SCHEMA
 from humanst.curate.sheet import Sheet, as_yaml
@@ -16,6 +17,7 @@ from humanst.fetch.probe import Probe
 from humanst.schemas import table_schema
 
 BIN_UM = 8.0
+SAMPLE_ID_CHARACTERS = 40
 # Assay of each platform by the Experimental Factor Ontology; the general term where versions are not told apart.
 _ASSAYS = {
     "visium": ("Visium Spatial Gene Expression", "EFO:0010961"),
@@ -86,8 +88,6 @@ def write_entry(
     options
         Of the recipe.
     """
-    hosts = sorted({urlsplit(url).netloc.lower() for url in study.urls.values()})
-    onward = sorted({one.sends_to for one in study.probes.values() if one.sends_to} - set(hosts))
     unsized = sum(one.bytes is None for one in study.probes.values())
     if unsized:
         study.unknown.append(f"the size of {unsized} files: no host was asked, or it did not say")
@@ -96,22 +96,7 @@ def write_entry(
     )
     lines = ["# Drafted from addresses: read every line that says guess or unknown before you propose it."]
     lines += [f"# Could not tell {sentence}" for sentence in study.unknown]
-    lines += ["schema: humanst.catalog/1", "studies:", f"  {study.study_id}:"]
-    entry: dict[str, Any] = {
-        "title": "unknown",
-        "platform": platform,
-        "license": "LicenseRef-unknown",
-        "license_source": "not looked for yet",
-        "doi": None,
-        "citation": "unknown",
-        "accessions": study.accessions,
-        "hosts": [*hosts, *onward],
-    }
-    if study.base_url:
-        entry["base_url"] = study.base_url
-    guesses = {"platform": "by the files' names"} | ({"hosts": f"{', '.join(onward)} by redirect"} if onward else {})
-    for name, value in entry.items():
-        lines.append(f"    {name}: {as_yaml(value)}" + (f"  # guess: {guesses[name]}" if name in guesses else ""))
+    lines += ["schema: humanst.catalog/1", "studies:", f"  {study.study_id}:", *_entry_lines(study, platform)]
     lines.append("    sections:" if sections else "    sections: {}")
     for section_id, files in sections.items():
         lines += [f"      {as_yaml(section_id)}:", "        files:"]
@@ -127,10 +112,33 @@ def write_entry(
     return EntryDraft(study.study_id, platform, texts, tuple(sections), tuple(study.unknown))
 
 
+def _entry_lines(study: AddressedStudy, platform: str) -> Iterator[str]:
+    """The fields of a study before its sections, each guess marked."""
+    hosts = sorted({urlsplit(url).netloc.lower() for url in study.urls.values()})
+    onward = sorted({one.sends_to for one in study.probes.values() if one.sends_to} - set(hosts))
+    entry: dict[str, Any] = {
+        "title": "unknown",
+        "platform": platform,
+        "license": "LicenseRef-unknown",
+        "license_source": "not looked for yet",
+        "doi": None,
+        "citation": "unknown",
+        "accessions": study.accessions,
+        "hosts": [*hosts, *onward],
+    }
+    if study.base_url:
+        entry["base_url"] = study.base_url
+    guesses = {"platform": "by the files' names"} | ({"hosts": f"{', '.join(onward)} by redirect"} if onward else {})
+    for name, value in entry.items():
+        yield f"    {name}: {as_yaml(value)}" + (f"  # guess: {guesses[name]}" if name in guesses else "")
+
+
 def _recipe(study_id: str, platform: str, options: Mapping[str, Any]) -> str:
     sheet = Sheet()
     targeted = platform == "xenium"
-    lattice, why = LATTICES.get(platform, LATTICES["visium"])
+    lattice, why = LATTICES.get(
+        platform, (LATTICES["visium"][0], "the lattice of a Visium slide, for want of a better")
+    )
     if platform == "visium_hd":
         lattice, why = {"kind": "square", "pitch_um": BIN_UM, "spot_diameter_um": BIN_UM}, "bins of 8 um"
     sheet.put("schema", RECIPE_SCHEMA)
@@ -161,7 +169,11 @@ def _samples(study_id: str, sections: Sequence[str], platform: str) -> str:
     for section_id in sections:
         row = dict.fromkeys(columns, "unknown")
         row |= dict.fromkeys(("exclusion_groups", "known_duplicates", "xref_hest", "notes"), "")
-        row |= {"sample_id": f"{study_id}_{section_id}"[:40], "section_id": section_id, "status": "active"}
+        row |= {
+            "sample_id": safe_id(f"{study_id}_{section_id}", SAMPLE_ID_CHARACTERS),
+            "section_id": section_id,
+            "status": "active",
+        }
         row |= {"organism": "Homo sapiens", "organism_ontology_term_id": "NCBITaxon:9606"}
         row |= {"assay": assay, "assay_ontology_term_id": assay_id, "release_added": "0.1.0"}
         writer.writerow(row)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from humanst.errors import DataError, HostileError, HumanstError, IntegrityError
+from humanst.errors import DataError, HostileError, HumanstError, IntegrityError, UsageError
 
 Info = TypeVar("Info")
 # What tarfile, zipfile and zlib raise on bytes that are not what their headers say.
-_DAMAGE = (
+DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -55,6 +55,7 @@ def the_one(found: Sequence[Info], member: str, name: str, is_plain: Callable[[I
             expected="each name once, upper and lower case being the same",
             found=f"{len(found)} times",
             done="Nothing was unpacked",
+            todo="Check where the archive comes from; unpack it by hand if it is right",
         )
     if not is_plain(found[0]):
         raise not_plain("a link, device, folder or sparse file")
@@ -69,6 +70,7 @@ def not_plain(found: str) -> HostileError:
         expected="a plain file in plain folders",
         found=found,
         done="Nothing was unpacked",
+        todo="Check where the archive comes from; unpack it by hand if it is right",
     )
 
 
@@ -105,7 +107,45 @@ def too_many(name: str, limit: int) -> HostileError:
         code="archive-members",
         file=name,
         expected=f"at most {limit:,}",
+        found="more",
         done="Nothing was unpacked",
+        todo="Check where the archive comes from; unpack it by hand if it is right",
+    )
+
+
+def needs_password(cipher: str) -> DataError:
+    """Say that nobody gave the password: ``archive-encrypted``."""
+    return DataError(
+        "This member is encrypted",
+        code="archive-encrypted",
+        expected="a member without a password, or the password in the catalog",
+        found=cipher,
+        done="Nothing was unpacked",
+        todo="If its authors publish the password, add it to the study's archives in the catalog; else give the file",
+    )
+
+
+def wrong_password(cipher: str, found: str) -> DataError:
+    """Say that the password opens nothing: ``archive-password``."""
+    return DataError(
+        "The password on record does not open this member",
+        code="archive-password",
+        expected=f"the password of its {cipher} encryption, in an archive that is whole",
+        found=found or "bytes that are not what was packed",
+        done="Nothing was unpacked",
+        todo="Compare it, letter by letter, with the page named in the catalog",
+    )
+
+
+def library_missing(what: str, library: str) -> UsageError:
+    """Say which library reads a kind of archive: ``backend-missing``."""
+    return UsageError(
+        f"Reading {what} needs {library}, which is not installed",
+        code="backend-missing",
+        expected=f"a Python that can import {library}",
+        found="no such module",
+        done="Nothing was unpacked",
+        todo="pip install 'humanst[archives]'",
     )
 
 
@@ -116,7 +156,7 @@ def reading(name: str) -> Iterator[None]:
         yield
     except HumanstError as error:
         raise error.located(file=name) from None
-    except (*_DAMAGE, gzip.BadGzipFile) as error:
+    except (*DAMAGE, gzip.BadGzipFile) as error:
         raise cut(name, str(error) or type(error).__name__) from error
     except OSError as error:
         # What a header that points before the file's start comes to; a disk that fails is another matter.
@@ -124,5 +164,13 @@ def reading(name: str) -> Iterator[None]:
             raise
         raise cut(name, str(error)) from error
     except (NotImplementedError, RuntimeError) as error:
-        # What zipfile says of compression methods and passwords it does not know.
-        raise DataError("This archive cannot be read", code="archive-unreadable", file=name, found=error) from error
+        # What zipfile says of things it does not know.
+        raise DataError(
+            "This archive cannot be read",
+            code="archive-unreadable",
+            file=name,
+            expected="an archive as tar, zip or 7-Zip write it",
+            found=str(error) or type(error).__name__,
+            done="Nothing was unpacked",
+            todo="Unpack it by hand and give the file itself",
+        ) from error

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humanst import files
-from humanst.errors import HostileError, IntegrityError
+from humanst.errors import IntegrityError
+from humanst.fetch.owner_ids import owner_folder
 from humanst.fetch.stamps import recorded_sha256
 
 _HIDDEN = (".lock", ".stamp")
@@ -49,10 +50,7 @@ def remove_owner(cache: Path, owner_id: str) -> int:
     HostileError
         For an id that is not one folder name.
     """
-    name = files.safe_relative_path(owner_id)
-    if len(name.parts) != 1:
-        raise HostileError("An id must be one folder name", code="unsafe-id", found=repr(owner_id))
-    folder = cache / "sources" / name
+    folder = cache / "sources" / owner_folder(owner_id)
     n_bytes = _bytes_below(folder)
     files.remove(folder)
     return n_bytes

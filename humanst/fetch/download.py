@@ -2,22 +2,23 @@
 
 Redirects are followed by hand, at most five, each checked against the allowed hosts before it is asked, and no login
 is ever sent. The body is read as it comes and the connection is shut when the time budget ends, so neither a slow drip
-nor a stall outlives it. A body that was cut is gone on with by Range and If-Range.
+nor a stall outlives it, in the head or in the body. A body that was cut is gone on with by Range and If-Range.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from humanst import __version__
 from humanst.errors import HostileError, IntegrityError, NetworkError
+from humanst.fetch.archives import gunzip
+from humanst.fetch.download_faults import short_body, too_slow, unreachable
 from humanst.fetch.mirrors import check_url
 from humanst.fetch.patience import Patience, TransientError, retry_after_s, with_patience
 
@@ -32,6 +33,8 @@ MAX_HOPS = 5
 BLOCK_BYTES = 1 << 18
 USER_AGENT = f"humanst/{__version__}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})?")
+_GZIP = ("gzip", "x-gzip")
 _BUSY = frozenset({408, 429, *range(500, 600)})
 
 
@@ -67,13 +70,19 @@ class Answer:
         Whether the host calls it an HTML page.
     is_part
         Whether the body is a part of the file, as it was asked for.
+    says_its_end
+        Whether a body that was cut can be told from a whole one: it has a length, or comes in chunks.
+    total
+        Bytes of the whole file, where the body is a rest that says so: a host may give less than all that is left.
     """
 
     offset: int
     validator: str | None
     encoded: bool
     is_html: bool
-    is_part: bool = False
+    says_its_end: bool
+    total: int | None
+    is_part: bool
 
 
 def stream(
@@ -83,6 +92,7 @@ def stream(
     hosts: tuple[str, ...],
     patience: Patience,
     deadline: float,
+    own_hosts: tuple[str, ...] = (),
     allow_loopback_http: bool = False,
     resume: Resume | None = None,
     begin: Callable[[Answer], None] | None = None,
@@ -94,37 +104,45 @@ def stream(
     ----------
     hosts
         Hosts (``host`` or ``host:port``) that may be asked.
+    own_hosts
+        Those of them that may be in a private network, because the user named them.
     deadline
         ``time.monotonic()`` value after which the download is given up.
     resume
         Ask for the rest of a body that was cut.
     begin
-        Called with the host's answer before the first byte; its ``offset`` says whether the body is the rest, or the
-        whole file after all.
+        Called with the answer before the first byte; its ``offset`` says whether the rest or the whole file comes.
     session
-        A :func:`connection` to ask over, for many requests to one host.
+        What to ask over (:func:`humanst.fetch.connections.guarded_session`), for many requests to one host.
 
     Raises
     ------
     TransientError
         For 408, 429, 5xx, broken connections and short bodies.
     RestartError
-        When the rest cannot be had: the file became another one, or ends before it.
+        When the rest cannot be had.
     NetworkError
-        For other statuses, and when the time budget is used up.
+        For other statuses, an encoding that is not gzip, and when the time budget is used up.
     HostileError
-        For a hop to an address that is not allowed.
+        For a hop to an address that is not allowed, and a host that leads into a private network.
     """
+    from humanst.fetch.connections import guarded_session
+
+    asking = _Asking(hosts, patience, deadline, allow_loopback_http, resume)
+    line: AbstractContextManager[requests.Session] = (
+        guarded_session(deadline, own_hosts=own_hosts, allow_loopback=allow_loopback_http)
+        if session is None
+        else nullcontext(session)
+    )
     with (
-        nullcontext(session) if session is not None else connection() as line,
-        _opened(line, url, hosts, patience, deadline, allow_loopback_http, resume) as response,
+        line as opened,
+        _opened(opened, url, asking) as response,
     ):
         offset = _offset(url, response, resume)
         answer = _answer(url, response, offset)
         if begin is not None:
             begin(answer)
-        with _shut_at(deadline, response):
-            _pump(url, response, write, deadline, decode=answer.encoded)
+        _pump(url, response, write, deadline, decode=answer.encoded)
 
 
 def _offset(url: str, response: requests.Response, resume: Resume | None) -> int:
@@ -138,12 +156,13 @@ def _offset(url: str, response: requests.Response, resume: Resume | None) -> int
     if resume is None or response.status_code not in (206, 416):
         _check_status(url, response)
         return 0
-    start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    etag = response.headers.get("ETag")
+    part = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     # A host that does not know If-Range gives the rest of whatever the file is now.
-    changed = etag is not None and resume.validator is not None and '"' in resume.validator and etag != resume.validator
+    is_etag = resume.validator is not None and '"' in resume.validator
+    now = response.headers.get("ETag" if is_etag else "Last-Modified")
+    changed = None not in (now, resume.validator) and now != resume.validator
     encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
-    if response.status_code == 416 or start is None or int(start[1]) != resume.offset or changed or encoded:
+    if response.status_code == 416 or part is None or int(part[1]) != resume.offset or changed or encoded:
         raise RestartError
     return resume.offset
 
@@ -152,61 +171,47 @@ def _answer(url: str, response: requests.Response, offset: int) -> Answer:
     etag = response.headers.get("ETag")
     if etag is not None and etag.startswith("W/"):
         etag = None
-    encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+    # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    encoded = encoding != "identity" and not url.split("?")[0].endswith(".gz")
+    if encoded and encoding not in _GZIP:
+        raise NetworkError(
+            "The host encodes the file in a way that was not asked for",
+            code="encoding",
+            expected="the file as it is, or gzip",
+            found=f"Content-Encoding: {encoding[:80]} from {url}",
+            done="Nothing was placed",
+            todo="Try again later, or set HUMANST_MIRROR",
+        )
+    part = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     return Answer(
         offset=offset,
         validator=etag or response.headers.get("Last-Modified"),
-        # The request asked for no encoding. Where a host encodes all the same, a .gz file is meant as it is on disk.
-        encoded=encoded and not url.split("?")[0].endswith(".gz"),
+        encoded=encoded,
         is_html=response.headers.get("Content-Type", "").lower().startswith("text/html"),
         is_part=response.status_code == 206,
+        says_its_end=response.raw.length_remaining is not None or response.raw.chunked,
+        total=int(part[2]) if offset > 0 and part is not None and part[2] else None,
     )
 
 
-@contextmanager
-def _shut_at(deadline: float, response: requests.Response) -> Iterator[None]:
-    """Shut the connection at the deadline, so that a read which waits for bytes ends with it."""
-    raw: Any = response.raw
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What holds for every hop of a download."""
 
-    def shut() -> None:
-        # Without a connection there is nothing that could still wait.
-        with suppress(ValueError, RuntimeError, OSError):
-            raw.shutdown()
-
-    timer = threading.Timer(max(deadline - time.monotonic(), 0.0), shut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    hosts: tuple[str, ...]
+    patience: Patience
+    deadline: float
+    allow_loopback_http: bool
+    resume: Resume | None
 
 
 @contextmanager
-def connection() -> Iterator[requests.Session]:
-    """What requests go over: kept open from one to the next, with proxies and CA bundles of the environment."""
-    import requests
-
-    with requests.Session() as session:
-        # No login from a .netrc goes to any host.
-        session.auth = _no_login
-        yield session
-
-
-@contextmanager
-def _opened(
-    session: requests.Session,
-    url: str,
-    hosts: tuple[str, ...],
-    patience: Patience,
-    deadline: float,
-    allow_loopback_http: bool,
-    resume: Resume | None,
-) -> Iterator[requests.Response]:
+def _opened(session: requests.Session, url: str, asking: _Asking) -> Iterator[requests.Response]:
     hop, came_from = url, None
     for _ in range(MAX_HOPS + 1):
-        check_url(hop, hosts, allow_loopback_http=allow_loopback_http, redirected_from=came_from)
-        with _ask(session, hop, patience, deadline, resume) as response:
+        check_url(hop, asking.hosts, allow_loopback_http=asking.allow_loopback_http, redirected_from=came_from)
+        with _ask(session, hop, asking) as response:
             target = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             if target is None:
                 yield response
@@ -222,16 +227,12 @@ def _opened(
     )
 
 
-def _no_login(request: Any) -> Any:
-    return request
-
-
-def _ask(
-    session: requests.Session, url: str, patience: Patience, deadline: float, resume: Resume | None
-) -> AbstractContextManager[requests.Response]:
+def _ask(session: requests.Session, url: str, asking: _Asking) -> AbstractContextManager[requests.Response]:
     import requests
+    from urllib3.exceptions import HTTPError
 
-    left = max(deadline - time.monotonic(), 0.001)
+    patience, resume = asking.patience, asking.resume
+    left = max(asking.deadline - time.monotonic(), 0.001)
     timeout = (min(patience.connect_s, left), min(patience.read_s, left))
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     if resume is not None:
@@ -239,11 +240,17 @@ def _ask(
         if resume.validator is not None:
             headers["If-Range"] = resume.validator
     try:
-        return session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
-    except requests.RequestException as error:
-        if time.monotonic() > deadline:
-            raise _too_slow(url, 0) from error
-        raise TransientError(_unreachable(url, error)) from error
+        response = session.get(url, stream=True, allow_redirects=False, timeout=timeout, headers=headers)
+    except (requests.RequestException, HTTPError, ValueError) as error:
+        # A ValueError is of a Location that is no address: requests looks at it, followed or not.
+        if time.monotonic() > asking.deadline:
+            raise too_slow(url, 0) from error
+        raise TransientError(unreachable(url, error)) from error
+    if time.monotonic() > asking.deadline:
+        # A head that was shut at the deadline reads like one that ended.
+        response.close()
+        raise too_slow(url, 0)
+    return response
 
 
 def _check_status(url: str, response: requests.Response) -> None:
@@ -265,56 +272,44 @@ def _check_status(url: str, response: requests.Response) -> None:
 def _pump(
     url: str, response: requests.Response, write: Callable[[bytes], None], deadline: float, *, decode: bool
 ) -> None:
-    from urllib3.exceptions import HTTPError, IncompleteRead
+    from http.client import IncompleteRead
 
-    raw: Any = response.raw
-    length = response.headers.get("Content-Length")
+    from urllib3.exceptions import HTTPError
+
     n_bytes = 0
+    blocks = _blocks(url, response, deadline)
     try:
-        while block := raw.read1(BLOCK_BYTES, decode_content=decode):
+        # urllib3 would decode too, and as far as the body goes; here a bomb ends.
+        for block in gunzip(blocks, name=url) if decode else blocks:
             n_bytes += len(block)
             write(block)
-            if time.monotonic() > deadline:
-                raise _too_slow(url, n_bytes)
-        if time.monotonic() > deadline:
-            # A connection that was shut at the deadline reads like one that ended.
-            raise _too_slow(url, n_bytes)
+    except IntegrityError as error:
+        if error.facts.code != "archive-cut":
+            raise
+        raise TransientError(short_body(url, None, n_bytes)) from error
+    except HostileError as error:
+        # The file that is meant is the catalog's, which the caller names.
+        error.facts = replace(error.facts, file=None, found=f"more, from {url}")
+        raise
     except HTTPError as error:
         if time.monotonic() > deadline:
-            raise _too_slow(url, n_bytes) from error
-        # urllib3 hands a body shorter than its Content-Length on as the cause of a broken connection.
+            raise too_slow(url, n_bytes) from error
+        # urllib3 hands a body shorter than its length or its chunks on as the cause of a broken connection.
         cut = any(isinstance(cause, IncompleteRead) for cause in (error, *error.args))
-        fault = _short_body(url, length, n_bytes) if cut else _unreachable(url, error)
+        length = response.headers.get("Content-Length")
+        fault = short_body(url, length, n_bytes) if cut else unreachable(url, error)
         raise TransientError(fault) from error
 
 
-def _unreachable(url: str, error: Exception) -> NetworkError:
-    return NetworkError(
-        "The host could not be reached",
-        code="unreachable",
-        expected=f"an answer from {url}",
-        found=f"{type(error).__name__}: {error}",
-        todo="Check the connection, proxy and mirrors, and run the same command again",
-    )
-
-
-def _too_slow(url: str, n_bytes: int) -> NetworkError:
-    return NetworkError(
-        "The download took longer than its time budget",
-        code="time-budget",
-        expected="the whole file within the budget",
-        found=f"{n_bytes:,} bytes from {url}",
-        done="Nothing was placed",
-        todo="Run the same command again, or set HUMANST_MIRROR to a faster host",
-    )
-
-
-def _short_body(url: str, length: str | None, n_bytes: int) -> IntegrityError:
-    return IntegrityError(
-        "The body was cut short",
-        code="body-short",
-        field="bytes",
-        expected=f"{length or 'all'} bytes",
-        found=f"{n_bytes:,} bytes from {url}",
-        todo="Run the same command again, or set HUMANST_MIRROR",
-    )
+def _blocks(url: str, response: requests.Response, deadline: float) -> Iterator[bytes]:
+    """The body as it comes."""
+    raw: Any = response.raw
+    n_bytes = 0
+    while block := raw.read1(BLOCK_BYTES, decode_content=False):
+        n_bytes += len(block)
+        yield block
+        if time.monotonic() > deadline:
+            raise too_slow(url, n_bytes)
+    if time.monotonic() > deadline:
+        # A connection that was shut at the deadline reads like one that ended.
+        raise too_slow(url, n_bytes)

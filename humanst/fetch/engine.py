@@ -11,6 +11,7 @@ from humanst import files
 from humanst.errors import HostileError, HumanstError, IntegrityError, NetworkError
 from humanst.fetch.filling import Fetching, Wanted, fill_from
 from humanst.fetch.mirrors import Place, places
+from humanst.fetch.owner_ids import owner_folder
 from humanst.fetch.pins import read_pins, record_pin
 from humanst.fetch.receive import Expected, Progress
 from humanst.fetch.stamps import outside_stamp, stamp_path, trusted_sha256, verified_sha256, write_stamp
@@ -29,10 +30,7 @@ def cache_path(settings: Settings, owner_id: str, path: str) -> Path:
     HostileError
         For an id or path that would leave its folder.
     """
-    owner = files.safe_relative_path(owner_id)
-    if len(owner.parts) != 1:
-        raise HostileError("An id must be one folder name", code="unsafe-id", found=repr(owner_id))
-    return settings.resolved_cache_dir() / "sources" / owner / files.safe_relative_path(path)
+    return settings.resolved_cache_dir() / "sources" / owner_folder(owner_id) / files.safe_relative_path(path)
 
 
 def expectation(wanted: Wanted, settings: Settings) -> Expected:

@@ -162,7 +162,13 @@ def _resume(url: str, job: Fetching) -> Resume | None:
 def _load(url: str, place: Place, job: Fetching, deadline: float, resume: Resume | None) -> None:
     receiver, part, expected = job.receiver(place), job.part, job.expected
 
+    whole_bytes = expected.bytes
+
     def begin(answer: Answer) -> None:
+        nonlocal whole_bytes
+        whole_bytes = whole_bytes or answer.total
+        if not answer.says_its_end and whole_bytes is None and not expected.pinned:
+            raise receiver.endless()
         if answer.offset > 0:
             return
         if resume is not None and answer.is_html and not receiver.is_named_html:
@@ -175,16 +181,17 @@ def _load(url: str, place: Place, job: Fetching, deadline: float, resume: Resume
         url,
         receiver.write,
         hosts=place.hosts,
+        own_hosts=place.own_hosts,
         patience=job.patience,
         deadline=deadline,
         allow_loopback_http=job.settings.allow_loopback_http,
         resume=resume,
         begin=begin,
     )
-    short = expected.bytes is not None and receiver.n_bytes < expected.bytes
+    short = whole_bytes is not None and receiver.n_bytes < whole_bytes
     if short and not receiver.is_html:
         # Without a Content-Length nothing but the record can tell that a body was cut.
-        raise TransientError(receiver.fault("body-short", f"{expected.bytes:,} bytes", f"{receiver.n_bytes:,} bytes"))
+        raise TransientError(receiver.fault("body-short", f"{whole_bytes:,} bytes", f"{receiver.n_bytes:,} bytes"))
 
 
 def _blocks(path: Path, label: str) -> Iterator[bytes]:
@@ -198,6 +205,7 @@ def _blocks(path: Path, label: str) -> Iterator[bytes]:
             code="not-found",
             expected="the file in the mirror",
             found=f"{type(error).__name__} in {label}",
+            todo="Put it there, or correct HUMANST_MIRROR",
         ) from error
     except OSError as error:
         raise NetworkError(
@@ -205,4 +213,5 @@ def _blocks(path: Path, label: str) -> Iterator[bytes]:
             code="mirror-unreadable",
             expected="a file that can be read",
             found=f"{error.strerror or error} in {label}",
+            todo="Check the folder and its rights, or correct HUMANST_MIRROR",
         ) from error

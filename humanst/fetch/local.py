@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from humanst.catalog import Resource, Section, Source, Study
+from humanst.catalog import Resource, Section, Source, Study, without_files
 from humanst.errors import HumanstError, IntegrityError
 from humanst.fetch.engine import Wanted, expectation, fetch_file
 from humanst.fetch.jobs import DEFAULT_JOBS, Fetched, fetch_files
@@ -66,13 +66,14 @@ def fetch_section(
     NetworkError
         When a file is nowhere to be had; code ``offline`` names every file that is missing.
     HostileError, NoRoomError, UsageError
-        See :func:`humanst.fetch.engine.fetch_file`.
+        See :func:`humanst.fetch.engine.fetch_file`; ``listed-section`` for a section without files.
     DataError
         See :func:`humanst.fetch.members.unpack_members`.
     """
     current = settings()
     wanted = wanted_files(study, section, roles=roles, pin=pin)
     try:
+        _refuse_listed(study, section)
         _refuse_unpinned(wanted, current)
         return _assembled(study, section, roles, wanted, fetch_files(wanted, current, jobs=jobs, progress=progress))
     except HumanstError as error:
@@ -104,6 +105,7 @@ def fetch_sections(
     wanted = [wanted_files(study, section, pin=pin) for study, section in pairs]
     for number, items in enumerate(wanted):
         try:
+            _refuse_listed(*pairs[number])
             _refuse_unpinned(items, current)
         except HumanstError as error:
             refused[number] = error
@@ -157,8 +159,9 @@ def _assembled(
     names = {source.role: source.path for source in sources}
     local = LocalFiles(study.study_id, section.section_id, paths, sha256, names)
     members = {source.role: source.member for source in sources if source.member is not None}
-    cache = settings().resolved_cache_dir()
-    return unpack_members(local, cache=cache, members=members, patterns=_patterns(study, section, roles))
+    passwords = {source.role: source.password for source in sources if source.password is not None}
+    cache, patterns = settings().resolved_cache_dir(), _patterns(study, section, roles)
+    return unpack_members(local, cache=cache, members=members, patterns=patterns, passwords=passwords)
 
 
 def _is_wanted(source: Source, section: Section, roles: Collection[str] | None, patterns: Mapping[str, str]) -> bool:
@@ -190,6 +193,12 @@ def fetch_resource(
 def resource_files(resource: Resource, *, pin: bool = False) -> list[Wanted]:
     """Every file of a resource."""
     return [Wanted(resource.resource_id, source, resource.hosts, pin) for source in resource.sources]
+
+
+def _refuse_listed(study: Study, section: Section) -> None:
+    """A section on record alone has nothing to fetch, which is not the same as having all of it."""
+    if not section.sources:
+        raise without_files(study.study_id, [section.sample_id])
 
 
 def _refuse_unpinned(wanted: list[Wanted], current: Settings) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -37,21 +37,23 @@ def unpack_members(
     cache: Path,
     members: Mapping[str, str] | None = None,
     patterns: Mapping[str, str] | None = None,
+    passwords: Mapping[str, str] | None = None,
 ) -> LocalFiles:
     """Replace archives and gzipped binary files by what they hold.
 
     Parameters
     ----------
     local
-        Verified files. Roles ``archive`` and ``archive_<something>`` are searched for ``patterns`` and left out of the
-        result.
+        Verified files. Roles ``archive`` and ``archive_<something>`` are searched for ``patterns`` and left out.
     cache
         The cache folder.
     members
         Role -> name of the member that this role's file, an archive, is there for.
     patterns
-        Role -> pattern of member names, ``{section}`` being the section id and ``*`` matching within one path part
-        (``options.members`` of the recipe). A role that has a file of its own keeps it.
+        Role -> pattern of member names (``options.members`` of the recipe; see :func:`member_pattern`). A role that has
+        a file of its own keeps it.
+    passwords
+        Role -> password of that role's file, an encrypted archive.
 
     Returns
     -------
@@ -60,43 +62,44 @@ def unpack_members(
 
     Raises
     ------
-    DataError
+    DataError, HostileError, IntegrityError, NoRoomError, UsageError
         ``no-member``, ``ambiguous-member``, and those of :func:`humanst.fetch.archives.read_member`.
-    HostileError, IntegrityError, NoRoomError
-        See :func:`humanst.fetch.archives.read_member`.
     """
+    passwords = passwords or {}
     wanted = {role: (role, member) for role, member in (members or {}).items() if role in local.paths}
     archives = [role for role in local.paths if is_archive(role)]
     if archives and patterns:
-        own = {role for role in local.paths if not is_archive(role)}
-        found = _matching(local, archives, {role: text for role, text in patterns.items() if role not in own})
-        wanted |= found
+        sought = {role: text for role, text in patterns.items() if role not in local.paths or is_archive(role)}
+        wanted |= _matching(local, archives, sought, passwords)
     paths, sha256, names = dict(local.paths), dict(local.sha256), dict(local.names)
     for role, (source, member) in wanted.items():
         name = f"{local.names[source]}/{member}"
-        paths[role], sha256[role] = _unpacked(local.paths[source], local.sha256[source], member, name, cache)
+        packed = _Packed(local.paths[source], local.sha256[source], member, passwords.get(source))
+        paths[role], sha256[role] = _unpacked(packed, name, cache)
         names[role] = name
     for role in [role for role in paths if role not in wanted and not is_archive(role)]:
         if _is_gzipped_binary(names[role]):
-            paths[role], sha256[role] = _unpacked(paths[role], sha256[role], None, names[role], cache)
+            paths[role], sha256[role] = _unpacked(_Packed(paths[role], sha256[role]), names[role], cache)
     for role in archives:
         del paths[role], sha256[role], names[role]
     return replace(local, paths=paths, sha256=sha256, names=names)
 
 
 def member_pattern(pattern: str, section_id: str) -> re.Pattern[str]:
-    """The pattern of a recipe for one section."""
+    """The pattern of a recipe for one section: ``{section}`` is its id, and ``*`` matches within one path part."""
     pieces = re.split(r"(\*|\{section\})", pattern)
     spelled = {"*": "[^/]*", SECTION: re.escape(section_id)}
     return re.compile("".join(spelled.get(piece) or re.escape(piece) for piece in pieces))
 
 
-def _matching(local: LocalFiles, archives: list[str], patterns: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _matching(
+    local: LocalFiles, archives: list[str], patterns: Mapping[str, str], passwords: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
     """Role -> (archive's role, member) for every pattern that one member matches."""
     listed = [
         (archive, member)
         for archive in archives
-        for member in list_members(local.paths[archive], name=local.names[archive])
+        for member in list_members(local.paths[archive], name=local.names[archive], password=passwords.get(archive))
     ]
     found = {}
     for role, pattern in patterns.items():
@@ -140,9 +143,32 @@ def _is_gzipped_binary(name: str) -> bool:
     return path.suffix == _GZIP_SUFFIX and PurePosixPath(path.stem).suffix.lower() not in _TEXT_SUFFIXES
 
 
-def _unpacked(path: Path, sha256: str, member: str | None, name: str, cache: Path) -> tuple[Path, str]:
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """What is to be unpacked: a member of the archive at ``path``, or without one the gzipped file itself."""
+
+    path: Path
+    sha256: str
+    member: str | None = None
+    password: str | None = None
+
+    @property
+    def inner(self) -> str:
+        return self.member or self.path.name
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Its bytes, decompressed when its name ends in .gz."""
+        if self.member is None:
+            raw = _file_blocks(self.path)
+        else:
+            archive = name.removesuffix(f"/{self.member}")
+            raw = read_member(self.path, self.member, name=archive, password=self.password)
+        return gunzip(raw, name=name) if self.inner.endswith(_GZIP_SUFFIX) else raw
+
+
+def _unpacked(packed: _Packed, name: str, cache: Path) -> tuple[Path, str]:
     """The unpacked file and its sha256: the one that is there, when it is still what was written, else made now."""
-    target = _target(sha256, member or path.name, cache, name)
+    target = _target(packed.sha256, packed.inner, cache, name)
     if (known := stamped_sha256(target)) is not None:
         return target, known
     with files.locked(target, what=name):
@@ -150,7 +176,7 @@ def _unpacked(path: Path, sha256: str, member: str | None, name: str, cache: Pat
             return target, known
         files.sweep_partials(target.parent)
         with files.write_aside(target) as aside:
-            for block in _blocks(path, member, name):
+            for block in packed.blocks(name):
                 aside.write(block)
             found = aside.sha256
         write_stamp(target, found)
@@ -165,13 +191,6 @@ def _target(sha256: str, inner: str, cache: Path, name: str) -> Path:
     except HumanstError as error:
         raise error.located(file=name) from None
     return cache / "unpacked" / sha256 / ("gz" if is_gzipped else "plain") / safe
-
-
-def _blocks(path: Path, member: str | None, name: str) -> Iterator[bytes]:
-    raw = _file_blocks(path) if member is None else read_member(path, member, name=name.removesuffix(f"/{member}"))
-    if (member or path.name).endswith(_GZIP_SUFFIX):
-        return gunzip(raw, name=name)
-    return raw
 
 
 def _file_blocks(path: Path) -> Iterator[bytes]:

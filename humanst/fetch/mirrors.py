@@ -18,12 +18,16 @@ _LOCAL_NAMES = ("", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One place to get a file from: a local ``path`` or a ``url`` with the hosts it may lead to."""
+    """One place to get a file from: a local ``path`` or a ``url`` with the hosts it may lead to.
+
+    ``own_hosts`` are those of them that the user named, and that may be in a private network.
+    """
 
     label: str
     path: Path | None = None
     url: str | None = None
     hosts: tuple[str, ...] = ()
+    own_hosts: tuple[str, ...] = ()
 
 
 def places(owner_id: str, source: Source, hosts: tuple[str, ...], settings: Settings) -> list[Place]:
@@ -47,7 +51,8 @@ def _mirror_place(mirror: str, below: str, hosts: tuple[str, ...]) -> Place:
     parts = urlsplit(mirror)
     if parts.scheme in ("http", "https") and parts.hostname:
         url = f"{mirror.rstrip('/')}/{quote(below)}"
-        return Place(label=mirror, url=url, hosts=(host_and_port(parts), *hosts))
+        own = host_and_port(parts)
+        return Place(label=mirror, url=url, hosts=(own, *hosts), own_hosts=(own,))
     if parts.scheme == "file" and parts.netloc in _LOCAL_NAMES:
         return Place(label=mirror, path=Path(url2pathname(parts.path)) / below)
     if "://" in mirror:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,15 +66,22 @@ def with_patience(
             if number == patience.tries or time.monotonic() + pause > deadline:
                 raise fault.error.located(done=f"Tried {total} times; nothing was placed") from None
             time.sleep(pause)
-    raise NetworkError("No try was allowed", field="tries", expected="at least 1", found=str(patience.tries))
+    raise NetworkError(
+        "No try was allowed",
+        field="tries",
+        expected="at least 1",
+        found=str(patience.tries),
+        done="It was not asked",
+        todo="Allow one",
+    )
 
 
 def retry_after_s(text: str) -> float:
     """Seconds that a host asks to wait: a number, or a date; 0 for what is neither."""
-    if text.strip().isdigit():
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()):
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
         return max((moment - datetime.now(moment.tzinfo or UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return 0.0

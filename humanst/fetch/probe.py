@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
@@ -26,17 +27,20 @@ def probe(url: str, settings: Settings) -> Probe:
     Raises
     ------
     HostileError
-        For an address that humanst does not open, such as one that is not https.
+        For an address that humanst does not open, such as one that is not https or is in a private network.
     """
     if settings.offline:
         return Probe()
     import requests
 
+    from humanst.fetch.connections import guarded_session
+
     host = host_and_port(urlsplit(url))
     check_url(url, (host,), allow_loopback_http=settings.allow_loopback_http)
     headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     try:
-        answer = requests.head(url, allow_redirects=False, timeout=TIMEOUT_S, headers=headers)
+        with guarded_session(time.monotonic() + sum(TIMEOUT_S), allow_loopback=settings.allow_loopback_http) as session:
+            answer = session.head(url, allow_redirects=False, timeout=TIMEOUT_S, headers=headers)
     except requests.RequestException:
         return Probe()
     if answer.is_redirect:

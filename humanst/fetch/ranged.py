@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from humanst import files
 from humanst.errors import IntegrityError, NetworkError
 from humanst.fetch.backends import is_object_store, resolved_url
-from humanst.fetch.download import Answer, RestartError, Resume, connection, stream
+from humanst.fetch.download import Answer, RestartError, Resume, stream
 from humanst.fetch.engine import from_anywhere
 from humanst.fetch.filling import Fetching, Wanted
 from humanst.fetch.host_jobs import host_slot
@@ -147,6 +147,8 @@ def fetch_piece(piece: Piece, target: Path, settings: Settings, *, progress: Pro
 
 
 def _fill(piece: Piece, place: Place, job: Fetching) -> None:
+    from humanst.fetch.connections import guarded_session
+
     if place.path is not None:
         job.part.restart()
         _copy(piece, place.path, place, job)
@@ -154,13 +156,15 @@ def _fill(piece: Piece, place: Place, job: Fetching) -> None:
     if is_object_store(place.url or ""):
         raise NoRangesError
     url = resolved_url(place.url or "")
-    with host_slot(url), connection() as session:
 
-        def attempt(deadline: float) -> str:
-            _take_up(piece, job)
+    def attempt(deadline: float) -> str:
+        _take_up(piece, job)
+        allow = job.settings.allow_loopback_http
+        with guarded_session(deadline, own_hosts=place.own_hosts, allow_loopback=allow) as session:
             _ask_for_runs(url, piece, place, job, deadline, session)
-            return ""
+        return ""
 
+    with host_slot(url):
         with_patience(job.patience, attempt, reached=lambda: job.part.n_bytes)
 
 

@@ -124,6 +124,19 @@ class Receiver:
             todo="Log in to the network, or try again later, or set HUMANST_MIRROR",
         )
 
+    def endless(self) -> IntegrityError:
+        """The error for a body without a length or chunks, of a file of which nothing is on record."""
+        return IntegrityError(
+            "Nobody can tell whether this file comes whole",
+            code="no-length",
+            file=self._name,
+            field="bytes",
+            expected="a size or hash on record, or a host that says how long the file is",
+            found=f"neither, from {self._origin}",
+            done="Nothing was placed",
+            todo="Add the file's bytes to the catalog, or set HUMANST_MIRROR",
+        )
+
     def fault(self, code: str, expected: str, found: str) -> IntegrityError:
         """The error for a body that is not the file on record; says so when it looks like an HTML page."""
         html = self.is_html

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from humanst.catalog import Catalog, Section, Source, Study, load_catalog, read_yaml
+from humanst.catalog.terms import known_terms
 from humanst.findings import Findings
 from humanst.platforms import reader_for
 from humanst.settings import data_path
@@ -151,6 +152,13 @@ def test_ontology_ids_carry_their_own_labels(everything: list[tuple[Study, Secti
             term = row[f"{name}_ontology_term_id"]
             assert term == "unknown" or row[name] == LABELS[term], (section.sample_id, name, term)
         assert (row["disease_ontology_term_id"] == "PATO:0000461") == (row["disease_state"] == "normal")
+
+
+def test_the_list_of_terms_has_what_is_in_use_and_nothing_else(everything: list[tuple[Study, Section]]) -> None:
+    names = ("organism", "assay", "tissue", "disease")
+    used = {section.metadata[f"{name}_ontology_term_id"] for _, section in everything for name in names}
+    assert known_terms() == {**LABELS, "NCBITaxon:9606": "Homo sapiens"}
+    assert set(known_terms()) == used - {"unknown"}
 
 
 def test_donors_are_named_after_a_study(catalog: Catalog, everything: list[tuple[Study, Section]]) -> None:

@@ -208,6 +208,15 @@ def test_samples_faults(catalog: Path, line: str, code: str) -> None:
     assert caught.value.facts.file == "curation/her2st/samples.csv"
 
 
+def test_a_column_that_is_there_twice_is_not_taken_by_its_last(catalog: Path) -> None:
+    path = catalog.parent / "curation" / "her2st" / "samples.csv"
+    first, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([f"{first},donor_id", *(f"{row},other" for row in rows)]), encoding="utf-8")
+    with pytest.raises(DataError, match="donor_id") as caught:
+        read_samples(path)
+    assert caught.value.facts.code == "duplicate-column"
+
+
 def test_studies_may_share_a_folder_and_a_recipe(catalog: Path) -> None:
     folder = catalog.parent / "curation"
     (folder / "her2st").rename(folder / "both")

@@ -75,6 +75,21 @@ def test_a_geo_series_and_its_members(tmp_path: Path) -> None:
     assert recipe["options"]["members"]["counts"].replace("{section}", "GSM2_S2") == f"GSM2_S2_{VISIUM[0]}"
 
 
+def test_members_may_have_spaces_and_must_be_text(tmp_path: Path) -> None:
+    """Names a line each, as `tar tf` prints them, on any system's line ends."""
+    members = tmp_path / "members.txt"
+    members.write_bytes("".join(f"my data/GSM1_S1_{name}\r\n" for name in VISIUM[:3]).encode())
+    recipe = yaml.safe_load(
+        (draft(tmp_path, "GSE243280", "--members", str(members)) / "curation" / "x2024" / "recipe.yaml").read_text()
+    )
+    found = {role: name.replace("{section}", "GSM1_S1") for role, name in recipe["options"]["members"].items()}
+    assert found["counts"] == f"my data/GSM1_S1_{VISIUM[0]}"
+    members.write_bytes(b"\xff\xfe\x00")
+    result = run_humanst("curate", "propose", "GSE243280", "--members", str(members))
+    assert result.returncode == 2
+    assert "members.txt" in result.stderr
+
+
 def test_files_of_two_hosts_keep_their_addresses(tmp_path: Path) -> None:
     urls = [GEO + name for name in VISIUM[:3]]
     other = "https://zenodo.org/records/1/files/GSM100001_image.tif"

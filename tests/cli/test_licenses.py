@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from humanst.catalog import terms_of
+from humanst.cli import humanst
 from tests.helpers import ROOT, output_json, run_humanst
 from tests.studies import ST_RECIPE, write_world
 
@@ -185,26 +187,53 @@ def test_a_terminal_is_asked(atlas: Path, tmp_path: Path, answer: str, code: int
     assert [row["how"] for row in record(cache)] == ["prompt"] if code == 0 else not (cache / "licenses.json").exists()
 
 
-def test_a_release_says_what_was_accepted(demo_atlas: Path, tmp_path: Path) -> None:
+def test_a_release_says_what_was_accepted_and_opens_nothing_for_the_next(
+    demo_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built in this process, which saves a start; then asked for again by somebody who accepted nothing."""
     folder = tmp_path / "atlas"
     folder.mkdir()
-    for name in ("catalog.yaml", "curation", "mirror"):
+    for name in ("curation", "mirror"):
         (folder / name).symlink_to(demo_atlas / name)
-    content = yaml.safe_load((demo_atlas / "catalog.yaml").read_text())
+    content = yaml.load((demo_atlas / "catalog.yaml").read_text(), Loader=yaml.CSafeLoader)
     content["studies"]["demo_st"]["sections"]["B1"]["files"]["image"]["license"] = "CC-BY-ND-4.0"
-    (folder / "catalog.yaml").unlink()
     (folder / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    arguments = ["--sections", "demo_st_B1", "--accept-license", f"CC-BY-ND-4.0,{NC}"]
-    result = run_humanst(
-        "build-shards", "-o", str(tmp_path / "out"), *arguments, atlas=folder, cache=tmp_path / "cache"
-    )
-    assert result.returncode == 0, result.stderr
-    manifest = json.loads((tmp_path / "out" / "MANIFEST.json").read_text())
+    monkeypatch.setenv("HUMANST_CATALOG", str(folder / "catalog.yaml"))
+    monkeypatch.setenv("HUMANST_MIRROR", str(folder / "mirror"))
+    out, work = tmp_path / "out", tmp_path / "work"
+    chosen = ["--sections", "demo_st_B1"]
+    release = ["build-shards", "-o", str(out), "--work", str(work), *chosen]
+    result = CliRunner().invoke(humanst, [*release, "--accept-license", f"CC-BY-ND-4.0,{NC}"])
+    assert result.exit_code == 0, result.output
+    manifest = json.loads((out / "MANIFEST.json").read_text())
     # NC was accepted too, but nothing of it is here.
     assert manifest["accepted_licenses"] == {"CC-BY-ND-4.0": ["demo_st"]}
     (row,) = manifest["sections"]
     assert row["redistributable"] is False, "one file of the section may not be passed on"
     assert row["pairs"] > manifest["totals"]["pairs_redistributable"] == 0
+    # The yes is on record, so that the same person is not asked again; somebody else is, though all is built.
+    build = ["build", "-o", str(work), *chosen, "--json"]
+    again = CliRunner().invoke(humanst, build)
+    assert again.exit_code == 0
+    assert [section["reused"] for section in json.loads(again.stdout)["sections"]] == [True]
+    monkeypatch.setenv("HUMANST_CACHE_DIR", str(tmp_path / "another"))
+    for command in (release, build):
+        refused = CliRunner().invoke(humanst, command)
+        assert getattr(refused.exception, "exit_code", 0) == 3, refused.output
+    assert json.loads((out / "MANIFEST.json").read_text()) == manifest
+
+
+def test_gene_sets_have_their_gate_too(atlas: Path, tmp_path: Path) -> None:
+    """A free section, and a list of genes that nobody may pass on."""
+    content = yaml.safe_load((atlas / "catalog.yaml").read_text())
+    content["resources"]["gene_sets"]["license"] = "CC-BY-NC-SA-4.0"
+    (atlas / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    arguments = ["build-shards", FREE, "--sections", "A1", "-o", "out", "--json"]
+    result = run_humanst(*arguments, atlas=atlas, cache=tmp_path / "cache", cwd=tmp_path)
+    assert result.returncode == 3, result.stderr
+    error = output_json(result)
+    assert (error["code"], error["study"]) == ("licence-not-accepted", "gene_sets")
+    assert "sets.gmt" in error["expected"]
 
 
 def test_a_labs_own_folder_is_not_gated(tmp_path: Path) -> None:

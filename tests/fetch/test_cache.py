@@ -12,9 +12,9 @@ import pytest
 
 from humanst import files
 from humanst.catalog import Resource, load_catalog
-from humanst.errors import HostileError, IntegrityError, NetworkError, UsageError
+from humanst.errors import HostileError, IntegrityError, NetworkError, NoRoomError, UsageError
 from humanst.fetch import fetch_resource, fetch_section
-from humanst.fetch.pins import PINS_NAME, record_pin
+from humanst.fetch.pins import PINS_NAME, read_pins, record_pin
 from tests.fetch.conftest import BODY, NAME, on_disk, source, study
 from tests.helpers import ROOT
 from tests.server import FaultServer
@@ -266,3 +266,26 @@ def test_real_sections_and_resources_come_from_the_shared_folder(
     assert len(hallmark.read_text().splitlines()) == 50
     with pytest.raises(IntegrityError, match="--pin"):
         fetch_section(her2st, her2st.section("A2"))
+
+
+def test_of_two_that_pin_at_once_the_second_is_told(cache: Path) -> None:
+    """Both looked before either had written: the later one must not put its hash in the place of the first."""
+    record_pin(cache, "tiny/a", sha256="1" * 64, n_bytes=1, origin="one")
+    record_pin(cache, "tiny/a", sha256="1" * 64, n_bytes=1, origin="another")
+    with pytest.raises(IntegrityError) as caught:
+        record_pin(cache, "tiny/a", sha256="2" * 64, n_bytes=1, origin="two")
+    assert caught.value.facts.code == "pin-differs"
+    assert read_pins(cache) == {"tiny/a": {"sha256": "1" * 64, "bytes": 1, "origin": "one"}}
+
+
+def test_room_for_a_single_file_is_asked_for_first(mirror: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mirror / NAME).parent.mkdir(parents=True, exist_ok=True)
+    (mirror / NAME).write_bytes(BODY)
+    resource = Resource("tiny", "Tiny", "CC0-1.0", NAME, (source(),))
+    usage = files.shutil.disk_usage("/")._replace(free=len(BODY) - 1)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoRoomError):
+        fetch_resource(resource)
+    assert on_disk(cache) == set()
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage._replace(free=len(BODY)))
+    assert fetch_resource(resource).read_bytes() == BODY

@@ -136,6 +136,8 @@ def command(
         ("busy~9", 7, "http-status"),
         ("stall", 7, "time-budget"),
         ("drip", 7, "time-budget"),
+        ("drip-head", 7, "time-budget"),
+        ("continue", 7, "time-budget"),
         ("redirect-away", 8, "redirect-away"),
         ("redirect-file", 8, "redirect-away"),
     ],
@@ -162,7 +164,9 @@ def test_command_gets_the_file_all_the_same(command: Command, cache: Path, fault
 
 
 @pytest.mark.usefixtures("online")
-@pytest.mark.parametrize(("fault", "budget_s"), [("stall", 0.7), ("drip", 0.7), ("stall-late", 3.3)])
+@pytest.mark.parametrize(
+    ("fault", "budget_s"), [("stall", 0.7), ("drip", 0.7), ("stall-late", 3.3), ("drip-head", 0.7), ("continue", 0.7)]
+)
 def test_budget_is_kept_to_two_seconds(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch, fault: str, budget_s: float
 ) -> None:
@@ -172,6 +176,19 @@ def test_budget_is_kept_to_two_seconds(
         fetch_section(*large(server, fault))
     assert caught.value.facts.code == "time-budget"
     assert budget_s - 0.1 < time.monotonic() - start < budget_s + 2
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize(
+    ("fault", "code"), [("short-unsaid", "no-length"), ("short", "body-short"), ("chunked-cut", "body-short")]
+)
+def test_body_that_may_be_cut_is_not_pinned(server: FaultServer, cache: Path, fault: str, code: str) -> None:
+    """Without a length, chunks, a size or a hash on record a third of a file looks like a file."""
+    with pytest.raises(IntegrityError) as caught:
+        fetch_section(*large(server, fault, body=None), pin=True)
+    assert (caught.value.facts.code, caught.value.exit_code) == (code, 6)
+    assert on_disk(cache) == set()
+    assert not (cache / "pins.lock.json").exists()
 
 
 @pytest.mark.usefixtures("online")
@@ -198,6 +215,20 @@ class TestResume:
         new = BODY[::-1]
         server.changed[NAME] = new
         assert fetch_section(*large(server, fault, body=new)).paths["counts"].read_bytes() == new
+
+    def test_a_host_that_gives_less_than_the_rest_is_asked_again(self, server: FaultServer) -> None:
+        """Of a file without a record, each answer looks whole by its own length."""
+        assert fetch_section(*large(server, "less", body=None), pin=True).paths["counts"].read_bytes() == BODY
+        assert server.hits[f"/less/{NAME}"] == 3
+
+    def test_chunks_have_an_end(self, server: FaultServer) -> None:
+        assert fetch_section(*large(server, "chunked", body=None), pin=True).paths["counts"].read_bytes() == BODY
+
+    @pytest.mark.parametrize("fault", ["dated", "weak"])
+    def test_halves_of_two_dates_are_never_joined_and_pinned(self, server: FaultServer, fault: str) -> None:
+        """A weak ETag stays the same for files that mean the same and differ in their bytes."""
+        server.changed[NAME] = BODY[::-1]
+        assert fetch_section(*large(server, fault, body=None), pin=True).paths["counts"].read_bytes() == BODY[::-1]
 
     def test_halves_of_two_files_are_never_joined_and_pinned(self, server: FaultServer) -> None:
         server.changed[NAME] = BODY[::-1]
@@ -246,6 +277,25 @@ class TestResume:
     def test_unpinned_halves_without_a_validator_are_not_joined(self, server: FaultServer, cache: Path) -> None:
         _leave_part(cache, BODY[::-1][:1000], {"url": server.url("slow", NAME), "validator": None})
         assert fetch_section(*large(server, "slow", body=None), pin=True).paths["counts"].read_bytes() == BODY
+
+    def test_a_part_of_another_address_is_not_gone_on_with(self, server: FaultServer, cache: Path) -> None:
+        etag = f'"{hashlib.sha256(BODY).hexdigest()[:16]}"'
+        _leave_part(cache, BODY[::-1][:1000], {"url": server.url("resume", NAME), "validator": etag})
+        assert fetch_section(*large(server, "slow", body=None), pin=True).paths["counts"].read_bytes() == BODY
+
+    @pytest.mark.parametrize(
+        ("data", "note"), [(BODY[:1000], {"encoded": True}), (BODY + b"more", {})], ids=["encoded", "too long"]
+    )
+    def test_useless_parts_are_not_gone_on_with(
+        self, server: FaultServer, cache: Path, data: bytes, note: dict[str, Any]
+    ) -> None:
+        _leave_part(cache, data, {"url": server.url("slow", NAME), "validator": None, **note})
+        assert fetch_section(*large(server, "slow")).paths["counts"].read_bytes() == BODY
+        assert ["Range" in headers for headers in server.headers] == [False]
+
+    @pytest.mark.parametrize("fault", ["shifted", "packed-rest"])
+    def test_a_rest_that_is_another_is_not_joined(self, server: FaultServer, fault: str) -> None:
+        assert fetch_section(*large(server, fault, body=None), pin=True).paths["counts"].read_bytes() == BODY
 
     def test_md5_is_checked_over_both_halves(self, server: FaultServer, cache: Path) -> None:
         _leave_part(cache, BODY[:1000], {"url": server.url("slow", NAME), "validator": None})

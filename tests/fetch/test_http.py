@@ -41,6 +41,8 @@ def test_good_file_is_placed_with_its_bytes_and_asked_for_once(server: FaultServ
         ("flip", IntegrityError, "hash-differs", 1),
         ("long", IntegrityError, "body-too-long", 1),
         ("html", IntegrityError, "html-page", 1),
+        ("gzip-cut", IntegrityError, "body-short", 3),
+        ("br", NetworkError, "encoding", 1),
         ("busy~9", NetworkError, "http-status", 3),
         ("redirect-loop", HostileError, "redirect-loop", 6),
         ("redirect-file", HostileError, "redirect-away", 1),

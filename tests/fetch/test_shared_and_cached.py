@@ -108,6 +108,8 @@ def test_cache_ls_and_rm(filled: Path) -> None:
     ]
     with pytest.raises(HostileError):
         remove_owner(filled, "../tiny")
+    with pytest.raises(HostileError):
+        remove_owner(filled, "tiny/data")
     assert remove_owner(filled, "tiny") >= len(BODY)
     assert cached_owners(filled) == []
 

@@ -126,6 +126,18 @@ def test_fsync_comes_before_the_rename(tmp_path: Path, monkeypatch: pytest.Monke
     assert calls == ["fsync", "rename", "fsync"]
 
 
+def test_fsync_comes_before_the_rename_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of the part, then its name, then the folder that holds the name."""
+    calls: list[tuple[str, int]] = []
+    real_fsync, real_replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append(("fsync", os.fstat(fd).st_ino)), real_fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (calls.append((Path(to).name, 0)), real_replace(self, to))[1])
+    with files.write_part(tmp_path / "a") as part:
+        part.write(b"x")
+    inodes = {"file": (tmp_path / "a").stat().st_ino, "folder": tmp_path.stat().st_ino}
+    assert calls == [("fsync", inodes["file"]), ("a", 0), ("fsync", inodes["folder"])]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -24,6 +24,7 @@ from tests.helpers import output_json, run_humanst
 from tests.server import serving
 
 SECTIONS = ("B4", "C2", "C3")
+WITHOUT_IMAGE = ("A1", "B1", "C1")
 IMAGES = {
     "B4": "data/ST-imgs/B/B4/BT10737_D2_HE.jpg",
     "C2": "data/ST-imgs/C/C2/5714_HE_BT_C2.jpg",
@@ -33,11 +34,12 @@ pytestmark = [pytest.mark.real, pytest.mark.xdist_group("her2st")]
 
 
 def fetch_over_http(real_data: Path, cache: Path) -> None:
-    """Fetch the sections and the default gene sets from a server on this machine, which cuts every body once."""
+    """Fetch all sections at hand and the default gene sets from a server here, which cuts every body once."""
     book = load_catalog()
+    names = SECTIONS + WITHOUT_IMAGE
     default = book.resource("gene_sets").default
     wanted = {f"gene_sets/{default}"}
-    wanted |= {f"her2st/{source.path}" for name in SECTIONS for source in book.study("her2st").section(name).sources}
+    wanted |= {f"her2st/{source.path}" for name in names for source in book.study("her2st").section(name).sources}
     with serving() as server:
         server.bodies = {name: (real_data / name).read_bytes() for name in wanted}
         online = {
@@ -46,8 +48,8 @@ def fetch_over_http(real_data: Path, cache: Path) -> None:
             "HUMANST_MIRROR": f"http://{server.host}/resume",
             "NO_PROXY": "*",
         }
-        names = ("her2st", f"gene_sets/{default}", "--sections", ",".join(SECTIONS))
-        result = run_humanst("fetch", *names, "--json", cache=cache, env=online)
+        asked = ("her2st", f"gene_sets/{default}", "--sections", ",".join(names))
+        result = run_humanst("fetch", *asked, "--json", cache=cache, env=online)
         assert result.returncode == 0, result.stderr
         assert len(output_json(result)["files"]) == len(wanted)
         assert server.hits == {f"/resume/{name}": 2 for name in wanted}

@@ -1,0 +1,63 @@
+"""The only room that writes, renames and deletes.
+
+Every artefact is written aside in the same folder, hashed while it is written, flushed and fsynced, renamed into
+place, and the folder is fsynced. What carries a final name is therefore whole. Partials left by a killed process are
+swept at the next start. Locks only save work: a unique partial name keeps the data right without them.
+"""
+
+from __future__ import annotations
+
+import shutil as shutil
+
+from humanst.files.aside import AsideFile, canonical_json, write_aside, write_bytes, write_json, write_with
+from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
+from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
+from humanst.files.locks import locked
+from humanst.files.names import folded_name, safe_relative_path
+from humanst.files.owners import STALE_PARTIAL_SECONDS, sweep_partials
+from humanst.files.owners import host_name as _host
+from humanst.files.owners import partial_path as _partial_path
+from humanst.files.parts import (
+    STALE_PART_SECONDS,
+    PartFile,
+    is_aside,
+    ownerless_parts,
+    part_bytes,
+    remove_parts,
+    write_part,
+)
+from humanst.files.room import existing_folder, require_room
+
+__all__ = [
+    "CHUNK_BYTES",
+    "STALE_PARTIAL_SECONDS",
+    "STALE_PART_SECONDS",
+    "AsideFile",
+    "PartFile",
+    "_host",
+    "_partial_path",
+    "canonical_json",
+    "existing_folder",
+    "folded_name",
+    "folder_aside",
+    "hoist",
+    "is_aside",
+    "let_group_read",
+    "link",
+    "locked",
+    "ownerless_parts",
+    "part_bytes",
+    "put_folder",
+    "remove",
+    "remove_parts",
+    "replace_folder",
+    "require_room",
+    "safe_relative_path",
+    "sha256_file",
+    "sweep_partials",
+    "write_aside",
+    "write_bytes",
+    "write_json",
+    "write_part",
+    "write_with",
+]

@@ -1,0 +1,77 @@
+"""What is on the disk for good: fsync, hashes, removal, modes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from humanst.files.room import no_room
+
+CHUNK_BYTES = 1 << 20
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder last.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk is full.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        raise no_room(error, folder) from error
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file last.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk is full.
+    """
+    try:
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise no_room(error, path) from error
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder that is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder of ours; missing is fine."""
+    if path.exists() or path.is_symlink():
+        delete(path)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in 1 MiB chunks."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def let_group_read(path: Path, root: Path) -> None:
+    """Let the group read a file of ours, and pass through its folders below ``root``, whose mode its owner chose."""
+    with suppress(PermissionError):
+        path.chmod(path.stat().st_mode | 0o040)
+        for folder in path.parents:
+            if folder == root:
+                break
+            mode = folder.stat().st_mode
+            if mode & 0o050 != 0o050:
+                folder.chmod(mode | 0o050)
