@@ -6,8 +6,8 @@ and what to do next. Each class has one exit code; ``humanst --help`` lists them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 
@@ -219,6 +219,17 @@ class PartialFailure(HumanstError):
 
 def _rebuild_partial(fields: dict[str, Any], failures: tuple[tuple[str, HumanstError], ...]) -> PartialFailure:
     return PartialFailure(failures=failures, **fields)
+
+
+def error_from_dict(content: Mapping[str, Any]) -> HumanstError:
+    """The error that :meth:`HumanstError.to_dict` wrote down; of an unknown class it is a plain one."""
+    family: list[type[HumanstError]] = [HumanstError, *HumanstError.__subclasses__()]
+    kinds = {kind.__name__: kind for kind in family}
+    names = [field.name for field in fields(Facts)]
+    error = _rebuild(kinds.get(str(content.get("error")), HumanstError), {name: content.get(name) for name in names})
+    if isinstance(error, DataError):
+        error.also = tuple(Facts(**{name: facts.get(name) for name in names}) for facts in content.get("also", ()))
+    return error
 
 
 def raise_for_failures(asked: int, failures: Sequence[tuple[str, HumanstError]], noun: str = "section") -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from humanst.builder.measured import kept_measured_genes
 from humanst.builder.sections import (
+    BUILD_VERSION,
     BuildOptions,
     BuiltSection,
     SectionTask,
@@ -12,10 +14,12 @@ from humanst.builder.sections import (
 )
 
 __all__ = [
+    "BUILD_VERSION",
     "BuildOptions",
     "BuiltSection",
     "SectionTask",
     "build_section",
     "build_sections",
+    "kept_measured_genes",
     "store_path",
 ]

@@ -8,10 +8,13 @@ that cannot be read is named in the record.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from humanst import files
 from humanst.builder.folders import FolderStudy, section_files
 from humanst.catalog import Section, Study
 from humanst.errors import HumanstError
@@ -19,6 +22,7 @@ from humanst.fetch.members import is_archive
 from humanst.findings import Findings
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
+from humanst.locks import held
 from humanst.platforms import read_genes
 
 # What a reader takes the names of the genes from.
@@ -70,6 +74,43 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
         except HumanstError:
             missing.append(section.sample_id)
     return MeasuredGenes(frozenset(union), tuple(read), tuple(missing))
+
+
+def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, folder: Path) -> MeasuredGenes | None:
+    """:func:`measured_genes`, kept in ``folder`` under the name of its inputs, so that a study's tables are read once.
+
+    An axis that lacks a table is not kept: the table may be there the next time. Neither is that of a lab's own folder,
+    whose files have no digest on record.
+    """
+    wanted = list(asked)
+    if study.recipe.absent_genes != "zero" or isinstance(study, FolderStudy):
+        return measured_genes(study, wanted, pin=pin)
+    path = folder / f"{study.study_id}-{_axis_hash(study, wanted)[:16]}.json"
+    with held(path, what=f"the genes of {study.study_id}"):
+        try:
+            kept = json.loads(path.read_bytes())
+            return MeasuredGenes(frozenset(kept["ensembl_ids"]), tuple(kept["sections"]), ())
+        except (FileNotFoundError, ValueError, KeyError):
+            found = measured_genes(study, wanted, pin=pin)
+        if found is not None and not found.missing:
+            files.write_json(path, {"sections": found.sections, "ensembl_ids": sorted(found.ensembl_ids)})
+    return found
+
+
+def _axis_hash(study: Study, asked: Iterable[Section]) -> str:
+    """Hash of all that a study's gene axis depends on."""
+    facts = {
+        "asked": sorted(section.sample_id for section in asked),
+        "tables": [
+            [section.sample_id, source.role, source.path, source.member, source.sha256, source.md5, source.bytes]
+            for section in study.sections
+            for source in section.sources
+            if source.role in _TABLES or is_archive(source.role)
+        ],
+        "recipes": [study.recipe.for_section(section).to_dict() for section in study.sections],
+        "gene_table": load_gene_table().sha256,
+    }
+    return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
 
 def _is_pinned(section: Section) -> bool:

@@ -22,6 +22,7 @@ COMMANDS = {
     "info": "humanst.cli.catalog:info",
     "licenses": "humanst.cli.cite:licenses",
     "list": "humanst.cli.catalog:list_sections",
+    "plan": "humanst.cli.plan:plan",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",
 }

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.choose import (
-    choose_sections,
-    on_record,
-    open_catalog,
-    pool_like_option,
-    qc_options,
-    qc_overrides,
-    recipe_option,
-    require_one_section,
-    section_options,
-)
-from humanst.cli.gate import gate_sections, license_option, pass_gate
+from humanst.cli.choose import open_catalog
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -32,152 +20,172 @@ from humanst.cli.output import (
     say_findings,
     workers_option,
 )
+from humanst.cli.release_options import PLANNED, new_request, planned_request, release_options
+from humanst.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanst.catalog import Catalog
-    from humanst.shards.release import ReleaseReport
-    from humanst.shards.spec import ReleaseSpec
+    from humanst.errors import HumanstError
+    from humanst.shards.plan import Plan
+    from humanst.shards.request import ReleaseReport, ReleaseRequest
 
 
 @click.command("build-shards")
-@click.argument("studies", metavar="[STUDY | FOLDER]...", nargs=-1)
-@recipe_option
-@section_options
+@release_options
+@click.option("--plan", type=click.Path(exists=True, dir_okay=False), help="Build what `humanst plan` wrote.")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="The release folder.")
 @click.option(
     "--work",
     type=click.Path(file_okay=False),
     help="Section stores and intermediates; a later run goes on from them [default: OUTPUT.work].",
 )
-@click.option("--gene-sets", help="A file of the resource gene_sets, or a GMT file [default: the catalog's default].")
-@click.option(
-    "--assign",
-    type=click.Path(exists=True, dir_okay=False),
-    help="CSV with donor_id (or sample_id) and split: overrides the hash for those groups.",
-)
-@click.option("--release-version", default="0.1.0", show_default=True, help="Version written into the manifest.")
-@click.option("--seed", default=0, show_default=True, help="Goes into the order of pairs.")
-@click.option(
-    "--shard-pairs", type=click.IntRange(min=1), default=4096, show_default=True, help="Pairs in a full shard."
-)
-@click.option(
-    "--tissue",
-    type=click.Path(exists=True, dir_okay=False),
-    help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
-)
-@click.option("--embed-image", is_flag=True, help="Section stores carry the image from max(native, 0.5) um/px down.")
-@click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file.")
-@click.option(
-    "--min-tissue-fraction",
-    type=click.FloatRange(0, 1),
-    default=0.15,
-    show_default=True,
-    help="Drop patches with less tissue than this share.",
-)
-@license_option
-@pool_like_option
-@qc_options
 @workers_option
+@click.option("--scheduler", metavar="ADDRESS", help="Run the tasks on the Dask scheduler at tcp://HOST:PORT.")
+@click.option("--scheduler-file", type=click.Path(dir_okay=False), help="The same, from the file that it wrote.")
+@click.option(
+    "--stage",
+    type=click.Choice(["extract", "pack", "finish"]),
+    help="Do this part of a plan alone; each needs all of the one before [default: all].",
+)
+@click.option("--task-index", type=click.IntRange(min=0), help="Do this share of a stage, from 0 (SLURM arrays).")
+@click.option("--num-tasks", type=click.IntRange(min=1), help="How many shares there are.")
+@click.option("--retry-failed", is_flag=True, help="Extract only sections that failed or were not finished before.")
+@click.option("--clear-dead-locks", is_flag=True, help="First remove locks whose holders are gone.")
+@click.option("--print-sbatch", is_flag=True, help="Print a script that gives the plan to SLURM, and do nothing else.")
 @catalog_option
 @json_option
+@click.pass_context
 def build_shards(
-    studies: tuple[str, ...],
-    recipe: str | None,
-    sections: str | None,
-    where: str | None,
-    output: str,
-    work: str | None,
-    accept: tuple[str, ...],
-    workers: int | None,
-    catalog: str | None,
-    as_json: bool,
-    **options: Any,
+    context: click.Context, /, output: str, work: str | None, catalog: str | None, as_json: bool, **options: Any
 ) -> None:
     """Build a release of patch-pathway pairs from the catalog's sections, or from your own folders with a --recipe.
 
     Sections that cannot be built are listed and left out; the others are released (exit code 4).
     """
-    from humanst.runner import default_workers
-    from humanst.shards.grouping import Chosen
-    from humanst.shards.release import ReleaseRequest, build_release
+    from humanst.locks import clear_dead_locks
+    from humanst.shards.release import build_release
+
+    _check_options(context, options)
+    release = Path(output).resolve()
+    folder = Path(work).resolve() if work else release.with_name(f"{release.name}.work")
+    if options["print_sbatch"]:
+        _print_sbatch(options, release, folder, catalog, as_json)
+        return
+    asked = _asked(options, catalog, release, folder, may_ask=not as_json)
+    if options["clear_dead_locks"]:
+        for lock in clear_dead_locks(release, folder):
+            say(f"Removed the dead lock {lock.name}")
+    with progress("build-shards") as tell:
+        report = build_release(asked.request, plan=asked.plan, progress=tell)
+    report = replace(report, failures=(*asked.failures, *report.failures))
+    if options["stage"] in ("extract", "pack"):
+        print_stage(report, options["stage"], asked.request.share, as_json)
+    else:
+        print_report(report, as_json)
+    end_with(asked.n_sections, report.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with what is known of it before anything is built."""
+
+    request: ReleaseRequest
+    plan: Plan | None
+    n_sections: int
+    failures: tuple[tuple[str, HumanstError], ...]
+
+
+def _asked(options: dict[str, Any], catalog: str | None, release: Path, work: Path, *, may_ask: bool) -> _Asked:
+    from humanst.runner import Cluster, default_workers
+    from humanst.shards.plan_file import plan_of, read_plan
+    from humanst.shards.request import STAGES
 
     book = open_catalog(catalog)
-    asked = choose_sections(book, studies, sections, where, recipe=recipe)
-    require_one_section(options["tissue"], asked)
-    pairs, gate = gate_sections(book, asked, accept, may_ask=not as_json)
-    release = Path(output).resolve()
-    request = ReleaseRequest(
-        chosen=tuple(Chosen(study, section) for study, section in pairs),
-        related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
-        release=release,
-        work=Path(work) if work else release.with_name(f"{release.name}.work"),
-        spec=release_spec(book, options, accept=accept, may_ask=not as_json),
-        pin=options["pin"],
-        embed_image=options["embed_image"],
-        tissue=Path(options["tissue"]) if options["tissue"] else None,
-        pool_like=options["pool_like"],
-        qc=qc_overrides(options),
-        workers=workers or default_workers(),
-        accepted=gate.accepted,
+    if options["plan"]:
+        content = read_plan(Path(options["plan"]))
+        plan = plan_of(content)
+        request = planned_request(book, content, options["accept"], release=release, work=work, may_ask=may_ask)
+        asked = _Asked(request, plan, len(plan.sections) + len(plan.left_out), ())
+    else:
+        request, n_asked, gate = new_request(book, options, release=release, work=work, may_ask=may_ask)
+        asked = _Asked(request, None, n_asked, gate.failures)
+    address, file = options["scheduler"], options["scheduler_file"]
+    request = replace(
+        request,
+        workers=options["workers"] or default_workers(),
+        cluster=Cluster(address, Path(file) if file else None) if address or file else None,
+        stages=(options["stage"],) if options["stage"] else STAGES,
+        share=(options["task_index"] or 0, options["num_tasks"] or 1),
+        retry_failed=options["retry_failed"],
     )
-    with progress("build-shards") as tell:
-        report = build_release(request, progress=tell)
-    report = replace(report, failures=(*gate.failures, *report.failures))
-    print_report(report, as_json)
-    end_with(len(asked), report.failures)
+    return replace(asked, request=request)
 
 
-def release_spec(
-    book: Catalog, options: dict[str, Any], *, accept: Sequence[str] = (), may_ask: bool = False
-) -> ReleaseSpec:
-    """The release's parameters from the command's options; fetches the gene sets, if their licence is accepted."""
-    from humanst.files import sha256_file
-    from humanst.shards.spec import ReleaseSpec
-    from humanst.splits import read_assignment
-    from humanst.tiles import PatchSpec
+def _check_options(context: click.Context, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other.
 
-    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"], accept=accept, may_ask=may_ask)
-    assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
-    return ReleaseSpec(
-        version=options["release_version"],
-        gene_sets_path=path,
-        gene_sets_name=name,
-        gene_sets_sha256=sha256_file(path),
-        patch=PatchSpec(min_tissue_fraction=options["min_tissue_fraction"]),
-        assigned=tuple(sorted(assigned.items())),
-        shard_pairs=options["shard_pairs"],
-        seed=options["seed"],
-    )
-
-
-def gene_sets(
-    book: Catalog, asked: str | None, *, pin: bool, accept: Sequence[str] = (), may_ask: bool = False
-) -> tuple[Path, str]:
-    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
-    from humanst.catalog import Item
-    from humanst.errors import UsageError
-    from humanst.fetch import fetch_resource
-
-    if asked and Path(asked).is_file():
-        return Path(asked), Path(asked).name
-    resource = book.resources.get("gene_sets")
-    known = [source.path for source in resource.sources] if resource else []
-    name = asked or (resource.default if resource else "")
-    if resource is None or name not in known:
+    Raises
+    ------
+    UsageError
+        Naming the first.
+    """
+    given = [name for name in PLANNED if context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE]
+    wrong = None
+    if options["plan"] and given:
+        wrong = (f"--{given[0].replace('_', '-')}", "sections and parameters from the plan alone")
+    elif not options["plan"] and (options["stage"] or options["print_sbatch"]):
+        wrong = ("--plan", "the plan whose stage this is")
+    elif (options["task_index"] is None) != (options["num_tasks"] is None) and not options["print_sbatch"]:
+        wrong = ("--task-index", "--task-index and --num-tasks together")
+    elif options["task_index"] is not None and options["stage"] not in ("extract", "pack"):
+        wrong = ("--task-index", "--stage extract or --stage pack: only these have shares")
+    elif options["task_index"] is not None and options["task_index"] >= options["num_tasks"]:
+        wrong = ("--task-index", f"0 to {options['num_tasks'] - 1}")
+    elif options["scheduler"] and options["scheduler_file"]:
+        wrong = ("--scheduler", "one of --scheduler and --scheduler-file")
+    elif options["retry_failed"] and options["stage"] not in (None, "extract"):
+        wrong = ("--retry-failed", "the extract stage")
+    if wrong:
         raise UsageError(
-            "No such gene sets",
-            field="--gene-sets",
-            expected=f"a GMT file, or one of {', '.join(known) or 'no catalogued files'}",
-            found=repr(asked),
+            "These options do not go together", field=wrong[0], expected=wrong[1], done="Nothing was written"
         )
-    licenses = resource.licenses(resource.source(name))
-    pass_gate([Item(f"{resource.resource_id}/{name}", resource.resource_id, licenses)], accept, may_ask=may_ask)
-    return fetch_resource(resource, name, pin=pin), name
+
+
+def _print_sbatch(options: dict[str, Any], release: Path, work: Path, catalog: str | None, as_json: bool) -> None:
+    from humanst.settings import settings
+    from humanst.shards.plan_file import plan_of, read_plan
+    from humanst.shards.sbatch import sbatch_script
+
+    path = Path(options["plan"]).resolve()
+    n_sections = len(plan_of(read_plan(path)).sections)
+    n_tasks = min(options["num_tasks"] or 32, max(1, n_sections))
+    other = Path(catalog) if catalog else settings().catalog
+    script = sbatch_script(path, release, work, n_tasks=n_tasks, catalog=other.resolve() if other else None)
+    if as_json:
+        echo_json("humanst.sbatch/1", {"num_tasks": n_tasks, "script": script})
+    else:
+        click.echo(script, nl=False)
+
+
+def print_stage(report: ReleaseReport, stage: str, share: tuple[int, int], as_json: bool) -> None:
+    """Print what a share of a stage did: warnings on stderr, a line a section on stdout."""
+    for section in report.done:
+        say_findings(section.findings, section.sample_id)
+    good = [(done.sample_id, done.extracted) for done in report.done if done.extracted is not None]
+    if as_json:
+        rows = [{"sample_id": name, "pairs": extract.card["pairs"], "reused": extract.reused} for name, extract in good]
+        content: dict[str, Any] = {"stage": stage, "task_index": share[0], "num_tasks": share[1]}
+        content |= {"sections": rows, "n_shards": report.n_shards, "failures": failure_rows(report.failures)}
+        echo_json("humanst.build-shards-stage/1", content)
+        return
+    for name, extract in good:
+        click.echo(f"{name}  {extract.card['pairs']} pairs")
+    if stage == "pack":
+        click.echo(f"{report.n_shards} shards are there")
 
 
 def print_report(report: ReleaseReport, as_json: bool) -> None:
     """Print what was built: warnings on stderr, totals on stdout."""
-    for section in report.built:
+    for section in report.done:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest

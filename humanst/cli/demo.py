@@ -45,8 +45,9 @@ def demo(folder: str, only_write: bool, seed: int, workers: int | None, as_json:
 
 
 def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool) -> dict[str, Any]:
-    from humanst.cli.build_shards import print_report, release_spec
+    from humanst.cli.build_shards import print_report
     from humanst.cli.choose import choose_sections, open_catalog
+    from humanst.cli.release_options import release_spec
     from humanst.errors import raise_for_failures
     from humanst.runner import default_workers
     from humanst.shards.grouping import Chosen

@@ -11,7 +11,7 @@ import shutil as shutil
 
 from humanst.files.aside import AsideFile, canonical_json, write_aside, write_bytes, write_json, write_with
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
-from humanst.files.folders import folder_aside, hoist, replace_folder
+from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
 from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, sweep_partials
@@ -43,9 +43,11 @@ __all__ = [
     "hoist",
     "is_aside",
     "let_group_read",
+    "link",
     "locked",
     "ownerless_parts",
     "part_bytes",
+    "put_folder",
     "remove",
     "remove_parts",
     "replace_folder",

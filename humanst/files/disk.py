@@ -8,22 +8,41 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from humanst.files.room import no_room
+
 CHUNK_BYTES = 1 << 20
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder last."""
+    """Make the names in a folder last.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk is full.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise no_room(error, folder) from error
     finally:
         os.close(descriptor)
 
 
 def fsync_file(path: Path) -> None:
-    """Make the bytes of a file last."""
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+    """Make the bytes of a file last.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk is full.
+    """
+    try:
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise no_room(error, path) from error
 
 
 def delete(path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from humanst.files.disk import fsync_file, fsync_folder
-from humanst.files.owners import owned_path, partial_path
+from humanst.files.owners import is_partial, owned_path, partial_path
 from humanst.files.room import no_room
 
 
@@ -55,6 +55,36 @@ def hoist(inner: Path) -> None:
     for entry in sorted(inner.iterdir()):
         entry.replace(inner.parent / entry.name)
     inner.rmdir()
+
+
+def link(source: Path, target: Path) -> bool:
+    """Give a file a second name, without a copy; ``False`` where the file system has no such thing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_path(target)
+    try:
+        os.link(source, partial)
+    except OSError:
+        return False
+    partial.replace(target)
+    # Renaming one name of a file to another name of it does nothing.
+    partial.unlink(missing_ok=True)
+    return True
+
+
+def put_folder(new: Path, path: Path) -> None:
+    """Put a finished folder in the place of ``path``; what is hidden in an older one moves along.
+
+    After a kill in the middle, :func:`sweep_partials` of the parent puts the older one back.
+    """
+    for folder, _, names in os.walk(new):
+        for name in names:
+            fsync_file(Path(folder) / name)
+        fsync_folder(Path(folder))
+    if path.is_dir():
+        for entry in path.iterdir():
+            if entry.name.startswith(".") and not is_partial(entry.name):
+                entry.replace(new / entry.name)
+    _swap_folder(new, path)
 
 
 def replace_folder(new: Path, old: Path) -> None:

@@ -17,6 +17,7 @@ from humanst.errors import DataError
 from humanst.findings import Drop
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayScores, library_size, read_gmt, resolve, score_section
+from humanst.shards.identity import identity_of
 from humanst.shards.spec import EXTRACT_SCHEMA, EXTRACT_VERSION, ReleaseSpec, encode_spot, uid_of
 from humanst.store import StoredSection, open_section, read_card
 from humanst.tiles import codec_versions, cut_patches, inside
@@ -68,7 +69,7 @@ def extract_section(task: ExtractTask) -> Extracted:
     """
     inputs = _inputs_hash(task)
     path = task.folder / f"{task.sample_id}-{inputs[:16]}"
-    if (card := _read_card(path, inputs)) is not None:
+    if (card := committed_extract(path, inputs)) is not None:
         return Extracted(task.sample_id, path, card, True)
     stored = open_section(task.store)
     try:
@@ -91,7 +92,8 @@ def _inputs_hash(task: ExtractTask) -> str:
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
 
-def _read_card(path: Path, inputs: str) -> dict[str, Any] | None:
+def committed_extract(path: Path, inputs: str) -> dict[str, Any] | None:
+    """The card of an extract made from these inputs, when all of its files are there; else ``None``."""
     try:
         card: dict[str, Any] = json.loads((path / CARD).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -119,6 +121,7 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
         _write_rows(task, stored, rows, offsets, partial / ROWS)
         files.write_with(partial / PATHWAYS, lambda target: _save_npy(target, scores.scores[rows]))
         card = _card(task, stored, scores, rows, drops, inputs)
+        card["identity"] = identity_of(stored, task.image_path)
         card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS, PATHWAYS)}
         files.write_json(partial / CARD, card)
     return card

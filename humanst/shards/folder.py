@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 
 _OURS = re.compile(
-    r"(MANIFEST\.json|SHA256SUMS|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
+    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
     r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
 )
 
@@ -39,6 +40,15 @@ def require_own_folder(release: Path, work: Path) -> None:
     for folder in (release, work):
         if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
             raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
+    if os.path.ismount(release):
+        raise UsageError(
+            "The output folder is a mount point, which cannot be replaced in one step",
+            file=release.name,
+            field="-o",
+            expected="a folder below it",
+            found=release.name,
+            done="Nothing was written",
+        )
     strangers = [name for name in names_in(release) if not is_ours(name)]
     if strangers:
         raise UsageError(

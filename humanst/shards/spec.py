@@ -16,8 +16,9 @@ RELEASE_SCHEMA = "humanst.release/1"
 PLAN_SCHEMA = "humanst.plan/1"
 SHARD_CARD_SCHEMA = "humanst.shard-card/1"
 EXTRACT_SCHEMA = "humanst.extract/1"
+PACK_SCHEMA = "humanst.pack/1"
 # Raised whenever the same inputs would give other patches, targets or shards.
-EXTRACT_VERSION = 1
+EXTRACT_VERSION = 2
 PACK_VERSION = 1
 
 

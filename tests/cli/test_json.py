@@ -59,6 +59,7 @@ def test_every_command_takes_json_and_is_documented() -> None:
     assert all(any("--json" in parameter.opts for parameter in command.params) for command in found.values())
     variants = {"demo --only-write", "fetch --dry-run", "fetch --list-urls", "curate propose of URLs"}
     variants |= {"fetch atlas", "fetch atlas --dry-run"}
+    variants |= {"build-shards --stage", "build-shards --print-sbatch"}
     assert set(found) | variants | {"a command that fails"} == set(promised())
 
 
@@ -156,6 +157,35 @@ def test_build_shards_and_verify_and_what_a_second_run_says(
     report = output_json(result)
     keep_promise("verify", report)
     assert not report["ok"]
+
+
+def test_plan_and_its_stages(built: tuple[Path, dict[str, Any]], demo_atlas: Path, tmp_path: Path) -> None:
+    """Extract finds the store that is there; what needs the stage before says so, and the script names the plan."""
+    file, out, work = str(tmp_path / "plan.json"), str(tmp_path / "out"), str(built[0] / "work")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_humanst(*arguments, "--json", atlas=demo_atlas, cache=built[0] / "cache")
+
+    planned = output_json(run("plan", *SECTION, "-o", file, "--work", work))
+    keep_promise("plan", planned)
+    assert [(row["sample_id"], row["expected_from"]) for row in planned["sections"]] == [("demo_st_A1", "store")]
+    build = ["build-shards", "--plan", file, "-o", out, "--work", work]
+    extract = output_json(run(*build, "--stage", "extract", "--task-index", "0", "--num-tasks", "1"))
+    keep_promise("build-shards --stage", extract)
+    early = run(*build, "--stage", "finish")
+    assert early.returncode == 75
+    assert output_json(early)["code"] == "not-packed"
+    pack = output_json(run(*build, "--stage", "pack"))
+    assert pack["n_shards"] == 1
+    finished = output_json(run(*build, "--stage", "finish"))
+    keep_promise("build-shards", finished)
+    assert finished["totals"]["pairs"] == extract["sections"][0]["pairs"] == planned["totals"]["all"]["expected_pairs"]
+    script = output_json(run(*build, "--print-sbatch"))
+    keep_promise("build-shards --print-sbatch", script)
+    assert file in script["script"]
+    contradiction = run(*build, "--seed", "1")
+    assert contradiction.returncode == 2
+    assert output_json(contradiction)["field"] == "--seed"
 
 
 def test_curate_propose(demo_atlas: Path) -> None:

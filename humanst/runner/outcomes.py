@@ -1,0 +1,77 @@
+"""What becomes of a task, whoever runs it: a result or an error of humanst's own family, never an exception."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from humanst.errors import HumanstError, NoRoomError
+
+logger = logging.getLogger(__name__)
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Task, Result]):
+    """What became of one task: a result, or the error that stopped it.
+
+    Attributes
+    ----------
+    position
+        Index of the task in the sequence that was given.
+    """
+
+    position: int
+    task: Task
+    result: Result | None
+    error: HumanstError | None
+
+
+def attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcome[Task, Result]:
+    """Do a task; errors of humanst's own family become outcomes as they are, any other is reported as a bug."""
+    try:
+        return Outcome(position, task, work(task), None)
+    except HumanstError as error:
+        return Outcome(position, task, None, error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            logger.exception("Unexpected error in a task")
+            return Outcome(position, task, None, _bug(error))
+        full = NoRoomError(
+            "The disk is full",
+            found=str(error),
+            done="The task was given up",
+            todo="Make room and run the same command again",
+        )
+        return Outcome(position, task, None, full)
+    except Exception as error:
+        # The net under every task: libraries raise errors of families of their own, and the others must go on.
+        logger.exception("Unexpected error in a task")
+        return Outcome(position, task, None, _bug(error))
+
+
+def _bug(error: Exception) -> HumanstError:
+    return HumanstError(
+        f"Unexpected {type(error).__name__}: {error}",
+        code="unexpected",
+        done="The task was given up; the others go on",
+        todo="This is a bug in humanst: please report it with the traceback above",
+    )
+
+
+def worker_died(position: int, task: Task, found: str) -> Outcome[Task, Result]:
+    """The outcome of a task whose worker process ended in the middle of it, more than once."""
+    died = HumanstError(
+        "The worker process died",
+        code="worker-died",
+        found=found,
+        done="The task was given up; the others go on",
+        todo="Run the same command again, with fewer --workers if memory was short; a script of your own needs an "
+        "`if __name__ == '__main__':` guard",
+    )
+    return Outcome(position, task, None, died)

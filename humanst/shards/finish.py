@@ -1,0 +1,134 @@
+"""The finish stage: indexes, sidecars, SHA256SUMS and, last, the manifest; then the whole release takes its place.
+
+Everything is put together beside the release. An earlier release stays as it is until the new one is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from humanst import __version__, files
+from humanst.errors import InterruptedRun
+from humanst.shards import sidecars
+from humanst.shards.changes import changes_text
+from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.pack import Packed, packed_shard
+from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder
+from humanst.shards.request import ReleaseRequest
+from humanst.shards.spec import RELEASE_SCHEMA
+from humanst.splits import SPLITS
+
+
+def collect_shards(request: ReleaseRequest, pack: Pack) -> list[Packed]:
+    """All shards of a pack, in order, as their cards tell them.
+
+    Raises
+    ------
+    InterruptedRun
+        When some were never written.
+    """
+    found = {task.name: packed_shard(task) for task in shard_tasks(request, pack)}
+    missing = [name for name, packed in found.items() if packed is None]
+    if missing:
+        raise InterruptedRun(
+            f"{len(missing)} of {len(found)} shards were not packed",
+            code="not-packed",
+            expected="a card for every shard",
+            found=f"none for {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            done="The release was not written",
+            todo="Run the pack stage again: it does these alone",
+        )
+    return [packed for packed in found.values() if packed is not None]
+
+
+def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, packed: Sequence[Packed]) -> dict[str, Any]:
+    """Write all that is not a shard, put the release in place and remove what is not needed any more.
+
+    Returns
+    -------
+    dict
+        The manifest.
+    """
+    staging = staging_folder(request, pack)
+    files.sweep_partials(staging)
+    _remove_strays(staging, packed)
+    manifest = _write_rest(request, staging, settled, packed)
+    files.put_folder(staging, request.release)
+    # What killed builds of other contents left beside the release.
+    for other in request.release.parent.glob(f".{request.release.name}.next-*"):
+        files.remove(other)
+    return manifest
+
+
+def _remove_strays(staging: Path, packed: Sequence[Packed]) -> None:
+    """Remove all but the shards: what an earlier try to finish left, of another version perhaps."""
+    keep = {path for item in packed for path in (item.task.tar, item.task.card)}
+    for path in sorted(staging.rglob("*")):
+        if path.is_file() and path not in keep:
+            files.remove(path)
+
+
+def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed: Sequence[Packed]) -> dict[str, Any]:
+    extracts, facts = settled.extracts, settled.facts
+    chosen = {item.section.sample_id: item for item in request.chosen}
+    splits = {split: _write_split(staging, split, packed) for split in SPLITS}
+    sections = sidecars.section_rows(
+        extracts,
+        facts,
+        {name: item.study for name, item in chosen.items()},
+        {name: item.section for name, item in chosen.items()},
+    )
+    sidecars.write_samples(staging / "samples.parquet", sections)
+    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", extracts)
+    files.write_bytes(staging / "CHANGES.md", changes_text(request.spec.version, sections, settled.failures).encode())
+    pathways = extracts[0].card["pathways"]
+    manifest = {
+        "schema": RELEASE_SCHEMA,
+        "version": request.spec.version,
+        "humanst_version": __version__,
+        **{key: request.spec.to_dict()[key] for key in ("patch", "seed", "shard_pairs", "shares", "assigned")},
+        "pathways": {
+            "set": request.spec.gene_sets_name,
+            "sha256": request.spec.gene_sets_sha256,
+            "names": pathways["names"],
+            "n_members": pathways["n_members"],
+            "scorer": "bincontrol",
+            "normalisation": "log1p(CP10k), z per section over in-tissue spots that pass QC",
+        },
+        "organs": {fact.organ: fact.organ_code for fact in facts.values()},
+        "splits": splits,
+        "sections": sections,
+        "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
+        "totals": sidecars.totals(sections, splits),
+        "findings": [finding.to_dict() for finding in settled.findings],
+        "codecs": extracts[0].card["codecs"],
+        "sha256sums": write_sums(staging),
+    }
+    files.write_json(staging / MANIFEST, manifest)
+    return manifest
+
+
+def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from humanst.shards.index import index_schema, write_index
+
+    mine = [item for item in packed if item.task.split == split]
+    parts = [pq.read_table(item.index_part) for item in mine] or [index_schema().empty_table()]
+    table = pa.concat_tables(parts)
+    path = staging / "index" / f"{split}.parquet"
+    digest = write_index(path, table)
+    shards = [
+        {key: item.card[key] for key in ("path", "bytes", "sha256", "n_pairs")}
+        | {"card_sha256": files.sha256_file(item.task.card)}
+        for item in mine
+    ]
+    return {
+        "n_pairs": table.num_rows,
+        "index": f"index/{split}.parquet",
+        "index_sha256": digest,
+        "shards": shards,
+    }

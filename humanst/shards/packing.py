@@ -1,0 +1,279 @@
+"""The pack stage: final groups, ``pack.parquet`` (the global order of pairs), and a task a shard.
+
+Groups are final here: what reading the sections showed joins groups of one split, leaves a newcomer out, or stops the
+build (:func:`humanst.splits.join_found`). ``pack.parquet`` and its card lie in a folder named by their inputs, so any
+task may make them and all make the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humanst import files
+from humanst.errors import DataError, HumanstError, InterruptedRun
+from humanst.findings import Finding, Findings
+from humanst.locks import held
+from humanst.runner import run_tasks
+from humanst.shards.done import SectionDone
+from humanst.shards.extract import ROWS, Extracted
+from humanst.shards.grouping import section_facts
+from humanst.shards.identity import links_between
+from humanst.shards.pack import Packed, PackTask, SectionFacts, pack_shard
+from humanst.shards.plan import Plan
+from humanst.shards.request import Progress, ReleaseRequest
+from humanst.shards.spec import PACK_SCHEMA, PACK_VERSION, ReleaseSpec, order_of
+from humanst.splits import SPLITS, Assignment, join_found, require_no_crossing, warn_of_empty_splits
+
+logger = logging.getLogger(__name__)
+
+PACK = "pack.parquet"
+PACK_CARD = "pack.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What goes into a release, once all sections are read.
+
+    Attributes
+    ----------
+    extracts, facts
+        The sections that are in, by sample_id.
+    failures
+        The others, with their reasons.
+    """
+
+    extracts: tuple[Extracted, ...]
+    facts: Mapping[str, SectionFacts]
+    failures: tuple[tuple[str, HumanstError], ...]
+    findings: tuple[Finding, ...]
+
+    def inputs(self, spec: ReleaseSpec) -> str:
+        """Hash of all that the shards are made from."""
+        content = {
+            "pack_version": PACK_VERSION,
+            "seed": spec.seed,
+            "shard_pairs": spec.shard_pairs,
+            "extracts": [[extract.sample_id, extract.card["inputs"]] for extract in self.extracts],
+            "facts": [asdict(self.facts[extract.sample_id]) for extract in self.extracts],
+        }
+        return hashlib.sha256(files.canonical_json(content)).hexdigest()
+
+
+def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone]) -> Settled:
+    """Take the sections that were extracted, with their final groups.
+
+    Raises
+    ------
+    InterruptedRun
+        When sections of the plan were never reached.
+    DataError
+        ``leakage`` when sections of different splits turn out to be the same tissue, or a plan splits a group.
+    """
+    missing = [section.sample_id for section in plan.sections if section.sample_id not in done]
+    if missing:
+        raise InterruptedRun(
+            f"{len(missing)} of {len(plan.sections)} sections were not extracted",
+            code="not-extracted",
+            expected="a card in done/ for every section of the plan",
+            found=f"none for {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
+            done="No shard was written",
+            todo="Run the extract stage again with --retry-failed: it does these and those that failed",
+        )
+    extracted = {name: item.extracted for name, item in sorted(done.items()) if item.extracted is not None}
+    failures = [(name, item.error) for name, item in sorted(done.items()) if item.error is not None]
+    assignment = _final_groups(plan, extracted)
+    require_no_crossing(assignment)
+    here = tuple(extract for name, extract in extracted.items() if name in assignment.split)
+    left_out = {**dict(plan.left_out), **assignment.left_out}
+    chosen = {item.section.sample_id: item for item in request.chosen}
+    return Settled(
+        here,
+        section_facts(here, chosen, assignment) if here else {},
+        tuple(sorted([*failures, *left_out.items()], key=lambda item: item[0])),
+        tuple(_findings(plan, here, assignment)),
+    )
+
+
+def _final_groups(plan: Plan, extracted: Mapping[str, Extracted]) -> Assignment:
+    rows = [section for section in plan.sections if section.sample_id in extracted]
+    planned = Assignment({row.sample_id: row.group for row in rows}, {row.sample_id: row.split for row in rows})
+    links = links_between({name: extract.card["identity"] for name, extract in extracted.items()})
+    return join_found(planned, [row.member() for row in rows], links)
+
+
+def _findings(plan: Plan, here: Sequence[Extracted], assignment: Assignment) -> Findings:
+    """Warnings that are about the sections of the release, whatever else was planned."""
+    studies = {extract.card["section"]["study_id"] for extract in here}
+    findings = Findings()
+    findings.extend(
+        found for found in plan.findings if found.facts.code != "empty-split" and found.facts.study in studies
+    )
+    warn_of_empty_splits(assignment.split.values(), findings)
+    return findings
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A committed ``pack.parquet``: which pair goes where.
+
+    Attributes
+    ----------
+    shards
+        ``(split, name, n_pairs)``, in the order of the row groups of ``pack.parquet``: one a shard.
+    """
+
+    folder: Path
+    inputs: str
+    shards: tuple[tuple[str, str, int], ...]
+
+
+def make_pack(settled: Settled, spec: ReleaseSpec, work: Path) -> Pack:
+    """Shuffle all pairs of a split globally (blake2b of seed and uid) and cut them into shards, or find it done.
+
+    Raises
+    ------
+    DataError
+        ``duplicate-pair`` when a uid occurs twice.
+    """
+    inputs = settled.inputs(spec)
+    folder = work / "pack" / inputs[:16]
+    with held(folder, what="the order of pairs"):
+        found = _read_pack(folder, inputs)
+        if found is None:
+            _write_pack(settled, spec, folder, inputs)
+            found = _read_pack(folder, inputs)
+    if found is None:
+        raise DataError("The order of pairs cannot be read back", code="pack-unreadable", file=folder.name)
+    return found
+
+
+def _read_pack(folder: Path, inputs: str) -> Pack | None:
+    try:
+        card = json.loads((folder / PACK_CARD).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    path = folder / PACK
+    whole = card["inputs"] == inputs and path.is_file() and path.stat().st_size == card["bytes"]
+    return Pack(folder, inputs, tuple((str(s), str(n), int(k)) for s, n, k in card["shards"])) if whole else None
+
+
+def _write_pack(settled: Settled, spec: ReleaseSpec, folder: Path, inputs: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    of_split: dict[str, list[int]] = {name: [] for name in SPLITS}
+    for number, extract in enumerate(settled.extracts):
+        of_split[settled.facts[extract.sample_id].split].append(number)
+    shards: list[tuple[str, str, int]] = []
+
+    def write(target: Path) -> None:
+        schema = pa.schema([("extract", pa.int32()), ("row", pa.int32())])
+        with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+            for split in sorted(of_split):
+                pairs = order_pairs(_uids(settled.extracts, of_split[split]), spec.seed)
+                for start in range(0, len(pairs), spec.shard_pairs):
+                    chunk = pairs[start : start + spec.shard_pairs]
+                    table = pa.table({"extract": chunk[:, 0], "row": chunk[:, 1]}, schema=schema)
+                    writer.write_table(table, row_group_size=max(1, len(chunk)))
+                    shards.append((split, f"{split}-{start // spec.shard_pairs:05d}.tar", len(chunk)))
+
+    digest = files.write_with(folder / PACK, write)
+    card = {
+        "schema": PACK_SCHEMA,
+        "inputs": inputs,
+        "sha256": digest,
+        "bytes": (folder / PACK).stat().st_size,
+        "shards": shards,
+        "extracts": [[extract.path.name, extract.card["inputs"]] for extract in settled.extracts],
+        "facts": [asdict(settled.facts[extract.sample_id]) for extract in settled.extracts],
+        "codecs": sorted(settled.extracts[0].card["codecs"].items()),
+    }
+    files.write_json(folder / PACK_CARD, card)
+
+
+def _uids(extracts: Sequence[Extracted], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+    import pyarrow.parquet as pq
+
+    for number in numbers:
+        yield number, pq.read_table(extracts[number].path / ROWS, columns=["uid"])["uid"].to_pylist()
+
+
+def order_pairs(uids: Iterator[tuple[int, list[str]]], seed: int) -> NDArray[np.int32]:
+    """Put the pairs of a split into their global order.
+
+    Parameters
+    ----------
+    uids
+        ``(number of the extract, uids of its rows)``.
+
+    Returns
+    -------
+    ndarray of int32
+        ``(n, 2)``: number of the extract and row in it, sorted by blake2b(seed | uid).
+
+    Raises
+    ------
+    DataError
+        ``duplicate-pair`` when a uid occurs twice.
+    """
+    keys, extracts, rows = [], [], []
+    for number, of_extract in uids:
+        digests = b"".join(order_of(uid, seed) for uid in of_extract)
+        keys.append(np.frombuffer(digests, dtype=">u8").reshape(-1, 2).astype(np.uint64))
+        extracts.append(np.full(len(of_extract), number, dtype=np.int32))
+        rows.append(np.arange(len(of_extract), dtype=np.int32))
+    if not keys:
+        return np.zeros((0, 2), dtype=np.int32)
+    key = np.concatenate(keys)
+    order = np.lexsort((key[:, 1], key[:, 0]))
+    key = key[order]
+    if (twice := np.flatnonzero((key[1:] == key[:-1]).all(axis=1))).size:
+        raise DataError("A pair occurs twice", code="duplicate-pair", found=f"{twice.size} uids of the same hash")
+    return np.column_stack((np.concatenate(extracts)[order], np.concatenate(rows)[order]))
+
+
+def staging_folder(request: ReleaseRequest, pack: Pack) -> Path:
+    """Where the shards wait until the release is whole: beside it, so that putting them in place is a rename."""
+    return request.release.with_name(f".{request.release.name}.next-{pack.inputs[:16]}")
+
+
+def pack_stage(request: ReleaseRequest, pack: Pack, tell: Progress) -> list[Packed]:
+    """Write this run's share of the shards.
+
+    Raises
+    ------
+    HumanstError
+        The first that a shard meets: a release lacks none.
+    """
+    index, of = request.share
+    tasks = shard_tasks(request, pack)[index::of]
+    packed: list[Packed] = []
+    tell("pack", 0, len(tasks), 0)
+    with closing(run_tasks(tasks, pack_shard, workers=request.workers, cluster=request.cluster)) as outcomes:
+        for n_done, outcome in enumerate(outcomes, 1):
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.result is not None:
+                packed.append(outcome.result)
+                card = outcome.result.card
+                logger.info("%s: %d pairs, %d bytes", card["path"], card["n_pairs"], card["bytes"])
+            tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
+    return packed
+
+
+def shard_tasks(request: ReleaseRequest, pack: Pack) -> list[PackTask]:
+    """A task for every shard, in order."""
+    staging = staging_folder(request, pack)
+    return [
+        PackTask(number, name, split, staging, request.release, request.work, pack.folder)
+        for number, (split, name, _) in enumerate(pack.shards)
+    ]

@@ -1,0 +1,63 @@
+"""A small atlas of three sections, and its release as one process makes it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from filelock import FileLock
+
+SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A small atlas, and what one process built from it in one go."""
+
+    atlas: Path
+    cache: Path
+    release: Path
+
+    @property
+    def work(self) -> Path:
+        return self.release.with_name(f"{self.release.name}.work")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Path -> sha256 of every file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def made(shared_tmp: Path) -> Made:
+    from humanst.demo import write_atlas
+    from tests.helpers import run_humanst
+
+    folder = shared_tmp / "small"
+    found = Made(folder / "atlas", folder / "cache", folder / "one" / "out")
+    with FileLock(shared_tmp / "small.lock"):
+        if not (found.release / "MANIFEST.json").exists():
+            write_atlas(found.atlas, sections=list(SECTIONS))
+            arguments = ["-o", str(found.release), "--workers", "1", "--shard-pairs", "100"]
+            result = run_humanst("build-shards", *arguments, atlas=found.atlas, cache=found.cache)
+            assert result.returncode == 0, result.stderr
+    return found
+
+
+@pytest.fixture
+def humanst_here(made: Made, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], Result]:
+    """Run a command of humanst in this process, on the small atlas."""
+    from humanst.cli import humanst
+
+    monkeypatch.setenv("HUMANST_CATALOG", str(made.atlas / "catalog.yaml"))
+    monkeypatch.setenv("HUMANST_MIRROR", str(made.atlas / "mirror"))
+    monkeypatch.setenv("HUMANST_CACHE_DIR", str(made.cache))
+    return lambda arguments: CliRunner().invoke(humanst, list(arguments), standalone_mode=False)

@@ -1,0 +1,123 @@
+"""A disk that fills up at any write: exit code 9, nothing half-written, and the earlier release as it was."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from humanst import files
+from humanst.shards.verify import verify_release
+from tests.helpers import ROOT
+from tests.shards.conftest import Made, digests
+from tests.shards.test_same_bytes import leftovers
+
+Run = Callable[[Sequence[str]], Result]
+SECTION = "demo_st_A1"
+
+
+class FullDisk:
+    """Lets so many files be brought to the disk by ``humanst.files``; from then on every write fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left: int | None = None
+        self.seen = 0
+        real_fsync, real_write = os.fsync, files.AsideFile.write
+
+        def fsync(descriptor: int) -> None:
+            self.seen += stat.S_ISREG(os.fstat(descriptor).st_mode)
+            self._refuse()
+            real_fsync(descriptor)
+
+        def write(aside: files.AsideFile, data: bytes | memoryview) -> int:
+            self._refuse()
+            return real_write(aside, data)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(files.AsideFile, "write", write)
+
+    def _refuse(self) -> None:
+        if self.left is not None and self.seen > self.left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
+    return FullDisk(monkeypatch)
+
+
+@pytest.fixture
+def earlier(made: Made, tmp_path: Path) -> Path:
+    """An earlier, other release, with a work folder that holds the section stores alone."""
+    shutil.copytree(made.release, tmp_path / "out", copy_function=os.link)
+    for name in ("sections", "images", "genes"):
+        shutil.copytree(made.work / name, tmp_path / "stores" / name, copy_function=os.link)
+    return tmp_path / "out"
+
+
+def test_a_write_that_fails_at_call_1_to_40(
+    full_disk: FullDisk, earlier: Path, humanst_here: Run, tmp_path: Path
+) -> None:
+    before = digests(earlier)
+    work = tmp_path / "out.work"
+    arguments = ["build-shards", "-o", str(earlier), "--workers", "1", "--sections", SECTION]
+    arguments += ["--shard-pairs", "150", "--seed", "1"]
+    reached: set[str] = set()
+    for n in range(1, 41):
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(tmp_path / "stores", work, copy_function=os.link)
+        full_disk.left, full_disk.seen = n - 1, 0
+        error = humanst_here(arguments).exception
+        assert getattr(error, "exit_code", None) == 9, (n, error)
+        # What it left is looked at with the disk as full as it was.
+        assert digests(earlier) == before, n
+        left = [path.name for path in tmp_path.rglob(".*") if ".partial-" in path.name]
+        assert left == [], n
+        assert all(json.loads(card.read_bytes()) for card in tmp_path.rglob("*card.json")), n
+        reached |= {path.name for path in work.iterdir()}
+    assert {"extract", "done", "pack", "index"} <= reached, "the failures went from the first write to the last stages"
+    full_disk.left = None
+    assert humanst_here(arguments).exception is None
+    assert leftovers(tmp_path) == []
+    assert json.loads((earlier / "MANIFEST.json").read_bytes())["seed"] == 1
+    verify_release(earlier).raise_if_bad()
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+from humanst.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on the size of files")
+@pytest.mark.parametrize("n_bytes", [20_000, 200_000, 1_500_000])
+def test_files_that_may_not_grow_stop_whatever_library_writes_them(
+    n_bytes: int, made: Made, earlier: Path, tmp_path: Path
+) -> None:
+    """The system itself refuses: image of record, zarr chunk, parquet or tar, from the outside as a user sees it."""
+    before = digests(earlier)
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HUMANST_CATALOG": str(made.atlas / "catalog.yaml"),
+        "HUMANST_MIRROR": str(made.atlas / "mirror"),
+        "HUMANST_CACHE_DIR": str(made.cache),
+        "HUMANST_OFFLINE": "1",
+    }
+    arguments = ["build-shards", "-o", str(earlier), "--sections", SECTION, "--workers", "1", "--seed", "2"]
+    call = [sys.executable, "-c", LIMITED, str(n_bytes), *arguments]
+    result = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode == 9, result.stderr[-2000:]
+    assert digests(earlier) == before
+    assert [path.name for path in tmp_path.rglob(".*") if ".partial-" in path.name] == []

@@ -1,0 +1,112 @@
+"""The same request gives the same bytes: 1 or 2 processes, a Dask cluster, array tasks, any folder, any hash seed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from distributed import LocalCluster
+
+from tests.helpers import run_humanst
+from tests.shards.conftest import Made, digests
+
+Run = Callable[[Sequence[str]], Result]
+
+
+def leftovers(folder: Path) -> list[str]:
+    """What an unfinished write leaves behind, anywhere below a folder."""
+    return [path.name for path in folder.rglob(".*") if re.search(r"\.(partial|replaced|next)-", path.name)]
+
+
+def test_a_release_is_whole(made: Made) -> None:
+    names = set(digests(made.release))
+    assert {"MANIFEST.json", "SHA256SUMS", "CHANGES.md", "index/train.parquet", "index/val.parquet"} <= names
+    assert sum(name.endswith(".tar") for name in names) >= 6, "several shards, in two splits"
+    assert run_humanst("verify", str(made.release)).returncode == 0
+    assert leftovers(made.release.parent) == []
+
+
+def test_two_processes_in_another_folder_with_another_hash_seed(made: Made, tmp_path: Path) -> None:
+    release = tmp_path / "deeper" / "release"
+    result = run_humanst(
+        *("build-shards", "-o", str(release), "--workers", "2", "--shard-pairs", "100"),
+        atlas=made.atlas,
+        cache=tmp_path / "cache",
+        env={"PYTHONHASHSEED": "4711"},
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert digests(release) == digests(made.release)
+
+
+def test_three_array_tasks_of_a_plan(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    """Shares in any order; a share that nobody did stops the next stage, and names what is missing."""
+    plan, release = tmp_path / "plan.json", tmp_path / "out"
+    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", "100"]).exception is None
+    build = ["build-shards", "--plan", str(plan), "-o", str(release), "--workers", "1"]
+
+    def share(stage: str, index: int) -> Result:
+        return humanst_here([*build, "--stage", stage, "--task-index", str(index), "--num-tasks", "3"])
+
+    assert [share("extract", index).exception for index in (2, 0)] == [None, None]
+    early = share("pack", 0).exception
+    assert getattr(early, "exit_code", None) == 75
+    assert "demo_st_B1" in str(early)
+    assert share("extract", 1).exception is None
+    assert [share("pack", index).exception for index in (1, 2)] == [None, None]
+    assert getattr(humanst_here([*build, "--stage", "finish"]).exception, "exit_code", None) == 75
+    assert not release.exists(), "a release exists when it is whole, and not before"
+    assert share("pack", 0).exception is None
+    assert humanst_here([*build, "--stage", "finish"]).exception is None
+    assert digests(release) == digests(made.release)
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_of_which_a_worker_is_killed_in_the_middle_of_a_task(
+    made: Made, humanst_here: Run, tmp_path: Path
+) -> None:
+    release, killed = tmp_path / "out", []
+    over = threading.Event()
+
+    def kill_one() -> None:
+        while not killed and not over.is_set():
+            # A partial names the process that writes it.
+            for path in (tmp_path / "out.work").glob("*/.*.partial-*"):
+                pid = int(path.name.rsplit("-", 2)[1])
+                if pid != os.getpid():
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(path.parent.name)
+                    return
+            time.sleep(0.01)
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        result = humanst_here(
+            [*("build-shards", "-o", str(release), "--shard-pairs", "100"), "--scheduler", cluster.scheduler_address]
+        )
+        over.set()
+        killer.join()
+    assert result.exception is None, result.exception
+    assert killed, "one was killed"
+    assert digests(release) == digests(made.release)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_scheduler_that_is_not_there_is_a_network_error(
+    humanst_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("humanst.runner.cluster.CONNECT_SECONDS", 1)
+    arguments = ["build-shards", "-o", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:9"]
+    error = humanst_here(arguments).exception
+    assert getattr(error, "exit_code", None) == 7
+    assert "127.0.0.1:9" in str(error)
+    assert not (tmp_path / "out").exists()
