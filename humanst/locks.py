@@ -57,10 +57,4 @@ def _is_alive(note: Path) -> bool:
         return False
     if host != socket.gethostname():
         return time.time() - note.stat().st_mtime < STALE_SECONDS
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return files.is_running(pid)

@@ -18,6 +18,7 @@ from humanst.errors import HumanstError
 if TYPE_CHECKING:
     from humanst.catalog import Catalog, Section, Study
     from humanst.fetch.engine import Wanted
+    from humanst.fetch.jobs import Planned
 
     Pairs = Sequence[tuple[Study, Section]]
 
@@ -92,8 +93,9 @@ def fetch(
             echo_urls(planned, url_format, as_json, left)
         return
     references, pairs, gate = _through_gate(book, references, pairs, accept, may_ask=not as_json)
-    require_room_for(plan(references + _files_of(pairs, pin), settings()), settings())
-    _fetch_all(references, pairs, gate, left, pin=pin, jobs=jobs, as_json=as_json)
+    planned = plan(references + _files_of(pairs, pin), settings())
+    require_room_for(planned, settings())
+    _fetch_all(references, pairs, planned, gate, left, pin=pin, jobs=jobs, as_json=as_json)
 
 
 def _through_gate(
@@ -150,6 +152,7 @@ def _files_of(pairs: Pairs, pin: bool) -> list[Wanted]:
 def _fetch_all(
     references: Sequence[Wanted],
     pairs: Pairs,
+    planned: Sequence[Planned],
     gate: Gate,
     left: Sequence[str],
     *,
@@ -159,16 +162,12 @@ def _fetch_all(
 ) -> None:
     """Fetch what the gate let through, say where each file is, and end with the code of what failed."""
     from humanst.fetch import fetch_sections
-    from humanst.fetch.jobs import fetch_files, plan
+    from humanst.fetch.jobs import fetch_files
     from humanst.settings import settings
 
     rows: list[dict[str, str]] = []
     failures = list(gate.failures)
-    missing = [
-        item
-        for item in plan([*references, *_files_of(pairs, pin)], settings())
-        if item.state == "missing" and item.fault is None
-    ]
+    missing = [item for item in planned if item.state == "missing" and item.fault is None]
     sizes = [item.bytes for item in missing]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     with transfer_progress(len(missing), total) as tell:

@@ -16,6 +16,7 @@ from humanst.errors import DataError, HostileError, HumanstError, IntegrityError
 
 Info = TypeVar("Info")
 # What tarfile, zipfile and zlib raise on bytes that are not what their headers say.
+_CHECK_ARCHIVE = "Check where the archive comes from; unpack it by hand if it is right"
 DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -55,7 +56,7 @@ def the_one(found: Sequence[Info], member: str, name: str, is_plain: Callable[[I
             expected="each name once, upper and lower case being the same",
             found=f"{len(found)} times",
             done="Nothing was unpacked",
-            todo="Check where the archive comes from; unpack it by hand if it is right",
+            todo=_CHECK_ARCHIVE,
         )
     if not is_plain(found[0]):
         raise not_plain("a link, device, folder or sparse file")
@@ -70,7 +71,7 @@ def not_plain(found: str) -> HostileError:
         expected="a plain file in plain folders",
         found=found,
         done="Nothing was unpacked",
-        todo="Check where the archive comes from; unpack it by hand if it is right",
+        todo=_CHECK_ARCHIVE,
     )
 
 
@@ -109,7 +110,7 @@ def too_many(name: str, limit: int) -> HostileError:
         expected=f"at most {limit:,}",
         found="more",
         done="Nothing was unpacked",
-        todo="Check where the archive comes from; unpack it by hand if it is right",
+        todo=_CHECK_ARCHIVE,
     )
 
 

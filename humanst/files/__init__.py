@@ -14,7 +14,7 @@ from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
 from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
 from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
-from humanst.files.owners import STALE_PARTIAL_SECONDS, sweep_partials
+from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, sweep_partials
 from humanst.files.owners import host_name as _host
 from humanst.files.owners import partial_path as _partial_path
 from humanst.files.parts import (
@@ -42,6 +42,7 @@ __all__ = [
     "folder_aside",
     "hoist",
     "is_aside",
+    "is_running",
     "let_group_read",
     "link",
     "locked",

@@ -72,16 +72,20 @@ def is_partial(name: str) -> bool:
     return any(kind.match(name) for kind in (_PARTIAL, _REPLACED))
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine lives, ours or anybody's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def is_owned(partial: re.Match[str], entry: Path, stale_seconds: float = STALE_PARTIAL_SECONDS) -> bool:
     """Whether the process that a name speaks of may still be at work on the entry."""
     if partial["host"] == host_name():
-        pid = int(partial["pid"])
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
+        return is_running(int(partial["pid"]))
     inside = list(entry.iterdir()) if entry.is_dir() else []
     return time.time() - max(path.stat().st_mtime for path in (entry, *inside)) < stale_seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
+
+from tests.helpers import ROOT, run_humanst
 
 SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
 
@@ -26,6 +29,16 @@ class Made:
     def work(self) -> Path:
         return self.release.with_name(f"{self.release.name}.work")
 
+    def environment(self) -> dict[str, str]:
+        """What a child process needs to run humanst on the atlas, without a connection."""
+        return os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "HUMANST_CATALOG": str(self.atlas / "catalog.yaml"),
+            "HUMANST_MIRROR": str(self.atlas / "mirror"),
+            "HUMANST_CACHE_DIR": str(self.cache),
+            "HUMANST_OFFLINE": "1",
+        }
+
 
 def digests(folder: Path) -> dict[str, str]:
     """Path -> sha256 of every file."""
@@ -39,7 +52,6 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def made(shared_tmp: Path) -> Made:
     from humanst.demo import write_atlas
-    from tests.helpers import run_humanst
 
     folder = shared_tmp / "small"
     found = Made(folder / "atlas", folder / "cache", folder / "one" / "out")

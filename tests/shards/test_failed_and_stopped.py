@@ -18,7 +18,7 @@ import pytest
 from click.testing import Result
 
 from humanst.locks import clear_dead_locks, held
-from tests.helpers import ROOT, run_humanst
+from tests.helpers import run_humanst
 from tests.shards.conftest import SECTIONS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
@@ -57,16 +57,11 @@ def test_a_section_that_failed_is_listed_and_tried_again_alone(
 def test_a_build_that_is_told_to_stop_finishes_the_section_in_hand(made: Made, tmp_path: Path) -> None:
     release = tmp_path / "out"
     work = tmp_path / "out.work"
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "HUMANST_CATALOG": str(made.atlas / "catalog.yaml"),
-        "HUMANST_MIRROR": str(made.atlas / "mirror"),
-        "HUMANST_CACHE_DIR": str(made.cache),
-        "HUMANST_OFFLINE": "1",
-    }
     arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", "100"]
     call = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
-    with subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        call, env=made.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         deadline = time.monotonic() + 300
         while not list(work.glob("sections/.*partial*")) and time.monotonic() < deadline:
             time.sleep(0.01)

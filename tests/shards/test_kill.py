@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from tests.helpers import ROOT, run_humanst
+from tests.helpers import run_humanst
 from tests.shards.conftest import Made, digests
 
 # `make faults-long` kills a hundred.
@@ -28,15 +28,8 @@ def command(release: Path) -> list[str]:
 
 
 def start(made: Made, release: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "HUMANST_CATALOG": str(made.atlas / "catalog.yaml"),
-        "HUMANST_MIRROR": str(made.atlas / "mirror"),
-        "HUMANST_CACHE_DIR": str(made.cache),
-        "HUMANST_OFFLINE": "1",
-    }
     call = [sys.executable, "-c", "from humanst.cli import main; main()", *command(release)]
-    return subprocess.Popen(call, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(call, env=made.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_for_plan(process: subprocess.Popen[bytes], release: Path) -> None:

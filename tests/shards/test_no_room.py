@@ -18,7 +18,6 @@ from click.testing import Result
 
 from humanst import files
 from humanst.shards.verify import verify_release
-from tests.helpers import ROOT
 from tests.shards.conftest import Made, digests
 from tests.shards.test_same_bytes import leftovers
 
@@ -108,16 +107,9 @@ def test_files_that_may_not_grow_stop_whatever_library_writes_them(
 ) -> None:
     """The system itself refuses: image of record, zarr chunk, parquet or tar, from the outside as a user sees it."""
     before = digests(earlier)
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "HUMANST_CATALOG": str(made.atlas / "catalog.yaml"),
-        "HUMANST_MIRROR": str(made.atlas / "mirror"),
-        "HUMANST_CACHE_DIR": str(made.cache),
-        "HUMANST_OFFLINE": "1",
-    }
     arguments = ["build-shards", "-o", str(earlier), "--sections", SECTION, "--workers", "1", "--seed", "2"]
     call = [sys.executable, "-c", LIMITED, str(n_bytes), *arguments]
-    result = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(call, env=made.environment(), capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 9, result.stderr[-2000:]
     assert digests(earlier) == before
     assert [path.name for path in tmp_path.rglob(".*") if ".partial-" in path.name] == []
