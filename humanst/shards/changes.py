@@ -1,4 +1,7 @@
-"""``CHANGES.md``: what a release holds and which sections stayed out of it for a reason that its readers must know."""
+"""``CHANGES.md``: what a release holds, which sections stayed out of it, and what was done to it afterwards.
+
+The manifest's ``changes`` hold it as data, the newest entry first; the text is made from them alone.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from humanst.errors import HumanstError
 _OF_THE_RELEASE = frozenset({"links-split-groups"})
 
 
-def changes_text(
+def first_change(
     version: str, sections: Sequence[Mapping[str, Any]], failures: Sequence[tuple[str, HumanstError]]
-) -> str:
-    """The text of ``CHANGES.md``: the same release, the same text.
+) -> dict[str, Any]:
+    """The entry of a build: ``version`` and ``notes``, one sentence each.
 
     Parameters
     ----------
@@ -25,10 +28,19 @@ def changes_text(
     """
     pairs = sum(section["pairs"] for section in sections)
     groups = len({section["group"] for section in sections})
-    lines = ["# Changes", "", f"## {version}", ""]
-    lines += [f"- {pairs:,} pairs of {len(sections):,} sections in {groups:,} split groups"]
-    left_out = [(name, error) for name, error in failures if error.facts.code in _OF_THE_RELEASE]
-    if left_out:
-        lines += ["", "Left out, because they would join split groups that are on different sides already:", ""]
-        lines += [f"- {name}: {error.facts.found}" for name, error in left_out]
+    notes = [f"{pairs:,} pairs of {len(sections):,} sections in {groups:,} split groups"]
+    notes += [
+        f"{name} was left out, because it would join split groups that are on different sides already: "
+        f"{error.facts.found}"
+        for name, error in failures
+        if error.facts.code in _OF_THE_RELEASE
+    ]
+    return {"version": version, "notes": notes}
+
+
+def changes_text(manifest: Mapping[str, Any]) -> str:
+    """The text of ``CHANGES.md``: the same manifest, the same text."""
+    lines = ["# Changes"]
+    for entry in manifest["changes"]:
+        lines += ["", f"## {entry['version']}", "", *(f"- {note}" for note in entry["notes"])]
     return "".join(f"{line}\n" for line in lines)

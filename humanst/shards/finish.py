@@ -12,11 +12,11 @@ from typing import Any
 from humanst import __version__, files
 from humanst.errors import InterruptedRun
 from humanst.shards import sidecars
-from humanst.shards.changes import changes_text
-from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder
 from humanst.shards.request import ReleaseRequest
+from humanst.shards.seal import seal
 from humanst.shards.spec import RELEASE_SCHEMA
 from humanst.splits import SPLITS
 
@@ -82,7 +82,6 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
     )
     sidecars.write_samples(staging / "samples.parquet", sections)
     sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", extracts)
-    files.write_bytes(staging / "CHANGES.md", changes_text(request.spec.version, sections, settled.failures).encode())
     pathways = extracts[0].card["pathways"]
     manifest = {
         "schema": RELEASE_SCHEMA,
@@ -104,10 +103,9 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
         "totals": sidecars.totals(sections, splits),
         "findings": [finding.to_dict() for finding in settled.findings],
         "codecs": extracts[0].card["codecs"],
-        "sha256sums": write_sums(staging),
+        "changes": [first_change(request.spec.version, sections, settled.failures)],
     }
-    files.write_json(staging / MANIFEST, manifest)
-    return manifest
+    return seal(staging, manifest)
 
 
 def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[str, Any]:

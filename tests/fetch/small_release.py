@@ -209,6 +209,7 @@ def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]
         "findings": [],
         "accepted_licenses": {"CC-BY-NC-4.0": ["shut"]},
         "totals": {"sections": 4, "pairs": 37, "donor_groups": 4},
+        "changes": [{"version": "1", "notes": ["Made for tests"]}],
         "sha256sums": sha(sums.encode()),
     }
     (path / "MANIFEST.json").write_text(json.dumps(manifest))

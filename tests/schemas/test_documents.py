@@ -48,6 +48,7 @@ GOOD: dict[str, dict[str, Any]] = {
             "test": {**EMPTY},
         },
         "sections": [SECTION],
+        "changes": [{"version": "1", "notes": ["Made for tests"]}],
         "sha256sums": SHA,
     },
     "shard_card": {
