@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.index import row_number
+from humanst.load.order import find_worker
 from humanst.load.pairs import Pair, PairReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -33,14 +35,17 @@ class PairDataset:
     split
         Name of the split, for example ``"train"``.
     where
-        Keep the pairs this expression over the index columns is true for, for example
-        ``"platform == 'visium' and tissue_fraction > 0.5"``.
+        Keep the pairs this expression is true for, over columns of the index and facts of the sections, for example
+        ``"platform == 'visium' and tissue_fraction > 0.5"`` or ``"organ == 'breast'"``.
     transform
         Called with each (side_px, side_px, 3) uint8 image; its result takes the image's place.
     verify
         Compare size and sha256 of each shard with the manifest when it is first opened in a process.
     check_members
         Also compare every member with its own hash in the index, each time it is read.
+    max_corrupt
+        Share of pairs that batches may lack because they cannot be decoded: each is named in a warning, and one more
+        ends the run. ``dataset[i]`` never leaves a pair out.
 
     Raises
     ------
@@ -67,9 +72,16 @@ class PairDataset:
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         verify: bool = True,
         check_members: bool = False,
+        max_corrupt: float = MAX_CORRUPT,
     ) -> None:
         self._reader = PairReader(
-            release, split, where=where, transform=transform, verify=verify, check_members=check_members
+            release,
+            split,
+            where=where,
+            transform=transform,
+            verify=verify,
+            check_members=check_members,
+            max_corrupt=max_corrupt,
         )
         self.split = split
 
@@ -77,6 +89,11 @@ class PairDataset:
     def release(self) -> Release:
         """The opened release."""
         return self._reader.release
+
+    @property
+    def source(self) -> str:
+        """Identity of the selected rows, for samplers whose state is saved."""
+        return self._reader.source
 
     @property
     def pathway_names(self) -> tuple[str, ...]:
@@ -108,3 +125,15 @@ class PairDataset:
 
     def __getitem__(self, index: int) -> Pair:
         return self._reader.pair(row_number(index, len(self)))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+        """Read a batch, as ``DataLoader`` asks for it: without the pairs that are corrupt, while these are few.
+
+        Raises
+        ------
+        IntegrityError
+            ``too-many-corrupt``, or when a shard is not the one on record.
+        """
+        n_pairs = len(self) // find_worker()[1]
+        found = (self._reader.pair_or_leave_out(row_number(index, len(self)), n_pairs) for index in indices)
+        return [pair for pair in found if pair is not None]

@@ -96,7 +96,8 @@ class Rows:
     split
         Name of the split.
     where
-        Keep the rows this expression is true for (grammar of ``humanst.select``); None keeps all.
+        Keep the rows this expression is true for (grammar of ``humanst.select``), over columns of the index and facts
+        of the sections in the manifest (``organ``, ``study_id``, ...); None keeps all.
 
     Attributes
     ----------
@@ -116,10 +117,7 @@ class Rows:
     def __init__(self, release: Release, split: str, *, where: str | None = None) -> None:
         table = release.index(split)
         if where is not None:
-            from humanst.select import compile_where
-
-            mask = np.asarray(compile_where(where, table.column_names).mask(table), dtype=np.bool_)
-            table = table.filter(pa.array(mask))
+            table = table.filter(pa.array(_mask(release, table, where)))
         self.table: pa.Table = table.combine_chunks()
         self._columns = {name: _column(self.table, name) for name in self.table.column_names}
         self._described = {name: column for name, column in self._columns.items() if name not in LOCATION_COLUMNS}
@@ -186,6 +184,16 @@ class Rows:
         """Give the describing columns of all rows as a ``pandas.DataFrame``."""
         frame: pd.DataFrame = self.table.select(list(self.metadata_columns)).to_pandas()
         return frame
+
+
+def _mask(release: Release, table: pa.Table, where: str) -> NDArray[np.bool_]:
+    """(n,) bool: the rows for which a condition holds. A name of both the index and the sections means the index's."""
+    from humanst.load.sections import columns_for, fact_names, section_facts
+    from humanst.select import compile_where
+
+    of_sections = fact_names(section_facts(release)) - set(table.column_names)
+    condition = compile_where(where, [*table.column_names, *sorted(of_sections)])
+    return np.asarray(condition.mask(columns_for(table, release, condition.columns)), dtype=np.bool_)
 
 
 def _column(table: pa.Table, name: str) -> Any:

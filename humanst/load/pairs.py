@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from humanst.errors import HumanstError, IntegrityError
+from humanst.errors import DataError, HumanstError, IntegrityError
+from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
 from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
 from humanst.load.index import Rows
 from humanst.load.release import Release, open_release
@@ -69,6 +70,8 @@ class PairReader:
         Hash each shard when it is first opened in a process.
     check_members
         Also compare every member with its own hash in the index, each time it is read.
+    max_corrupt
+        Share of pairs that :meth:`decode_or_leave_out` may leave out.
     """
 
     def __init__(
@@ -80,9 +83,12 @@ class PairReader:
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         verify: bool = True,
         check_members: bool = False,
+        max_corrupt: float = MAX_CORRUPT,
     ) -> None:
         self.release = open_release(release)
+        self.corrupt = CorruptPairs(max_corrupt)
         self.rows = Rows(self.release, split, where=where)
+        self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
         self.transform = transform
         self.check_members = check_members
@@ -107,6 +113,11 @@ class PairReader:
         """
         start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
         return self.decode(row, self.files.read(self.rows.shard(row), start, stop), start)
+
+    def pair_or_leave_out(self, row: int, n_pairs: int) -> Pair | None:
+        """Read one row; see :meth:`decode_or_leave_out`."""
+        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
+        return self.decode_or_leave_out(row, self.files.read(self.rows.shard(row), start, stop), start, n_pairs)
 
     def decode(self, row: int, data: bytes, begin: int) -> Pair:
         """Decode one row from ``data``, which holds the bytes of its shard from ``begin`` on.
@@ -140,6 +151,22 @@ class PairReader:
             metadata=metadata,
         )
 
+    def decode_or_leave_out(self, row: int, data: bytes, begin: int, n_pairs: int) -> Pair | None:
+        """As :meth:`decode`; ``None`` for a corrupt pair while there are few of them among ``n_pairs``.
+
+        Raises
+        ------
+        IntegrityError
+            ``too-many-corrupt``.
+        HostileError
+            What is hostile is not merely corrupt.
+        """
+        try:
+            return self.decode(row, data, begin)
+        except (DataError, IntegrityError) as error:
+            self.corrupt.leave_out(row, error, n_pairs)
+            return None
+
     def _check_hashes(self, row: int, members: dict[str, bytes]) -> None:
         for member, data in members.items():
             expected, found = self.rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
@@ -161,3 +188,8 @@ class PairReader:
             done="The pair was not used",
             todo="Run humanst verify on the release",
         )
+
+
+def _source(index_sha256: str, where: str | None) -> str:
+    """Identity of the selected rows: the same index under the same condition."""
+    return hashlib.sha256(f"{index_sha256}|{where or ''}".encode()).hexdigest()[:16]

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from humanst.errors import UsageError
+from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.order import Tail, check_tail, find_rank, find_worker, keyed_permutation, of_worker, rank_slice
 from humanst.load.pairs import Pair, PairReader
+from humanst.load.state import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -59,7 +62,7 @@ class PlainPairStream:
         Pairs a batch of one rank. Give the one the ``DataLoader`` uses: the workers take whole batches in turn.
     shuffle
         False gives the pairs in the order of the release, each epoch.
-    where, transform, verify, check_members
+    where, transform, verify, check_members, max_corrupt
         As in ``PairDataset``.
 
     Raises
@@ -91,11 +94,18 @@ class PlainPairStream:
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         verify: bool = True,
         check_members: bool = False,
+        max_corrupt: float = MAX_CORRUPT,
     ) -> None:
         check_tail(tail, batch_size)
         self.rank, self.world = find_rank(rank, world)
         self._reader = PairReader(
-            release, split, where=where, transform=transform, verify=verify, check_members=check_members
+            release,
+            split,
+            where=where,
+            transform=transform,
+            verify=verify,
+            check_members=check_members,
+            max_corrupt=max_corrupt,
         )
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self._chunk = batch_size or CHUNK_PAIRS
@@ -103,7 +113,12 @@ class PlainPairStream:
         total = len(self._reader.rows)
         self._slice = rank_slice(total, self.rank, self.world, tail=tail, batch_size=batch_size)
         self.n_left_out = total % (self.world * self._chunk) if tail == "drop" else 0
-        self._epoch: Any = 0
+        self.order = Order("stream", self._reader.source, total, seed, shuffle, tail, batch_size, self.rank, self.world)
+        # Epoch, pairs to pass over, and the worker among workers that these were counted in.
+        self._position: Any = [0, 0, 0, 1]
+        self._given = 0
+        # For a loader that cuts batches by position: ``None`` in the place of a pair that is left out.
+        self.keep_places = False
         logger.info(
             "Stream of %s: rank %d of %d reads %d of %d pairs an epoch; %d are left out",
             *(split, self.rank, self.world, len(self._slice), total, self.n_left_out),
@@ -122,11 +137,40 @@ class PlainPairStream:
     @property
     def epoch(self) -> int:
         """The epoch whose order the next iteration gives."""
-        return int(self._epoch)
+        return int(self._position[0])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives. Every rank must choose the same."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose order the next iteration gives, and how many of the rank's pairs to pass over.
+
+        Every rank must choose the same. With workers, ``start`` is a whole number of batches.
+        """
+        self._set_position(epoch, start, 0, 1)
+
+    def _set_position(self, *position: int) -> None:
+        self._given = 0
+        for place, number in enumerate(position):
+            self._position[place] = number
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration stands: pass it to :meth:`load_state_dict` of an equal stream to go on from there.
+
+        Counts the pairs that this process gave. Where a ``DataLoader`` asks ahead, save the loader's state instead
+        (:func:`humanst.load.dataloader`), or use torchdata's ``StatefulDataLoader``, which asks each worker.
+        """
+        worker, workers = find_worker()
+        epoch, start = int(self._position[0]), int(self._position[1])
+        return self.order.state(epoch, start + self._given) | {"worker": worker, "workers": workers}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken: the next iteration gives the rest of that epoch.
+
+        Raises
+        ------
+        UsageError
+            ``other-order`` for the state of another order.
+        """
+        epoch, pairs = self.order.position(state)
+        self._set_position(epoch, pairs, int(state.get("worker", 0)), int(state.get("workers", 1)))
 
     def verify(self) -> None:
         """Hash every shard of the stream now; worker processes started afterwards need not do it again.
@@ -142,15 +186,27 @@ class PlainPairStream:
         return len(self._slice)
 
     def __iter__(self) -> Iterator[Pair]:
+        epoch, passed, *counted_in = (int(number) for number in self._position)
         worker, workers = find_worker()
-        for shard, begin, rows in self._blocks(self.epoch):
+        # What one of several workers gave is passed over in its own share; what a whole rank gave, in front of all.
+        own = passed if counted_in != [0, 1] else 0
+        if own and counted_in != [worker, workers]:
+            raise _other_workers(counted_in, (worker, workers))
+        start = self._slice.start + passed - own
+        self._given = 0
+        for shard, begin, rows in self._blocks(epoch, start):
             positions = np.arange(begin, begin + rows.size)
-            mine = (positions >= self._slice.start) & (positions < self._slice.stop)
-            mine &= of_worker(positions, self._slice.start, worker, workers, chunk=self._chunk)
-            yield from self._pairs(shard, rows[mine])
+            mine = (positions >= start) & (positions < self._slice.stop)
+            mine &= of_worker(positions, start, worker, workers, chunk=self._chunk)
+            chosen = rows[mine]
+            skipped, own = chosen[:own], max(0, own - chosen.size)
+            for pair in self._pairs(shard, chosen[skipped.size :], len(self) // workers):
+                self._given += 1
+                if pair is not None or self.keep_places:
+                    yield pair  # type: ignore[misc]
 
-    def _blocks(self, epoch: int) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
-        """Shard, first position, rows in order: for each block that has positions of this rank."""
+    def _blocks(self, epoch: int, start: int) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
+        """Shard, first position, rows in order: for each block with positions of this rank from ``start`` on."""
         names = list(self._shards)
         order = keyed_permutation(len(names), "shards", self.seed, epoch) if self.shuffle else range(len(names))
         position = 0
@@ -159,13 +215,13 @@ class PlainPairStream:
             for first in range(0, rows.size, BLOCK_PAIRS):
                 block = rows[first : first + BLOCK_PAIRS]
                 begin, position = position, position + block.size
-                if begin >= self._slice.stop or position <= self._slice.start:
+                if begin >= self._slice.stop or position <= start:
                     continue
                 if self.shuffle:
                     block = block[keyed_permutation(block.size, "block", self.seed, epoch, name, first)]
                 yield name, begin, block
 
-    def _pairs(self, shard: str, rows: NDArray[np.int64]) -> Iterator[Pair]:
+    def _pairs(self, shard: str, rows: NDArray[np.int64], n_pairs: int) -> Iterator[Pair | None]:
         held: dict[int, bytes] = {}
         for run in self._runs(rows):
             starts, stops = self._reader.rows.starts[run], self._reader.rows.stops[run]
@@ -174,7 +230,8 @@ class PlainPairStream:
             for row, start, stop in zip(run.tolist(), starts.tolist(), stops.tolist(), strict=True):
                 held[row] = data[start - begin : stop - begin]
         for row in rows.tolist():
-            yield self._reader.decode(row, held.pop(row), int(self._reader.rows.starts[row]))
+            start = int(self._reader.rows.starts[row])
+            yield self._reader.decode_or_leave_out(row, held.pop(row), start, n_pairs)
 
     def _runs(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Rows in file order, cut where a gap is wide or a run grows long; each part is read at once."""
@@ -187,20 +244,27 @@ class PlainPairStream:
         return np.split(in_file, np.flatnonzero(wide | long) + 1)
 
 
+def _other_workers(counted_in: list[int], here: tuple[int, int]) -> UsageError:
+    return UsageError(
+        "The state was counted in one of several workers and does not fit this one",
+        code="other-order",
+        expected=f"worker {counted_in[0]} of {counted_in[1]}",
+        found=f"worker {here[0]} of {here[1]}",
+        todo="Resume with as many workers, or save the state of humanst.load.dataloader, which fits any number",
+    )
+
+
 def _with_torch() -> type[PlainPairStream]:
     """``PlainPairStream`` as an ``IterableDataset``, which ``DataLoader`` insists on."""
     import torch
     from torch.utils.data import IterableDataset
 
     class PairStream(PlainPairStream, IterableDataset):  # type: ignore[misc, type-arg, unused-ignore]
-        # The epoch lies in shared memory, so that persistent workers see it change.
+        # The position lies in shared memory, so that persistent workers see it change.
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self._epoch = torch.zeros((), dtype=torch.int64)
-            self._epoch.share_memory_()
-
-        def set_epoch(self, epoch: int) -> None:
-            self._epoch.fill_(epoch)
+            self._position = torch.tensor(self._position, dtype=torch.int64)
+            self._position.share_memory_()
 
     PairStream.__doc__ = PlainPairStream.__doc__
     PairStream.__qualname__ = "PairStream"
