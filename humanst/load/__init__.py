@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from humanst.load.batch import Pair
     from humanst.load.dataset import PairDataset
     from humanst.load.loader import collate, dataloader
     from humanst.load.order import EpochSampler
-    from humanst.load.pairs import Pair
     from humanst.load.release import Release, open_release
     from humanst.load.samplers import WeightedSampler, balanced_weights
     from humanst.load.slides import SlideBatchSampler
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from humanst.load.transforms import TimmTransform
 
 _WHERE = {
-    "Pair": "humanst.load.pairs",
+    "Pair": "humanst.load.batch",
     "PairDataset": "humanst.load.dataset",
     "PairStream": "humanst.load.stream",
     "EpochSampler": "humanst.load.order",

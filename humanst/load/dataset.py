@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.index import row_number
 from humanst.load.order import find_worker
-from humanst.load.pairs import Pair, PairReader
+from humanst.load.pairs import PairReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,13 +121,18 @@ class PairDataset:
         """
         self._reader.verify()
 
+    def use_memory(self, empty: Empty) -> None:
+        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
+        if self._reader.transform is None:
+            self._reader.empty = empty
+
     def __len__(self) -> int:
         return len(self._reader.rows)
 
     def __getitem__(self, index: int) -> Pair:
         return self._reader.pair(row_number(index, len(self)))
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Pair]:
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
         """Read a batch, as ``DataLoader`` asks for it: without the pairs that are corrupt, while these are few.
 
         Raises
@@ -134,6 +140,5 @@ class PairDataset:
         IntegrityError
             ``too-many-corrupt``, or when a shard is not the one on record.
         """
-        n_pairs = len(self) // find_worker()[1]
-        found = (self._reader.pair_or_leave_out(row_number(index, len(self)), n_pairs) for index in indices)
-        return [pair for pair in found if pair is not None]
+        rows = [row_number(index, len(self)) for index in indices]
+        return self._reader.batch(rows, len(self) // find_worker()[1])

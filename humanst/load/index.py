@@ -19,6 +19,8 @@ from humanst.errors import DataError
 from humanst.load.release import not_on_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -171,9 +173,15 @@ class Rows:
         """Give the blake2b-64 hex digest on record for a member of a row."""
         return str(self._columns[f"{member}_hash"][row])
 
-    def metadata(self, row: int) -> dict[str, Any]:
-        """Give what the index says about a row as plain Python values, without the columns that only locate bytes."""
-        return {name: _plain(column[row]) for name, column in self._described.items()}
+    def keys_of(self, rows: Sequence[int]) -> list[str]:
+        """Give the keys of several rows."""
+        keys: list[str] = _taken(self._columns["key"], np.asarray(rows, dtype=np.int64))
+        return keys
+
+    def columns_of(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Give what the index says about rows, but where its bytes lie: arrays, and lists of text."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        return {name: _taken(column, numbers) for name, column in self._described.items()}
 
     @property
     def metadata_columns(self) -> tuple[str, ...]:
@@ -203,8 +211,8 @@ def _column(table: pa.Table, name: str) -> Any:
     return column
 
 
-def _plain(value: Any) -> Any:
-    return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+def _taken(column: Any, rows: NDArray[np.int64]) -> Any:
+    return column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()
 
 
 def row_number(index: object, length: int) -> int:

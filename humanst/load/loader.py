@@ -9,6 +9,7 @@ import numpy as np
 
 from humanst.errors import IntegrityError, UsageError
 from humanst.load import stream as streams
+from humanst.load.batch import Batch
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.dataset import PairDataset
 from humanst.load.order import EpochSampler, Tail, available_cpus
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
-    from humanst.load.pairs import Pair
+    from humanst.load.batch import Pair
     from humanst.load.release import Release
     from humanst.load.stream import PlainPairStream
 
 
-def collate(pairs: Sequence[Pair | None]) -> dict[str, Any]:
+def collate(pairs: Batch | Sequence[Pair]) -> dict[str, Any]:
     """Make a batch of B pairs.
 
     Parameters
     ----------
     pairs
-        Pairs of one release; ``None`` stands for one that was left out.
+        Pairs of one release.
 
     Returns
     -------
@@ -52,8 +53,8 @@ def collate(pairs: Sequence[Pair | None]) -> dict[str, Any]:
     """
     import torch
 
-    found = [pair for pair in pairs if pair is not None]
-    if not found:
+    batch = pairs if isinstance(pairs, Batch) else Batch.of(pairs)
+    if not len(batch):
         raise IntegrityError(
             "No pair of this batch can be read",
             code="empty-batch",
@@ -61,35 +62,34 @@ def collate(pairs: Sequence[Pair | None]) -> dict[str, Any]:
             found="none",
             todo="Run humanst verify on the release",
         )
-    columns = {name: [pair["metadata"][name] for pair in found] for name in found[0]["metadata"]}
+    columns = {name: _column(values) for name, values in batch.columns.items()}
     return {
-        "image": _stack_images([pair["image"] for pair in found]),
-        "pathways": torch.from_numpy(np.stack([pair["pathways"] for pair in found])),
-        "mask": torch.from_numpy(np.stack([pair["mask"] for pair in found])),
-        "log10_counts_z": torch.tensor([float(pair["log10_counts_z"]) for pair in found], dtype=torch.float32),
-        "label": torch.tensor([pair["label"] for pair in found], dtype=torch.int64),
-        "key": [pair["key"] for pair in found],
-        "uid": [pair["uid"] for pair in found],
-        "metadata": {name: _column(values) for name, values in columns.items()},
+        "image": _stack_images(batch),
+        "pathways": torch.from_numpy(batch.pathways),
+        "mask": torch.from_numpy(batch.mask),
+        "log10_counts_z": columns["log10_counts_z"].float(),
+        "label": torch.from_numpy(batch.labels),
+        "key": columns["key"],
+        "uid": columns["uid"],
+        "metadata": columns,
     }
 
 
-def _stack_images(images: list[Any]) -> Any:
+def _stack_images(batch: Batch) -> Any:
     import torch
 
-    first = images[0]
-    if isinstance(first, np.ndarray) and first.dtype == np.uint8 and first.ndim == 3 and first.shape[2] == 3:
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return torch.stack([torch.as_tensor(image) for image in images])
+    if isinstance(batch.images, np.ndarray):
+        images = torch.from_numpy(batch.images) if batch.holder is None else batch.holder[0][: len(batch)]
+        return images.permute(0, 3, 1, 2)
+    return torch.stack([torch.as_tensor(image) for image in batch.images])
 
 
-def _column(values: list[Any]) -> Any:
+def _column(values: Any) -> Any:
     import torch
 
-    if not all(isinstance(value, int | float) for value in values):
+    if not isinstance(values, np.ndarray):
         return values
-    whole = all(isinstance(value, int) for value in values)
-    return torch.tensor(values, dtype=torch.int64 if whole else torch.float64)
+    return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else np.float64))
 
 
 BATCH_SIZE = 256
@@ -214,9 +214,7 @@ def _front_end(
 ) -> tuple[PairDataset | PlainPairStream, dict[str, Any]]:
     if stream:
         # Taken from the module now: the name stands for the IterableDataset, which is made when it is first asked for.
-        pairs = streams.PairStream(release, split, shuffle=shuffle, **ranks, **reading)
-        pairs.keep_places = True
-        return pairs, {}
+        return streams.PairStream(release, split, shuffle=shuffle, **ranks, **reading), {}
     dataset = PairDataset(release, split, **reading)
     if balance is None:
         return dataset, {"sampler": EpochSampler(len(dataset), shuffle=shuffle, source=dataset.source, **ranks)}
@@ -227,9 +225,9 @@ def _front_end(
 def _loader(dataset: Any, order: dict[str, Any], *, workers: int, pin_memory: bool | None) -> DataLoader[Any]:
     import torch
 
-    from humanst.load.torch_loader import PairLoader
+    from humanst.load.torch_loader import PairLoader, StreamBatches
 
+    if not isinstance(dataset, PairDataset):
+        dataset, order = StreamBatches(dataset, order["batch_size"]), {"batch_size": None}
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    return PairLoader(
-        dataset, collate_fn=collate, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0, **order
-    )
+    return PairLoader(dataset, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0, **order)

@@ -1,55 +1,26 @@
-"""One pair from the bytes of its shard. Both front ends make their pairs here, so they cannot differ."""
+"""Pairs from the bytes of their shards. Both front ends make their pairs here, so they cannot differ."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from humanst.errors import DataError, HumanstError, IntegrityError
+from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
-from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
+from humanst.load.decode import decode_jpg, decode_json, npy_values
 from humanst.load.index import Rows
+from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-class Pair(TypedDict):
-    """What both front ends give for one pair.
-
-    Attributes
-    ----------
-    image
-        (side_px, side_px, 3) uint8, RGB; or what ``transform`` made of it.
-    pathways
-        (P,) float32, z per section; 0 where unmeasured.
-    mask
-        (P,) bool, true where measured.
-    log10_counts_z
-        float32, library size, z per section.
-    label
-        Organ code, named in ``Release.organs``.
-    key, uid
-        ``<sample_id>_<spot>``, and the id that stays the same over re-sharding.
-    metadata
-        The pair's row of the index, without the columns that only locate bytes.
-    """
-
-    image: Any
-    pathways: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    log10_counts_z: np.float32
-    label: int
-    key: str
-    uid: str
-    metadata: dict[str, Any]
 
 
 class PairReader:
@@ -91,6 +62,7 @@ class PairReader:
         self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
         self.transform = transform
+        self.empty: Empty = Memory()
         self.check_members = check_members
 
     def verify(self) -> None:
@@ -111,83 +83,145 @@ class PairReader:
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
-        return self.decode(row, self.files.read(self.rows.shard(row), start, stop), start)
+        building = self.build(1)
+        building.add(row, self.rows.key(row), *self.read(row))
+        return building.done()[0]
 
-    def pair_or_leave_out(self, row: int, n_pairs: int) -> Pair | None:
-        """Read one row; see :meth:`decode_or_leave_out`."""
+    def read(self, row: int) -> tuple[bytes, int]:
+        """The bytes that hold the members of a row, and where in the shard they begin."""
         start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
-        return self.decode_or_leave_out(row, self.files.read(self.rows.shard(row), start, stop), start, n_pairs)
+        return self.files.read(self.rows.shard(row), start, stop), start
 
-    def decode(self, row: int, data: bytes, begin: int) -> Pair:
-        """Decode one row from ``data``, which holds the bytes of its shard from ``begin`` on.
+    def batch(self, rows: Sequence[int], n_pairs: int) -> Batch:
+        """Read and decode several rows, without those that are corrupt while there are few of them.
+
+        Parameters
+        ----------
+        n_pairs
+            Pairs that this process reads in an epoch.
+
+        Raises
+        ------
+        IntegrityError
+            ``too-many-corrupt``, or when a shard is not the one on record.
+        HostileError
+            What is hostile is not merely corrupt.
+        """
+        building = self.build(len(rows))
+        for row, key in zip(rows, self.rows.keys_of(rows), strict=True):
+            building.add_or_leave_out(row, key, *self.read(row), n_pairs)
+        return building.done()
+
+    def build(self, n: int) -> Building:
+        """Start a batch of up to ``n`` pairs."""
+        return Building(self, n)
+
+
+class Building:
+    """A batch that is being filled, in memory for ``n`` images.
+
+    Parameters
+    ----------
+    reader
+        What the pairs are read with.
+    n
+        How many pairs there will be at most.
+
+    Attributes
+    ----------
+    places
+        Of each pair in the batch: its number among all that were to be added, those left out counted.
+    """
+
+    def __init__(self, reader: PairReader, n: int) -> None:
+        self._reader = reader
+        side_px = reader.release.side_px
+        self._images, self._holder = reader.empty((n, side_px, side_px, 3))
+        self._rows: list[int] = []
+        self._labels: list[int] = []
+        self._vectors: list[bytes] = []
+        self.places: list[int] = []
+        self._n_left_out = 0
+
+    def __len__(self) -> int:
+        return len(self._rows) + self._n_left_out
+
+    def add_or_leave_out(self, row: int, key: str, data: bytes, begin: int, n_pairs: int) -> None:
+        """As :meth:`add`, but leave out a corrupt pair while there are few of them among ``n_pairs``.
+
+        Raises
+        ------
+        IntegrityError, HostileError
+            See :meth:`PairReader.batch`.
+        """
+        try:
+            self.add(row, key, data, begin)
+        except (DataError, IntegrityError) as error:
+            self._reader.corrupt.leave_out(row, error, n_pairs)
+            self._n_left_out += 1
+
+    def add(self, row: int, key: str, data: bytes, begin: int) -> None:
+        """Decode a row from ``data``, which holds the bytes of its shard from ``begin`` on.
 
         Raises
         ------
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        members = self.rows.members(row, data, begin)
+        reader = self._reader
+        members = reader.rows.members(row, data, begin)
         try:
-            if self.check_members:
-                self._check_hashes(row, members)
+            if reader.check_members:
+                _check_hashes(reader.rows, row, members)
             document = decode_json(members["json"])
-            image = decode_jpg(members["jpg"], side_px=self.release.side_px)
-            vector = decode_npy(members["npy"], length=len(self.release.pathway_names))
+            decode_jpg(members["jpg"], side_px=reader.release.side_px, out=self._images[len(self._rows)])
+            vector = npy_values(members["npy"], length=len(reader.release.pathway_names))
+            if document["key"] != key:
+                raise _other_pair(key, document["key"])
         except HumanstError as error:
-            raise error.located(file=self.rows.shard(row), field=self.rows.key(row)) from error.__cause__
-        metadata = self.rows.metadata(row)
-        if document["key"] != metadata["key"]:
-            raise self._other_pair(row, document["key"])
-        pathways, mask = split_targets(vector)
-        return Pair(
-            image=image if self.transform is None else self.transform(image),
-            pathways=pathways,
-            mask=mask,
-            log10_counts_z=np.float32(metadata["log10_counts_z"]),
-            label=document["label"],
-            key=metadata["key"],
-            uid=metadata["uid"],
-            metadata=metadata,
+            raise error.located(file=reader.rows.shard(row), field=key) from error.__cause__
+        self.places.append(len(self))
+        self._rows.append(row)
+        self._labels.append(document["label"])
+        self._vectors.append(vector)
+
+    def done(self) -> Batch:
+        """The batch of the pairs that were added."""
+        n, transform = len(self._rows), self._reader.transform
+        vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
+        images: NDArray[np.uint8] | list[Any] = self._images[:n]
+        if transform is not None:
+            images = [transform(image) for image in images]
+        return Batch(
+            images,
+            self._holder if transform is None else None,
+            vectors.reshape(n, len(self._reader.release.pathway_names)),
+            self._labels,
+            self._reader.rows.columns_of(self._rows),
         )
 
-    def decode_or_leave_out(self, row: int, data: bytes, begin: int, n_pairs: int) -> Pair | None:
-        """As :meth:`decode`; ``None`` for a corrupt pair while there are few of them among ``n_pairs``.
 
-        Raises
-        ------
-        IntegrityError
-            ``too-many-corrupt``.
-        HostileError
-            What is hostile is not merely corrupt.
-        """
-        try:
-            return self.decode(row, data, begin)
-        except (DataError, IntegrityError) as error:
-            self.corrupt.leave_out(row, error, n_pairs)
-            return None
+def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
+    for member, data in members.items():
+        expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
+        if expected != found:
+            raise IntegrityError(
+                f"The {member} of this pair changed after its shard was verified",
+                expected=f"blake2b-64 {expected}",
+                found=f"blake2b-64 {found}",
+                done="The pair was not used",
+                todo="Fetch this shard again",
+            )
 
-    def _check_hashes(self, row: int, members: dict[str, bytes]) -> None:
-        for member, data in members.items():
-            expected, found = self.rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
-            if expected != found:
-                raise IntegrityError(
-                    f"The {member} of this pair changed after its shard was verified",
-                    expected=f"blake2b-64 {expected}",
-                    found=f"blake2b-64 {found}",
-                    done="The pair was not used",
-                    todo="Fetch this shard again",
-                )
 
-    def _other_pair(self, row: int, found: str) -> IntegrityError:
-        return IntegrityError(
-            "The index leads to another pair",
-            file=self.rows.shard(row),
-            expected=f"key {self.rows.key(row)}",
-            found=f"key {found}",
-            done="The pair was not used",
-            todo="Run humanst verify on the release",
-        )
+def _other_pair(key: str, found: str) -> IntegrityError:
+    return IntegrityError(
+        "The index leads to another pair",
+        expected=f"key {key}",
+        found=f"key {found}",
+        done="The pair was not used",
+        todo="Run humanst verify on the release",
+    )
 
 
 def _source(index_sha256: str, where: str | None) -> str:

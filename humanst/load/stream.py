@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.errors import UsageError
+from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.order import Tail, check_tail, find_rank, find_worker, keyed_permutation, of_worker, rank_slice
-from humanst.load.pairs import Pair, PairReader
+from humanst.load.pairs import Building, PairReader
 from humanst.load.state import Order
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ class PlainPairStream:
         # Epoch, pairs to pass over, and the worker among workers that these were counted in.
         self._position: Any = [0, 0, 0, 1]
         self._given = 0
-        # For a loader that cuts batches by position: ``None`` in the place of a pair that is left out.
-        self.keep_places = False
         logger.info(
             "Stream of %s: rank %d of %d reads %d of %d pairs an epoch; %d are left out",
             *(split, self.rank, self.world, len(self._slice), total, self.n_left_out),
@@ -182,28 +181,53 @@ class PlainPairStream:
         """
         self._reader.verify()
 
+    def use_memory(self, empty: Empty) -> None:
+        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
+        if self._reader.transform is None:
+            self._reader.empty = empty
+
     def __len__(self) -> int:
         return len(self._slice)
 
     def __iter__(self) -> Iterator[Pair]:
+        self._given = given = 0
+        for building in self._buildings():
+            for place, pair in zip(building.places, building.done(), strict=True):
+                self._given = given + place + 1
+                yield pair
+            self._given = given = given + len(building)
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over whole batches of ``batch_size`` pairs (64 without one), the last one short."""
+        self._given = 0
+        for building in self._buildings():
+            self._given += len(building)
+            yield building.done()
+
+    def _buildings(self) -> Iterator[Building]:
+        """Chunk after chunk of this worker, each decoded as it is asked for."""
         epoch, passed, *counted_in = (int(number) for number in self._position)
         worker, workers = find_worker()
         # What one of several workers gave is passed over in its own share; what a whole rank gave, in front of all.
         own = passed if counted_in != [0, 1] else 0
         if own and counted_in != [worker, workers]:
             raise _other_workers(counted_in, (worker, workers))
-        start = self._slice.start + passed - own
-        self._given = 0
+        start, n_pairs = self._slice.start + passed - own, len(self) // workers
+        building, current = self._reader.build(0), -1
         for shard, begin, rows in self._blocks(epoch, start):
             positions = np.arange(begin, begin + rows.size)
             mine = (positions >= start) & (positions < self._slice.stop)
             mine &= of_worker(positions, start, worker, workers, chunk=self._chunk)
-            chosen = rows[mine]
-            skipped, own = chosen[:own], max(0, own - chosen.size)
-            for pair in self._pairs(shard, chosen[skipped.size :], len(self) // workers):
-                self._given += 1
-                if pair is not None or self.keep_places:
-                    yield pair  # type: ignore[misc]
+            skipped, own = own, max(0, own - int(mine.sum()))
+            chosen, chunks = rows[mine][skipped:], ((positions[mine][skipped:] - start) // self._chunk).tolist()
+            for chunk, (row, key, data) in zip(chunks, self._read(shard, chosen), strict=True):
+                if chunk != current:
+                    if len(building):
+                        yield building
+                    building, current = self._reader.build(self._chunk), chunk
+                building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), n_pairs)
+        if len(building):
+            yield building
 
     def _blocks(self, epoch: int, start: int) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
         """Shard, first position, rows in order: for each block with positions of this rank from ``start`` on."""
@@ -221,7 +245,8 @@ class PlainPairStream:
                     block = block[keyed_permutation(block.size, "block", self.seed, epoch, name, first)]
                 yield name, begin, block
 
-    def _pairs(self, shard: str, rows: NDArray[np.int64], n_pairs: int) -> Iterator[Pair | None]:
+    def _read(self, shard: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, str, bytes]]:
+        """Row, key and bytes of rows of a block, which are read in runs first."""
         held: dict[int, bytes] = {}
         for run in self._runs(rows):
             starts, stops = self._reader.rows.starts[run], self._reader.rows.stops[run]
@@ -229,9 +254,9 @@ class PlainPairStream:
             data = self._reader.files.read(shard, begin, int(stops.max()))
             for row, start, stop in zip(run.tolist(), starts.tolist(), stops.tolist(), strict=True):
                 held[row] = data[start - begin : stop - begin]
-        for row in rows.tolist():
-            start = int(self._reader.rows.starts[row])
-            yield self._reader.decode_or_leave_out(row, held.pop(row), start, n_pairs)
+        numbers = rows.tolist()
+        for row, key in zip(numbers, self._reader.rows.keys_of(numbers), strict=True):
+            yield row, key, held.pop(row)
 
     def _runs(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Rows in file order, cut where a gap is wide or a run grows long; each part is read at once."""

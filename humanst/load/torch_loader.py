@@ -6,11 +6,28 @@ This module imports torch; nothing imports it before a loader is asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from humanst.load.batch import Batch
+from humanst.load.loader import collate
+from humanst.load.shared_memory import Slots, WorkerMemory
 from humanst.load.stream import PlainPairStream
+
+
+class StreamBatches(IterableDataset):  # type: ignore[misc, type-arg, unused-ignore]
+    """The whole batches of a stream: cut by position, so that they are the same with any number of workers."""
+
+    def __init__(self, stream: PlainPairStream, batch_size: int) -> None:
+        self.stream, self.batch_size = stream, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.stream) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.stream.batches()
 
 
 class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
@@ -29,13 +46,18 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     _given = 0
     _start = 0
 
+    def __init__(self, dataset: Any, **options: Any) -> None:
+        self._slots = Slots(options["num_workers"])
+        share = partial(_share_images, self._slots)
+        super().__init__(dataset, worker_init_fn=share, collate_fn=_collate_in_slot, **options)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration, which starts at its beginning."""
         self.next_epoch, self._start = epoch, 0
         self._running_epoch, self._given = epoch, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, as plain numbers and text: epoch, batches given, and the order they belong to."""
+        """Where the run stands, as plain numbers and text: epoch, pairs given, and the order they belong to."""
         epoch, batches = self._running_epoch, self._given
         if batches >= len(self):
             epoch, batches = epoch + 1, 0
@@ -56,12 +78,14 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
 
     @property
     def _ordered(self) -> Any:
-        if isinstance(self.dataset, PlainPairStream):
-            return self.dataset
+        if isinstance(self.dataset, StreamBatches):
+            return self.dataset.stream
         return self.sampler if self.batch_size is not None else self.batch_sampler
 
     @property
     def _pairs_a_batch(self) -> int:
+        if isinstance(self.dataset, StreamBatches):
+            return self.dataset.batch_size
         return int(self.batch_size if self.batch_size is not None else self._ordered.batch_size)
 
     def __iter__(self) -> Any:
@@ -69,10 +93,30 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
         self._ordered.set_epoch(epoch, start * self._pairs_a_batch)
         self.next_epoch, self._start = epoch + 1, 0
         self._running_epoch, self._given = epoch, start
+        self._slots.next_iteration()
         # Workers start now, not at the first batch.
         return self._counted(super().__iter__())
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch in batches:
+        for batch, place in batches:
             self._given += 1
+            if place is not None:
+                worker, slot = place
+                self._slots.hold(worker, slot, batch["image"])
             yield batch
+
+
+def _collate_in_slot(batch: Batch) -> Any:
+    """The batch, and where its images lie: the loader takes note and gives the batch alone."""
+    made = collate(batch)
+    place = batch.holder[1] if isinstance(batch, Batch) and batch.holder is not None else None
+    return made, place
+
+
+def _share_images(slots: Slots, worker: int) -> None:
+    """Let this worker decode into memory that the main process sees, instead of copying each batch there."""
+    info = get_worker_info()
+    if info is not None:
+        dataset = info.dataset
+        reading = dataset.stream if isinstance(dataset, StreamBatches) else dataset
+        reading.use_memory(WorkerMemory(slots, worker))
