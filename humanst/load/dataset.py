@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    import anndata
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -120,6 +121,39 @@ class PairDataset:
             For the first shard that is not the one on record.
         """
         self._reader.verify()
+
+    def pathways(self) -> NDArray[np.float32]:
+        """Read the targets of all pairs and none of their images.
+
+        Returns
+        -------
+        ndarray
+            (n, P) float32, z per section; NaN where unmeasured.
+
+        Raises
+        ------
+        IntegrityError, DataError, HostileError
+            Naming shard and key.
+        """
+        return self._reader.vectors()
+
+    def to_anndata(self) -> anndata.AnnData:
+        """Give all pairs without their images.
+
+        Returns
+        -------
+        anndata.AnnData
+            ``X``: (n, P) float32, NaN where unmeasured; ``obs``: the row of the index and the facts of the section,
+            by key; ``obsm["spatial"]``: (x, y) in um.
+
+        Raises
+        ------
+        IntegrityError, DataError, HostileError
+            See :meth:`pathways`.
+        """
+        from humanst.load.as_anndata import to_anndata
+
+        return to_anndata(self)
 
     def use_memory(self, empty: Empty) -> None:
         """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""

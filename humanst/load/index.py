@@ -48,7 +48,7 @@ def read_index(release: Release, split: Split) -> pa.Table:
         When a column is missing, a key comes twice, or rows do not add up to the pairs the manifest counts.
     """
     try:
-        data = release.file(split.index).read_bytes()
+        data = release.local(split.index, split.index_sha256).read_bytes()
     except OSError as error:
         raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=str(error)) from error
     digest = hashlib.sha256(data).hexdigest()
@@ -168,6 +168,12 @@ class Rows:
         """Cut the members of a row out of ``data``, which holds the shard's bytes from ``begin`` on."""
         cuts = zip(MEMBERS, self._offsets[row].tolist(), self._lengths[row].tolist(), strict=True)
         return {member: data[offset - begin : offset - begin + length] for member, offset, length in cuts}
+
+    def places(self, member: str, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """First byte and end of a member of several rows, in their shards."""
+        number = MEMBERS.index(member)
+        starts, lengths = self._offsets[rows, number], self._lengths[rows, number]
+        return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
 
     def hash_of(self, row: int, member: str) -> str:
         """Give the blake2b-64 hex digest on record for a member of a row."""

@@ -112,6 +112,25 @@ class PairReader:
             building.add_or_leave_out(row, key, *self.read(row), n_pairs)
         return building.done()
 
+    def vectors(self) -> NDArray[np.float32]:
+        """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
+
+        Raises
+        ------
+        IntegrityError, DataError, HostileError
+            Naming shard and key.
+        """
+        n_pathways = len(self.release.pathway_names)
+        found = np.empty((len(self.rows), n_pathways), dtype=np.float32)
+        for shard, rows in self.rows.by_shard().items():
+            for row, (start, stop) in zip(rows.tolist(), self.rows.places("npy", rows), strict=True):
+                data = self.files.read(shard, start, stop)
+                try:
+                    found[row] = np.frombuffer(npy_values(data, length=n_pathways), dtype="<f4")
+                except HumanstError as error:
+                    raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
+        return found
+
     def build(self, n: int) -> Building:
         """Start a batch of up to ``n`` pairs."""
         return Building(self, n)

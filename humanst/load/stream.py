@@ -1,26 +1,23 @@
-"""Pairs in order: an iterable dataset that reads each shard from start to end.
+"""Pairs in order: an iterable dataset that reads each shard from start to end (``humanst.load.blocks``).
 
-The order of an epoch is a pure function of the seed and the epoch: shards are permuted, then pairs inside blocks of
-at most 4,096 neighbours of a shard (a whole shard as humanst builds them). Pairs were shuffled over all sections when
-the release was built, so a block is a fair sample of the split. Ranks and workers are cut out of that order by
-position, not by shard (``humanst.load.order``): there may be fewer shards than workers, every pair comes exactly
-once, and the batches of a rank do not depend on its number of workers.
-
-No tar is walked: the index gives the place of every pair, neighbours are read in one run, and the bytes a worker
-holds are those of its own pairs of one block.
+Ranks and workers are cut out of the order of an epoch by position, not by shard (``humanst.load.order``): there may be
+fewer shards than workers, every pair comes exactly once, and the batches of a rank do not depend on its number of
+workers.
 """
 
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from humanst.errors import UsageError
 from humanst.load.batch import Batch, Empty, Pair
+from humanst.load.blocks import Blocks
 from humanst.load.corrupt import MAX_CORRUPT
-from humanst.load.order import Tail, check_tail, find_rank, find_worker, keyed_permutation, of_worker, rank_slice
+from humanst.load.order import Tail, check_tail, find_rank, find_worker, of_worker, rank_slice
 from humanst.load.pairs import Building, PairReader
 from humanst.load.state import Order
 
@@ -34,11 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BLOCK_PAIRS = 4096
 CHUNK_PAIRS = 64
-# Reading over a gap of this size costs less than a further request, on disks and on network file systems.
-GAP_BYTES = 256 << 10
-RUN_BYTES = 8 << 20
 
 
 class PlainPairStream:
@@ -110,7 +103,7 @@ class PlainPairStream:
         )
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self._chunk = batch_size or CHUNK_PAIRS
-        self._shards = self._reader.rows.by_shard()
+        self._blocks = Blocks(self._reader, seed=seed, shuffle=shuffle)
         total = len(self._reader.rows)
         self._slice = rank_slice(total, self.rank, self.world, tail=tail, batch_size=batch_size)
         self.n_left_out = total % (self.world * self._chunk) if tail == "drop" else 0
@@ -213,60 +206,16 @@ class PlainPairStream:
         if own and counted_in != [worker, workers]:
             raise _other_workers(counted_in, (worker, workers))
         start, n_pairs = self._slice.start + passed - own, len(self) // workers
-        building, current = self._reader.build(0), -1
-        for shard, begin, rows in self._blocks(epoch, start):
-            positions = np.arange(begin, begin + rows.size)
-            mine = (positions >= start) & (positions < self._slice.stop)
-            mine &= of_worker(positions, start, worker, workers, chunk=self._chunk)
-            skipped, own = own, max(0, own - int(mine.sum()))
-            chosen, chunks = rows[mine][skipped:], ((positions[mine][skipped:] - start) // self._chunk).tolist()
-            for chunk, (row, key, data) in zip(chunks, self._read(shard, chosen), strict=True):
-                if chunk != current:
-                    if len(building):
-                        yield building
-                    building, current = self._reader.build(self._chunk), chunk
+        positions = np.arange(start, self._slice.stop)
+        positions = positions[of_worker(positions, start, worker, workers, chunk=self._chunk)][own:]
+        pairs = self._blocks.at(epoch, positions)
+        # Cut where chunks were cut from the start of the epoch: the first may be short after a resume.
+        borders = np.flatnonzero(np.diff((positions - start) // self._chunk)) + 1
+        for part in np.split(positions, borders) if positions.size else []:
+            building = self._reader.build(part.size)
+            for row, key, data in islice(pairs, part.size):
                 building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), n_pairs)
-        if len(building):
             yield building
-
-    def _blocks(self, epoch: int, start: int) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
-        """Shard, first position, rows in order: for each block with positions of this rank from ``start`` on."""
-        names = list(self._shards)
-        order = keyed_permutation(len(names), "shards", self.seed, epoch) if self.shuffle else range(len(names))
-        position = 0
-        for name in (names[number] for number in order):
-            rows = self._shards[name]
-            for first in range(0, rows.size, BLOCK_PAIRS):
-                block = rows[first : first + BLOCK_PAIRS]
-                begin, position = position, position + block.size
-                if begin >= self._slice.stop or position <= start:
-                    continue
-                if self.shuffle:
-                    block = block[keyed_permutation(block.size, "block", self.seed, epoch, name, first)]
-                yield name, begin, block
-
-    def _read(self, shard: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, str, bytes]]:
-        """Row, key and bytes of rows of a block, which are read in runs first."""
-        held: dict[int, bytes] = {}
-        for run in self._runs(rows):
-            starts, stops = self._reader.rows.starts[run], self._reader.rows.stops[run]
-            begin = int(starts[0])
-            data = self._reader.files.read(shard, begin, int(stops.max()))
-            for row, start, stop in zip(run.tolist(), starts.tolist(), stops.tolist(), strict=True):
-                held[row] = data[start - begin : stop - begin]
-        numbers = rows.tolist()
-        for row, key in zip(numbers, self._reader.rows.keys_of(numbers), strict=True):
-            yield row, key, held.pop(row)
-
-    def _runs(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Rows in file order, cut where a gap is wide or a run grows long; each part is read at once."""
-        in_file = rows[np.argsort(self._reader.rows.starts[rows], kind="stable")]
-        starts, stops = self._reader.rows.starts[in_file], self._reader.rows.stops[in_file]
-        if not in_file.size:
-            return []
-        wide = starts[1:] - stops[:-1] > GAP_BYTES
-        long = np.diff((starts - starts[0]) // RUN_BYTES) > 0
-        return np.split(in_file, np.flatnonzero(wide | long) + 1)
 
 
 def _other_workers(counted_in: list[int], here: tuple[int, int]) -> UsageError:
