@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from humanst.load.batch import Pair
+    from humanst.load.collating import collate
     from humanst.load.dataset import PairDataset
-    from humanst.load.loader import collate, dataloader
+    from humanst.load.loader import dataloader
+    from humanst.load.mixing import MixedStream
     from humanst.load.order import EpochSampler
     from humanst.load.release import Release, open_release
     from humanst.load.samplers import WeightedSampler, balanced_weights
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Pair": "humanst.load.batch",
+    "MixedStream": "humanst.load.mixing",
     "PairDataset": "humanst.load.dataset",
     "PairStream": "humanst.load.stream",
     "EpochSampler": "humanst.load.order",
@@ -33,13 +36,14 @@ _WHERE = {
     "TimmTransform": "humanst.load.transforms",
     "WeightedSampler": "humanst.load.samplers",
     "balanced_weights": "humanst.load.samplers",
-    "collate": "humanst.load.loader",
+    "collate": "humanst.load.collating",
     "dataloader": "humanst.load.loader",
     "open_release": "humanst.load.release",
 }
 
 __all__ = [
     "EpochSampler",
+    "MixedStream",
     "Pair",
     "PairDataset",
     "PairStream",

@@ -7,89 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from humanst.errors import IntegrityError, UsageError
+from humanst.errors import UsageError
 from humanst.load import stream as streams
-from humanst.load.batch import Batch
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.dataset import PairDataset
+from humanst.load.mixing import MixedStream
 from humanst.load.order import EpochSampler, Tail, available_cpus
 from humanst.load.release import open_release
 from humanst.load.samplers import WeightedSampler, balanced_weights
 from humanst.load.slides import SlideBatchSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch.utils.data import DataLoader
 
-    from humanst.load.batch import Pair
     from humanst.load.release import Release
     from humanst.load.stream import PlainPairStream
-
-
-def collate(pairs: Batch | Sequence[Pair]) -> dict[str, Any]:
-    """Make a batch of B pairs.
-
-    Parameters
-    ----------
-    pairs
-        Pairs of one release.
-
-    Returns
-    -------
-    dict
-        ``image``: uint8 tensor (B, 3, side_px, side_px), RGB, 0 to 255, in ``channels_last`` memory order (images
-        another ``transform`` made are stacked as they are). ``pathways``: float32 (B, P), 0 where unmeasured.
-        ``mask``: bool (B, P), true where measured. ``log10_counts_z``: float32 (B,). ``label``: int64 (B,).
-        ``key`` and ``uid``: lists of text. ``metadata``: column name to a tensor of numbers or a list of text, each
-        of length B; 64-bit as Python has them.
-
-    Raises
-    ------
-    IntegrityError
-        When there is none.
-    """
-    import torch
-
-    batch = pairs if isinstance(pairs, Batch) else Batch.of(pairs)
-    if not len(batch):
-        raise IntegrityError(
-            "No pair of this batch can be read",
-            code="empty-batch",
-            expected="at least one pair",
-            found="none",
-            todo="Run humanst verify on the release",
-        )
-    columns = {name: _column(values) for name, values in batch.columns.items()}
-    return {
-        "image": _stack_images(batch),
-        "pathways": torch.from_numpy(batch.pathways),
-        "mask": torch.from_numpy(batch.mask),
-        "log10_counts_z": columns["log10_counts_z"].float(),
-        "label": torch.from_numpy(batch.labels),
-        "key": columns["key"],
-        "uid": columns["uid"],
-        "metadata": columns,
-    }
-
-
-def _stack_images(batch: Batch) -> Any:
-    import torch
-
-    if isinstance(batch.images, np.ndarray):
-        images = torch.from_numpy(batch.images) if batch.holder is None else batch.holder[0][: len(batch)]
-        return images.permute(0, 3, 1, 2)
-    return torch.stack([torch.as_tensor(image) for image in batch.images])
-
-
-def _column(values: Any) -> Any:
-    import torch
-
-    if not isinstance(values, np.ndarray):
-        return values
-    return torch.from_numpy(values.astype(np.int64 if values.dtype.kind in "iu" else np.float64))
 
 
 BATCH_SIZE = 256
@@ -97,7 +33,7 @@ MAX_WORKERS = 8
 
 
 def dataloader(
-    release: str | Path | Release,
+    release: str | Path | Release | Mapping[str | Path, float],
     batch_size: int | None = None,
     *,
     split: str = "train",
@@ -121,7 +57,8 @@ def dataloader(
     Parameters
     ----------
     release, split, where, verify, max_corrupt
-        See ``PairDataset``. With workers, shards are verified here, once, instead of in every worker.
+        See ``PairDataset``. With workers, shards are verified here, once, instead of in every worker. Several
+        releases with their weights (``{"one": 1.0, "two": 0.5}``) make a ``MixedStream``.
     batch_size
         256 by default; with ``slides`` it follows from them.
     stream
@@ -157,77 +94,108 @@ def dataloader(
     >>> for batch in loader:  # doctest: +SKIP
     ...     loss = step(batch["image"], batch["pathways"], batch["mask"])
     """
-    opened = open_release(release)
-    _check_ways(batch_size, stream=stream, balance=balance, slides=slides, shuffle=shuffle)
-    reading = {"where": where, "transform": _transform(transform, opened.side_px), "verify": verify}
-    reading["max_corrupt"] = max_corrupt
+    _check_ways(batch_size, release, stream=stream, balance=balance, slides=slides, shuffle=shuffle)
+    reading: dict[str, Any] = {"split": split, "where": where, "verify": verify, "max_corrupt": max_corrupt}
+    reading["transform"] = transform
     ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
-    dataset: PairDataset | PlainPairStream
-    order: dict[str, Any]
-    if slides is not None:
-        dataset = pairs = PairDataset(opened, split, **reading)
-        order = {"batch_sampler": SlideBatchSampler(pairs, **slides, **ranks)}
+    order = {**ranks, "tail": tail, "batch_size": batch_size or BATCH_SIZE}
+    order["shuffle"] = split == "train" if shuffle is None else shuffle
+    loading: tuple[PairDataset | PlainPairStream | MixedStream, dict[str, Any]]
+    if isinstance(release, Mapping):
+        loading = _mixed(release, reading, order)
+    elif stream:
+        loading = _streamed(open_release(release), reading, order)
+    elif slides is not None:
+        loading = _by_slide(open_release(release), reading, {**slides, **ranks})
     else:
-        ranks |= {"tail": tail, "batch_size": batch_size or BATCH_SIZE}
-        chosen = split == "train" if shuffle is None else shuffle
-        dataset, order = _front_end(opened, split, ranks, reading, stream=stream, shuffle=chosen, balance=balance)
-        order["batch_size"] = batch_size or BATCH_SIZE
+        loading = _by_number(open_release(release), reading, order, balance)
     n_workers = min(MAX_WORKERS, max(0, available_cpus() - 1)) if workers is None else workers
-    if verify and n_workers:
-        dataset.verify()
-    return _loader(dataset, order, workers=n_workers, pin_memory=pin_memory)
+    return _loader(*loading, workers=n_workers, verify=verify, pin_memory=pin_memory)
 
 
 def _check_ways(
-    batch_size: int | None, *, stream: bool, balance: str | None, slides: Any, shuffle: bool | None
+    batch_size: int | None,
+    release: object,
+    *,
+    stream: bool,
+    balance: str | None,
+    slides: Mapping[str, Any] | None,
+    shuffle: bool | None,
 ) -> None:
     ways = {"slides": slides is not None, "balance": balance is not None, "stream": stream}
+    ways["several releases"] = isinstance(release, Mapping)
     given = [name for name, here in ways.items() if here]
     wrong = None
-    if len(given) > 1:
-        wrong = (" and ".join(given), "one of slides, balance and stream: the last reads in the order of the shards")
+    if len(given) > 1 and given != ["stream", "several releases"]:
+        wrong = (" and ".join(given), "one of slides, balance and stream; several releases are a stream")
     elif slides is not None and batch_size is not None:
         wrong = ("slides and batch_size", "slides alone: their product is the batch size")
-    elif shuffle is False and (slides is not None or balance is not None):
-        wrong = (f"{given[0]} and shuffle=False", f"{given[0]}, which is a draw")
+    elif shuffle is False and (slides is not None or balance is not None or ways["several releases"]):
+        wrong = (f"{given[-1]} and shuffle=False", f"{given[-1]}, which is a draw")
     if wrong:
         raise UsageError("These do not go together", code="loader-options", expected=wrong[1], found=wrong[0])
 
 
-def _transform(transform: Any, side_px: int) -> Any:
-    if not isinstance(transform, Mapping):
-        return transform
+def _by_number(
+    release: Release, reading: dict[str, Any], order: dict[str, Any], balance: str | None
+) -> tuple[PairDataset, dict[str, Any]]:
+    dataset = _pairs(release, reading)
+    order["source"] = dataset.source
+    sampler: EpochSampler | WeightedSampler
+    if balance is None:
+        sampler = EpochSampler(len(dataset), **order)
+    else:
+        order.pop("shuffle")
+        sampler = WeightedSampler(balanced_weights(dataset, balance), **order)
+    return dataset, {"sampler": sampler, "batch_size": order["batch_size"]}
+
+
+def _by_slide(release: Release, reading: dict[str, Any], slides: dict[str, Any]) -> tuple[PairDataset, dict[str, Any]]:
+    dataset = _pairs(release, reading)
+    return dataset, {"batch_sampler": SlideBatchSampler(dataset, **slides)}
+
+
+def _streamed(
+    release: Release, reading: dict[str, Any], order: dict[str, Any]
+) -> tuple[PlainPairStream, dict[str, Any]]:
+    # Taken from the module now: the name stands for the IterableDataset, which is made when it is first asked for.
+    return streams.PairStream(release, **_reading(release, reading), **order), {"batch_size": None}
+
+
+def _mixed(
+    releases: Mapping[Any, float], reading: dict[str, Any], order: dict[str, Any]
+) -> tuple[MixedStream, dict[str, Any]]:
+    order |= {"tail": "exact", "shuffle": True}
+    sources = [_streamed(open_release(one), reading, order)[0] for one in releases]
+    return MixedStream(sources, list(releases.values()), seed=order["seed"]), {"batch_size": None}
+
+
+def _pairs(release: Release, reading: dict[str, Any]) -> PairDataset:
+    return PairDataset(release, **_reading(release, reading))
+
+
+def _reading(release: Release, reading: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(reading["transform"], Mapping):
+        return reading
     from humanst.load.transforms import TimmTransform
 
-    return TimmTransform(transform, side_px)
+    return {**reading, "transform": TimmTransform(reading["transform"], release.side_px)}
 
 
-def _front_end(
-    release: Release,
-    split: str,
-    ranks: dict[str, Any],
-    reading: dict[str, Any],
+def _loader(
+    dataset: PairDataset | PlainPairStream | MixedStream,
+    order: dict[str, Any],
     *,
-    stream: bool,
-    shuffle: bool,
-    balance: str | None,
-) -> tuple[PairDataset | PlainPairStream, dict[str, Any]]:
-    if stream:
-        # Taken from the module now: the name stands for the IterableDataset, which is made when it is first asked for.
-        return streams.PairStream(release, split, shuffle=shuffle, **ranks, **reading), {}
-    dataset = PairDataset(release, split, **reading)
-    if balance is None:
-        return dataset, {"sampler": EpochSampler(len(dataset), shuffle=shuffle, source=dataset.source, **ranks)}
-    weights = balanced_weights(dataset, balance)
-    return dataset, {"sampler": WeightedSampler(weights, source=dataset.source, **ranks)}
-
-
-def _loader(dataset: Any, order: dict[str, Any], *, workers: int, pin_memory: bool | None) -> DataLoader[Any]:
+    workers: int,
+    verify: bool,
+    pin_memory: bool | None,
+) -> DataLoader[Any]:
     import torch
 
     from humanst.load.torch_loader import PairLoader, StreamBatches
 
-    if not isinstance(dataset, PairDataset):
-        dataset, order = StreamBatches(dataset, order["batch_size"]), {"batch_size": None}
+    if verify and workers:
+        dataset.verify()
+    loaded = dataset if isinstance(dataset, PairDataset) else StreamBatches(dataset)
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    return PairLoader(dataset, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0, **order)
+    return PairLoader(loaded, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0, **order)

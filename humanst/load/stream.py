@@ -102,11 +102,11 @@ class PlainPairStream:
             max_corrupt=max_corrupt,
         )
         self.split, self.seed, self.shuffle = split, seed, shuffle
-        self._chunk = batch_size or CHUNK_PAIRS
+        self.batch_size = batch_size or CHUNK_PAIRS
         self._blocks = Blocks(self._reader, seed=seed, shuffle=shuffle)
         total = len(self._reader.rows)
         self._slice = rank_slice(total, self.rank, self.world, tail=tail, batch_size=batch_size)
-        self.n_left_out = total % (self.world * self._chunk) if tail == "drop" else 0
+        self.n_left_out = total % (self.world * self.batch_size) if tail == "drop" else 0
         self.order = Order("stream", self._reader.source, total, seed, shuffle, tail, batch_size, self.rank, self.world)
         # Epoch, pairs to pass over, and the worker among workers that these were counted in.
         self._position: Any = [0, 0, 0, 1]
@@ -125,6 +125,11 @@ class PlainPairStream:
     def pathway_names(self) -> tuple[str, ...]:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
+
+    @property
+    def n_rows(self) -> int:
+        """Pairs that all ranks choose from."""
+        return self.order.n_pairs
 
     @property
     def epoch(self) -> int:
@@ -197,6 +202,13 @@ class PlainPairStream:
             self._given += len(building)
             yield building.done()
 
+    def pairs_at(self, epoch: int, places: NDArray[np.int64]) -> Iterator[Pair | None]:
+        """The pairs at some places (ascending) of this rank's part of an epoch; ``None`` for one that is left out."""
+        for row, key, data in self._blocks.at(epoch, places + self._slice.start):
+            building = self._reader.build(1)
+            building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), len(self))
+            yield building.done()[0] if building.places else None
+
     def _buildings(self) -> Iterator[Building]:
         """Chunk after chunk of this worker, each decoded as it is asked for."""
         epoch, passed, *counted_in = (int(number) for number in self._position)
@@ -207,10 +219,10 @@ class PlainPairStream:
             raise _other_workers(counted_in, (worker, workers))
         start, n_pairs = self._slice.start + passed - own, len(self) // workers
         positions = np.arange(start, self._slice.stop)
-        positions = positions[of_worker(positions, start, worker, workers, chunk=self._chunk)][own:]
+        positions = positions[of_worker(positions, start, worker, workers, chunk=self.batch_size)][own:]
         pairs = self._blocks.at(epoch, positions)
         # Cut where chunks were cut from the start of the epoch: the first may be short after a resume.
-        borders = np.flatnonzero(np.diff((positions - start) // self._chunk)) + 1
+        borders = np.flatnonzero(np.diff((positions - start) // self.batch_size)) + 1
         for part in np.split(positions, borders) if positions.size else []:
             building = self._reader.build(part.size)
             for row, key, data in islice(pairs, part.size):

@@ -9,24 +9,39 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from humanst.load.batch import Batch
-from humanst.load.loader import collate
+from humanst.load.collating import collate
+from humanst.load.mixing import MixedStream
 from humanst.load.shared_memory import Slots, WorkerMemory
+from humanst.load.state import Order
 from humanst.load.stream import PlainPairStream
 
 
 class StreamBatches(IterableDataset):  # type: ignore[misc, type-arg, unused-ignore]
     """The whole batches of a stream: cut by position, so that they are the same with any number of workers."""
 
-    def __init__(self, stream: PlainPairStream, batch_size: int) -> None:
-        self.stream, self.batch_size = stream, batch_size
+    def __init__(self, stream: PlainPairStream | MixedStream) -> None:
+        self.stream = stream
+        # In shared memory, so that persistent workers see it change.
+        self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
+
+    @property
+    def order(self) -> Order:
+        """The order of the stream."""
+        return self.stream.order
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch of the next iteration, and how many of its pairs, in whole batches, to pass over."""
+        self._position[0], self._position[1] = epoch, start
 
     def __len__(self) -> int:
-        return -(-len(self.stream) // self.batch_size)
+        return -(-len(self.stream) // self.stream.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        self.stream.set_epoch(int(self._position[0]), int(self._position[1]))
         return self.stream.batches()
 
 
@@ -79,13 +94,13 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     @property
     def _ordered(self) -> Any:
         if isinstance(self.dataset, StreamBatches):
-            return self.dataset.stream
+            return self.dataset
         return self.sampler if self.batch_size is not None else self.batch_sampler
 
     @property
     def _pairs_a_batch(self) -> int:
         if isinstance(self.dataset, StreamBatches):
-            return self.dataset.batch_size
+            return self.dataset.stream.batch_size
         return int(self.batch_size if self.batch_size is not None else self._ordered.batch_size)
 
     def __iter__(self) -> Any:
