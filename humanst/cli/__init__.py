@@ -18,6 +18,7 @@ COMMANDS = {
     "cite": "humanst.cli.cite:cite",
     "curate": "humanst.cli.curate:curate",
     "demo": "humanst.cli.demo:demo",
+    "export": "humanst.cli.export:export",
     "fetch": "humanst.cli.fetch:fetch",
     "info": "humanst.cli.catalog:info",
     "licenses": "humanst.cli.cite:licenses",

@@ -19,9 +19,11 @@ from humanst.cli.choose import (
     section_options,
 )
 from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
+from humanst.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanst.catalog import Catalog
+    from humanst.catalog import Catalog, Section, Study
+    from humanst.shards.like import Like
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
 
@@ -55,10 +57,19 @@ _PARAMETERS = (
         show_default=True,
         help="Drop patches with less tissue than this share.",
     ),
+    click.option(
+        "--like",
+        type=click.Path(exists=True),
+        metavar="RELEASE",
+        help="Build sections as this release (or its MANIFEST.json) has them: parameters, splits and labels are its "
+        "own [default sections: those that are recipe-only there].",
+    ),
     license_option,
     pool_like_option,
     qc_options,
 )
+# What another release says, by parameter name: with --like they cannot be given.
+_OF_A_RELEASE = ("assign", "release_version", "seed", "shard_pairs", "min_tissue_fraction")
 # What a plan holds, by parameter name: with --plan they cannot be given again.
 PLANNED = (
     "studies",
@@ -75,6 +86,7 @@ PLANNED = (
     "pin",
     "min_tissue_fraction",
     "pool_like",
+    "like",
     "min_counts",
     "min_genes",
     "max_mt_fraction",
@@ -107,7 +119,10 @@ def new_request(
     from humanst.shards.grouping import Chosen
     from humanst.shards.request import ReleaseRequest
 
+    like = _like(options)
     asked = choose_sections(book, options["studies"], options["sections"], options["where"], recipe=options["recipe"])
+    if like is not None and options["sections"] is None and options["where"] is None:
+        asked = _recipe_only(like, asked)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
     request = ReleaseRequest(
@@ -115,16 +130,54 @@ def new_request(
         related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=work,
-        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask),
+        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask, like=like),
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
         pool_like=options["pool_like"],
         qc=qc_overrides(options),
         accepted=gate.accepted,
+        like=like,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
     )
     return request, len(asked), gate
+
+
+def _like(options: dict[str, Any]) -> Like | None:
+    """The release that the new one is to be like.
+
+    Raises
+    ------
+    UsageError
+        When an option says what the release says.
+    """
+    from humanst.shards.like import read_like
+
+    if not options["like"]:
+        return None
+    source = click.get_current_context().get_parameter_source
+    if given := [name for name in _OF_A_RELEASE if source(name) == click.core.ParameterSource.COMMANDLINE]:
+        raise UsageError(
+            "These options do not go together",
+            field=f"--{given[0].replace('_', '-')}",
+            expected="--like, which takes it from that release, or this option alone",
+            done="Nothing was written",
+        )
+    return read_like(Path(options["like"]))
+
+
+def _recipe_only(like: Like, asked: list[tuple[Study, Section]]) -> list[tuple[Study, Section]]:
+    found = [(study, section) for study, section in asked if section.sample_id in like.recipe_only]
+    if not found:
+        raise UsageError(
+            "None of these sections is recipe-only in that release",
+            field="--like",
+            expected=f"one of {', '.join(sorted(like.recipe_only)) or 'none at all'}",
+            found=f"{len(asked)} sections",
+            done="Nothing was written",
+            todo="Name with --sections what to build all the same",
+        )
+    return found
 
 
 def planned_request(
@@ -141,6 +194,7 @@ def planned_request(
     """
     from humanst.builder.folders import study_from_folder
     from humanst.catalog import load_recipe
+    from humanst.shards.like import Like
     from humanst.shards.plan import check_current, chosen_of
     from humanst.shards.plan_file import plan_of, spec_of
     from humanst.shards.request import ReleaseRequest
@@ -167,13 +221,19 @@ def planned_request(
         qc=tuple(build["qc"].items()),
         accepted=tuple((name, tuple(studies)) for name, studies in content["accepted_licenses"].items()),
         recipe=recipe,
+        like=None if content["like"] is None else Like.from_dict(content["like"]),
     )
     check_current(plan, request)
     return request
 
 
 def release_spec(
-    book: Catalog, options: dict[str, Any], *, accept: Sequence[str] = (), may_ask: bool = False
+    book: Catalog,
+    options: dict[str, Any],
+    *,
+    accept: Sequence[str] = (),
+    may_ask: bool = False,
+    like: Like | None = None,
 ) -> ReleaseSpec:
     """The release's parameters from the command's options; fetches the gene sets, if their licence is accepted."""
     from humanst.files import sha256_file
@@ -181,7 +241,10 @@ def release_spec(
     from humanst.splits import read_assignment
     from humanst.tiles import PatchSpec
 
-    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"], accept=accept, may_ask=may_ask)
+    wanted = options["gene_sets"] or (like.spec["gene_sets"]["name"] if like else None)
+    path, name = gene_sets(book, wanted, pin=options["pin"], accept=accept, may_ask=may_ask)
+    if like is not None:
+        return like.release_spec(path, sha256_file(path))
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -200,7 +263,6 @@ def gene_sets(
 ) -> tuple[Path, str]:
     """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
     from humanst.catalog import Item
-    from humanst.errors import UsageError
     from humanst.fetch import fetch_resource
 
     if asked and Path(asked).is_file():

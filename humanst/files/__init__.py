@@ -11,7 +11,7 @@ import shutil as shutil
 
 from humanst.files.aside import AsideFile, canonical_json, write_aside, write_bytes, write_json, write_with
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
-from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
+from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, sweep_partials
@@ -45,6 +45,7 @@ __all__ = [
     "is_running",
     "let_group_read",
     "link",
+    "link_or_copy",
     "locked",
     "ownerless_parts",
     "part_bytes",

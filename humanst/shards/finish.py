@@ -96,14 +96,14 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
             "scorer": "bincontrol",
             "normalisation": "log1p(CP10k), z per section over in-tissue spots that pass QC",
         },
-        "organs": {fact.organ: fact.organ_code for fact in facts.values()},
+        "organs": dict(request.like.organs) if request.like else {f.organ: f.organ_code for f in facts.values()},
         "splits": splits,
         "sections": sections,
         "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
         "totals": sidecars.totals(sections, splits),
         "findings": [finding.to_dict() for finding in settled.findings],
         "codecs": extracts[0].card["codecs"],
-        "changes": [first_change(request.spec.version, sections, settled.failures)],
+        "changes": [first_change(request.spec.version, sections, settled.failures, request.like)],
     }
     return seal(staging, manifest)
 

@@ -14,7 +14,7 @@ MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 
 _OURS = re.compile(
-    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
+    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|README\.md|CITATION\.bib|sections/[A-Za-z0-9_-]+\.zarr\.zip|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
     r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
 )
 
@@ -38,8 +38,20 @@ def require_own_folder(release: Path, work: Path) -> None:
             todo="Choose another --work",
         )
     for folder in (release, work):
-        if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
-            raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
+        _refuse_file(folder)
+    require_release_folder(release)
+
+
+def require_release_folder(release: Path) -> None:
+    """Refuse an output folder that holds anything but a release, or that cannot be replaced in one step.
+
+    Raises
+    ------
+    UsageError
+        Naming the first strangers. Nothing is touched.
+    """
+    release = release.resolve()
+    _refuse_file(release)
     if os.path.ismount(release):
         raise UsageError(
             "The output folder is a mount point, which cannot be replaced in one step",
@@ -60,6 +72,11 @@ def require_own_folder(release: Path, work: Path) -> None:
             done="Nothing was written and nothing was removed",
             todo="Choose another output folder",
         )
+
+
+def _refuse_file(folder: Path) -> None:
+    if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
+        raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
 
 
 def names_in(release: Path) -> list[str]:

@@ -97,7 +97,7 @@ def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone])
     chosen = {item.section.sample_id: item for item in request.chosen}
     return Settled(
         here,
-        section_facts(here, chosen, assignment) if here else {},
+        section_facts(here, chosen, assignment, request.like.organs if request.like else None) if here else {},
         tuple(sorted([*failures, *left_out.items()], key=lambda item: item[0])),
         tuple(_findings(plan, here, assignment)),
     )

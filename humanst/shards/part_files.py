@@ -48,17 +48,18 @@ def write_tables(selection: Selection, output: Path) -> None:
     """Write samples.parquet and the pathway statistics: the rows of the sections of which pairs are wanted."""
     import pyarrow as pa
 
-    samples = _rows_of(selection.head.samples(), selection.pairs_by_section)
+    samples = rows_of(selection.head.samples(), selection.pairs_by_section)
     pairs = [selection.pairs_by_section[sample_id] for sample_id in samples["sample_id"].to_pylist()]
     number = samples.column_names.index("pairs")
     samples = samples.set_column(number, "pairs", pa.array(pairs, type=samples.schema.field(number).type))
     sidecars.write_table(output / SAMPLES, samples)
     if STATS in selection.head.paths:
         stats = sidecars.read_table(selection.head.paths[STATS])
-        sidecars.write_table(output / STATS, _rows_of(stats, selection.pairs_by_section))
+        sidecars.write_table(output / STATS, rows_of(stats, selection.pairs_by_section))
 
 
-def _rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+def rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+    """The rows of some sections, in the order they have."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 
 from humanst import files
 from humanst.errors import HumanstError
@@ -23,6 +24,7 @@ from humanst.shards.earlier import Earlier
 from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
 from humanst.shards.finish import collect_shards, finish_release
 from humanst.shards.folder import MANIFEST, require_own_folder
+from humanst.shards.like import check_rebuilt, index_of
 from humanst.shards.packing import make_pack, pack_stage, settle
 from humanst.shards.plan import Plan, make_plan
 from humanst.shards.plan_file import plan_content
@@ -120,7 +122,12 @@ class _Build:
             return ReleaseReport(request.release, {}, (), (), n_shards=len(packed))
         earlier = Earlier(request.release / MANIFEST)
         earlier.tell_replaced(request.spec, settled.extracts, settled.facts)
-        manifest = finish_release(request, settled, pack, collect_shards(request, pack))
+        whole = collect_shards(request, pack)
+        if request.like is not None:
+            rows = index_of([item.index_part for item in whole])
+            warned = check_rebuilt(request.like, rows, settled.extracts[0].card["codecs"])
+            settled = replace(settled, findings=(*settled.findings, *warned))
+        manifest = finish_release(request, settled, pack, whole)
         n_pairs, n_shards = manifest["totals"]["pairs"], manifest["totals"]["shards"]
         logger.info("%s: finished, %d pairs in %d shards", request.release.name, n_pairs, n_shards)
         write_failed(request.work, settled.failures)

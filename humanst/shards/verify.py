@@ -253,8 +253,15 @@ def _check_index(release: Path, split: str, entry: Mapping[str, Any], findings: 
 
 
 def _check_sections(manifest: Mapping[str, Any], findings: Findings) -> None:
-    """Every spot of the source is a pair or a named drop; every group stays on one side."""
+    """Every spot of the source is a pair or a named drop; every group stays on one side, recipe-only sections too."""
     sides: dict[str, set[str]] = {}
+    here = {section["sample_id"] for section in manifest["sections"]}
+    for entry in manifest.get("recipe_only", []):
+        sides.setdefault(entry["group"], set()).add(entry["split"])
+        if entry["sample_id"] in here:
+            _expect(
+                findings, "recipe-only", "MANIFEST.json", "recipe_only", "sections without pairs", entry["sample_id"]
+            )
     for section in manifest["sections"]:
         sides.setdefault(section["group"], set()).add(section["split"])
         spots_lost = sum(drop["n"] for drop in section["drops"] if drop["what"] == "spots")

@@ -109,7 +109,7 @@ def _shard(path: Path, pairs: list[tuple[dict[str, Any], list[bytes]]]) -> list[
     return rows
 
 
-def _split(path: Path, split: str, shards: list[list[tuple[dict[str, Any], list[bytes]]]], schema: Any) -> Any:
+def write_split(path: Path, split: str, shards: list[list[tuple[dict[str, Any], list[bytes]]]], schema: Any) -> Any:
     rows, entries = [], []
     for number, pairs in enumerate(shards):
         tar = path / "data" / split / f"{split}-{number:05d}.tar"
@@ -140,7 +140,7 @@ def write_release(path: Path) -> None:
     contents = {"train": [train[:16], train[16:]], "val": [[_pair("open_D1", n) for n in range(5)]], "test": []}
     schema, splits = None, {}
     for split, shards in contents.items():
-        schema, splits[split] = _split(path, split, shards, schema)
+        schema, splits[split] = write_split(path, split, shards, schema)
     counted: dict[str, int] = {}
     for row, _ in (pair for shards in contents.values() for pairs in shards for pair in pairs):
         counted[row["sample_id"]] = counted.get(row["sample_id"], 0) + 1
