@@ -46,7 +46,13 @@ _PARAMETERS = (
         type=click.Path(exists=True, dir_okay=False),
         help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
     ),
-    click.option("--embed-image", is_flag=True, help="Stores carry the image from max(native, 0.5) um/px down."),
+    click.option(
+        "--with-images",
+        "--embed-image",
+        "embed_image",
+        is_flag=True,
+        help="Stores carry the image from max(native, 0.5) um/px down, not from 2.",
+    ),
     click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file."),
     click.option(
         "--min-tissue-fraction",

@@ -121,6 +121,7 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
         _write_rows(task, stored, rows, offsets, partial / ROWS)
         files.write_with(partial / PATHWAYS, lambda target: _save_npy(target, scores.scores[rows]))
         card = _card(task, stored, scores, rows, drops, inputs)
+        card["store"] = read_card(task.store)
         card["identity"] = identity_of(stored, task.image_path)
         card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS, PATHWAYS)}
         files.write_json(partial / CARD, card)

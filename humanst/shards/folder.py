@@ -15,7 +15,8 @@ SUMS = "SHA256SUMS"
 
 _OURS = re.compile(
     r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
-    r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
+    r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json)"
+    r"|sections/[A-Za-z0-9_-]{2,40}\.zarr\.zip)"
 )
 
 

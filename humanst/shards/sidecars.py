@@ -21,8 +21,9 @@ def section_rows(
     facts: Mapping[str, SectionFacts],
     studies: Mapping[str, Study],
     sections: Mapping[str, Section],
+    stores: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One mapping a section for the manifest: identity, licence, split, and what went in, out and away."""
+    """One mapping a section for the manifest: identity, licence, split, its store, and what went in, out and away."""
     rows = []
     for extract in extracts:
         card, study = extract.card, studies[extract.sample_id]
@@ -53,6 +54,7 @@ def section_rows(
                 "findings": [finding for finding in about["findings"] if finding["severity"] != "note"],
                 "picture": about["picture"],
                 "extract_inputs": card["inputs"],
+                "store": dict(stores[extract.sample_id]),
                 "metadata": dict(sections[extract.sample_id].metadata),
             }
         )
@@ -68,6 +70,7 @@ def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[s
         "pairs_redistributable": sum(section["pairs"] for section in sections if section["redistributable"]),
         "shards": sum(len(split["shards"]) for split in splits.values()),
         "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
+        "store_bytes": sum(section["store"]["bytes"] for section in sections if "store" in section),
     }
 
 
