@@ -18,6 +18,7 @@ _OURS = re.compile(
     r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json)"
     r"|sections/[A-Za-z0-9_-]{2,40}\.zarr\.zip)"
 )
+_UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 
 
 def require_own_folder(release: Path, work: Path) -> None:
@@ -77,18 +78,25 @@ def is_ours(name: str) -> bool:
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards of an earlier, larger build of this release; nothing else."""
-    for path in sorted(release.glob("data/*/*")):
+    """Remove shards and zips of an earlier, larger build of this release; nothing else."""
+    for path in sorted((*release.glob("data/*/*"), *release.glob("sections/*"))):
         if path not in expected and is_ours(path.relative_to(release).as_posix()):
             files.remove(path)
 
 
+def unpacked_section(name: str) -> str | None:
+    """The section of whose unpacked store, beside its zip, a path is; ``None`` for any other path."""
+    match = _UNPACKED.fullmatch(name)
+    return match[1] if match else None
+
+
 def write_sums(release: Path) -> str:
-    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
+    """Write SHA256SUMS over every file but the manifest, itself and unpacked stores; returns its own sha256."""
     lines = []
     for path in sorted(p for p in release.rglob("*") if p.is_file()):
         name = path.relative_to(release).as_posix()
-        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if name not in (MANIFEST, SUMS) and not hidden and unpacked_section(name) is None:
             lines.append((name, files.sha256_file(path)))
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
     files.write_bytes(release / SUMS, text.encode())

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +153,41 @@ def write_release(path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(stats), path / "targets" / "pathway_stats.parquet")
     (path / "README.md").write_text("A release of 37 pairs.\n")
     (path / "CITATION.bib").write_text("@misc{open}\n")
-    for sample in SECTIONS:
-        (path / "sections").mkdir(exist_ok=True)
-        (path / "sections" / f"{sample}.zarr.zip").write_bytes(b"a section store of " + sample.encode())
+    for row in sections:
+        row["store"] = write_store(path, str(row["sample_id"]), int(row["spots_out"]))
     write_head(path, splits, sections)
+
+
+def store_files(sample: str, n_spots: int) -> dict[str, bytes]:
+    """The files of a section store, as far as they say which section and how many spots it holds."""
+    about = {"sample_id": sample, "spots_out": n_spots, "counts_out": 900}
+    documents: dict[str, Any] = {
+        "zarr.json": {"node_type": "group", "attributes": {"humanst": about}},
+        "tables/table/obs/zarr.json": {"node_type": "group", "attributes": {"_index": "spot_id"}},
+        "tables/table/obs/spot_id/zarr.json": {"node_type": "array", "shape": [n_spots]},
+    }
+    chunk = {"tables/table/obs/spot_id/c/0": sample.encode() * 50_000}
+    return {name: json.dumps(content).encode() for name, content in documents.items()} | chunk
+
+
+def write_store(path: Path, sample: str, n_spots: int, **more: bytes) -> dict[str, Any]:
+    """Zip a section store; returns what the manifest says of it."""
+    contents = dict(sorted((store_files(sample, n_spots) | more).items()))
+    name = f"sections/{sample}.zarr.zip"
+    (path / "sections").mkdir(exist_ok=True)
+    with zipfile.ZipFile(path / name, "w") as archive:
+        for member, data in contents.items():
+            archive.writestr(zipfile.ZipInfo(member), data)
+    tree = "".join(f"{member}\0{sha(data)}\n" for member, data in contents.items())
+    return {
+        "path": name,
+        "bytes": (path / name).stat().st_size,
+        "sha256": sha((path / name).read_bytes()),
+        "inputs": sha(sample.encode()),
+        "n_files": len(contents),
+        "n_bytes": sum(map(len, contents.values())),
+        "tree_sha256": sha(tree.encode()),
+    }
 
 
 def _section(sample: str, n_pairs: int) -> dict[str, Any]:
