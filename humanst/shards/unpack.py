@@ -33,6 +33,7 @@ def unpack_stores(release: Path, manifest: Mapping[str, Any]) -> list[str]:
     NoRoomError
         When the disk is full. No store is half there.
     """
+    files.sweep_partials(release / "sections")
     done = []
     for row in manifest["sections"]:
         if "store" in row:

@@ -174,7 +174,7 @@ def write_store(path: Path, sample: str, n_spots: int, **more: bytes) -> dict[st
     """Zip a section store; returns what the manifest says of it."""
     contents = dict(sorted((store_files(sample, n_spots) | more).items()))
     name = f"sections/{sample}.zarr.zip"
-    (path / "sections").mkdir(exist_ok=True)
+    (path / "sections").mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path / name, "w") as archive:
         for member, data in contents.items():
             archive.writestr(zipfile.ZipInfo(member), data)
