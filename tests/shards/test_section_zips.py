@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,11 +127,11 @@ def test_a_zip_that_is_there_is_found_and_a_damaged_one_is_written_again(task: Z
 
 
 @pytest.fixture
-def copied(made: Made, tmp_path: Path) -> Iterator[Path]:
+def copied(made: Made, tmp_path: Path) -> Path:
     """The release and what was built for it, under second names."""
     shutil.copytree(made.release, tmp_path / "out", copy_function=os.link)
     shutil.copytree(made.work, tmp_path / "out.work", copy_function=os.link)
-    yield tmp_path / "out"
+    return tmp_path / "out"
 
 
 def test_another_release_of_the_same_sections_takes_over_their_zips(copied: Path, humanst_here: Run) -> None:
