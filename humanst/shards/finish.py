@@ -98,6 +98,7 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
         },
         "organs": {fact.organ: fact.organ_code for fact in facts.values()},
         "splits": splits,
+        "studies": sidecars.study_rows(chosen[section["sample_id"]].study for section in sections),
         "sections": sections,
         "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
         "totals": sidecars.totals(sections, splits),
