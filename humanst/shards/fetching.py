@@ -23,7 +23,7 @@ from humanst.fetch.ranged import NoRangesError, Runs, fetch_piece
 from humanst.fetch.receive import Expected, Progress
 from humanst.fetch.stamps import outside_stamp, stamp_path, verified_sha256
 from humanst.shards.fetch_plan import FetchPlan
-from humanst.shards.folder import MANIFEST, SUMS, is_ours, names_in, remove_old_shards, unpacked_section
+from humanst.shards.folder import MANIFEST, SUMS, remove_old_shards, strangers_in, unpacked_section
 from humanst.shards.part_files import write_manifest, write_tables
 from humanst.shards.repack import LocalPiece, write_empty_split, write_split
 from humanst.shards.seal import document_names
@@ -102,9 +102,9 @@ def _require_ours(plan: FetchPlan) -> bool:
             done="Nothing was written and nothing was removed",
             todo="Choose another output folder",
         )
-    known = plan.names() | document_names() | {SUMS}
+    known = {name: head.sums.get(name) for name in plan.names()} | {SUMS: head.manifest["sha256sums"]}
     unpacked = {str(store["path"]).removesuffix(".zarr.zip") for store in plan.stores}
-    strangers = [name for name in names_in(output) if name not in known and not is_ours(name)]
+    strangers = strangers_in(output, known)
     if strangers := [name for name in strangers if f"sections/{unpacked_section(name)}" not in unpacked]:
         raise UsageError(
             "The output folder holds files that are not of this release",

@@ -113,6 +113,7 @@ def _write_rest(
         },
         "organs": {fact.organ: fact.organ_code for fact in facts.values()},
         "splits": splits,
+        "studies": sidecars.study_rows(chosen[section["sample_id"]].study for section in sections),
         "sections": sections,
         "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
         "totals": sidecars.totals(sections, splits),

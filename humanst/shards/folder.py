@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from humanst import files
 from humanst.errors import UsageError
+from humanst.shards.spec import RELEASE_SCHEMA
 
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 
-_OURS = re.compile(
-    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
-    r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json)"
-    r"|sections/[A-Za-z0-9_-]{2,40}\.zarr\.zip)"
+_SPLIT = "(?P<split>train|val|test)"
+_NAME = "[A-Za-z0-9_-]"
+# Names that nobody else gives a file by chance.
+_UNMISTAKABLE = re.compile(rf"data/{_SPLIT}/(?P=split)-\d{{5,}}\.(tar|card\.json)|targets/pathway_stats\.parquet")
+# Names that anybody's folder may have: ours only in company.
+_GENERIC = re.compile(
+    rf"MANIFEST\.json|SHA256SUMS|README\.md|CHANGES\.md|CITATION\.bib|LICENSES\.tsv|croissant\.json|samples\.parquet"
+    rf"|index/(train|val|test)\.parquet|data/(_info|index)\.json|data/(train|val|test)/(sizes|index)\.json"
+    rf"|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
 )
 _UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 
@@ -51,7 +59,7 @@ def require_own_folder(release: Path, work: Path) -> None:
             found=release.name,
             done="Nothing was written",
         )
-    strangers = [name for name in names_in(release) if not is_ours(name)]
+    strangers = strangers_in(release)
     if strangers:
         raise UsageError(
             "The output folder holds files that are no release of humanst",
@@ -73,8 +81,39 @@ def names_in(release: Path) -> list[str]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a path is one that a build writes."""
-    return _OURS.fullmatch(name) is not None
+    """Whether a path is one that a release has; anybody's ``README.md`` has such a name too."""
+    return (_UNMISTAKABLE.fullmatch(name) or _GENERIC.fullmatch(name)) is not None
+
+
+def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) -> list[str]:
+    """The files of a folder that are no part of a release of humanst.
+
+    A name that other people use too is ours only beside a manifest of ours, a shard, or another file that nobody else
+    has.
+
+    Parameters
+    ----------
+    known
+        Path -> sha256 of more files that may be there. One that has this hash may be there alone: an interrupted fetch
+        brought it first.
+    """
+    known = known or {}
+    names = names_in(folder)
+    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names) or _is_our_manifest(folder / MANIFEST)
+    here = {name for name in names if in_company and (is_ours(name) or name in known)}
+    return [name for name in names if name not in here and not _is_just(folder / name, known.get(name))]
+
+
+def _is_just(path: Path, sha256: str | None) -> bool:
+    return sha256 is not None and files.sha256_file(path) == sha256
+
+
+def _is_our_manifest(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == RELEASE_SCHEMA
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:

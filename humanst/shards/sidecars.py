@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst import files
 from humanst.catalog import Section, Study
+from humanst.catalog.citing import study_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +40,7 @@ def section_rows(
                 "group": facts[extract.sample_id].donor_group,
                 "split": facts[extract.sample_id].split,
                 "license": study.license,
+                "licenses": list(study.licenses(sections[extract.sample_id])),
                 "redistributable": study.may_pass_on(sections[extract.sample_id]),
                 "um_per_pixel": about["um_per_pixel"],
                 "target": about["target"],
@@ -59,6 +61,24 @@ def section_rows(
             }
         )
     return rows
+
+
+def study_rows(studies: Iterable[Study]) -> list[dict[str, Any]]:
+    """One mapping a study for the manifest, by id: whom to cite, where it is, its licence; ``None`` = unknown."""
+    return [
+        {
+            "study_id": study.study_id,
+            "title": study.title,
+            "doi": study.doi,
+            "accessions": dict(study.accessions),
+            "url": study_url(study),
+            "license": study.license,
+            "license_url": study.license_url,
+            "license_source": study.license_source,
+            "citation": study.citation,
+        }
+        for study in sorted({study.study_id: study for study in studies}.values(), key=lambda study: study.study_id)
+    ]
 
 
 def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

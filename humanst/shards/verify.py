@@ -19,10 +19,11 @@ from humanst import files
 from humanst.errors import DataError, IntegrityError
 from humanst.findings import Findings
 from humanst.schemas import check_document
+from humanst.shards.verify_documents import check_documents
 from humanst.shards.verify_stores import check_stores, is_unpacked_store
 
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
-INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index", "store"})
+INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index", "document", "store"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
     _check_sections(manifest, findings)
     _check_pairs(release, manifest, findings)
     check_stores(release, manifest, findings)
+    check_documents(release, manifest, findings)
     return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
 
 

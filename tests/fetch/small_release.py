@@ -215,11 +215,26 @@ def _section(sample: str, n_pairs: int) -> dict[str, Any]:
     }
 
 
+def _study(study: str, license_id: str) -> dict[str, Any]:
+    return {
+        "study_id": study,
+        "title": f"The {study} study",
+        "doi": f"10.1234/{study}",
+        "accessions": {},
+        "url": f"https://doi.org/10.1234/{study}",
+        "license": license_id,
+        "license_url": None,
+        "license_source": "made by hand",
+        "citation": f"Nobody et al., The {study} study. Journal (2020). https://doi.org/10.1234/{study}",
+    }
+
+
 def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]]) -> None:
     """Write SHA256SUMS and the manifest over what is there."""
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in ("MANIFEST.json", "SHA256SUMS"))
     sums = "".join(f"{sha(p.read_bytes())}  {p.relative_to(path).as_posix()}\n" for p in files)
     (path / "SHA256SUMS").write_text(sums)
+    rows = SECTIONS.values()
     manifest = {
         "schema": "humanst.release/1",
         "version": "1.2.3",
@@ -236,6 +251,7 @@ def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]
         "pathways": {"set": "few", "names": PATHWAYS, "sha256": "0" * 64, "scorer": "none", "n_members": [1, 1, 1]},
         "organs": {"breast": 0, "lung": 1},
         "splits": splits,
+        "studies": [_study(name, license_id) for name, license_id in sorted({row[0]: row[4] for row in rows}.items())],
         "sections": sections,
         "codecs": CODECS,
         "findings": [],
