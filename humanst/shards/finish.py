@@ -15,9 +15,10 @@ from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder
-from humanst.shards.request import ReleaseRequest
+from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.seal import seal
 from humanst.shards.spec import RELEASE_SCHEMA
+from humanst.shards.target_writing import Means, write_sets
 from humanst.splits import SPLITS
 
 
@@ -43,7 +44,9 @@ def collect_shards(request: ReleaseRequest, pack: Pack) -> list[Packed]:
     return [packed for packed in found.values() if packed is not None]
 
 
-def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, packed: Sequence[Packed]) -> dict[str, Any]:
+def finish_release(
+    request: ReleaseRequest, settled: Settled, pack: Pack, packed: Sequence[Packed], tell: Progress
+) -> dict[str, Any]:
     """Write all that is not a shard, put the release in place and remove what is not needed any more.
 
     Returns
@@ -54,7 +57,7 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, packed
     staging = staging_folder(request, pack)
     files.sweep_partials(staging)
     _remove_strays(staging, packed)
-    manifest = _write_rest(request, staging, settled, packed)
+    manifest = _write_rest(request, staging, settled, packed, tell)
     files.put_folder(staging, request.release)
     # What killed builds of other contents left beside the release.
     for other in request.release.parent.glob(f".{request.release.name}.next-*"):
@@ -70,7 +73,9 @@ def _remove_strays(staging: Path, packed: Sequence[Packed]) -> None:
             files.remove(path)
 
 
-def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed: Sequence[Packed]) -> dict[str, Any]:
+def _write_rest(
+    request: ReleaseRequest, staging: Path, settled: Settled, packed: Sequence[Packed], tell: Progress
+) -> dict[str, Any]:
     extracts, facts = settled.extracts, settled.facts
     chosen = {item.section.sample_id: item for item in request.chosen}
     splits = {split: _write_split(staging, split, packed) for split in SPLITS}
@@ -81,7 +86,8 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
         {name: item.section for name, item in chosen.items()},
     )
     sidecars.write_samples(staging / "samples.parquet", sections)
-    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", extracts)
+    records = [(extract.sample_id, extract.card["pathways"]) for extract in extracts]
+    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", records)
     pathways = extracts[0].card["pathways"]
     manifest = {
         "schema": RELEASE_SCHEMA,
@@ -105,6 +111,9 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
         "codecs": extracts[0].card["codecs"],
         "changes": [first_change(request.spec.version, sections, settled.failures)],
     }
+    if request.targets:
+        means = Means(request.work, request.workers, request.cluster, tell)
+        manifest["targets"] = write_sets(staging, manifest, request.targets, means)
     return seal(staging, manifest)
 
 

@@ -15,6 +15,7 @@ SUMS = "SHA256SUMS"
 
 _OURS = re.compile(
     r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
+    r"|targets/[a-z0-9][a-z0-9_-]*/(((train|val|test)-\d{5}\.np[yz])|[a-z_]+\.parquet)"
     r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
 )
 
