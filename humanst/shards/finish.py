@@ -15,10 +15,11 @@ from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder, store_tasks
-from humanst.shards.request import ReleaseRequest
+from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.seal import seal
 from humanst.shards.spec import RELEASE_SCHEMA
 from humanst.shards.store_zips import Zipped, collect_zips
+from humanst.shards.target_writing import Means, write_sets
 from humanst.splits import SPLITS
 
 
@@ -44,7 +45,7 @@ def collect_shards(request: ReleaseRequest, pack: Pack) -> list[Packed]:
     return [packed for packed in found.values() if packed is not None]
 
 
-def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack) -> dict[str, Any]:
+def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, tell: Progress) -> dict[str, Any]:
     """Write all that was not packed, put the release in place and remove what is not needed any more.
 
     Returns
@@ -62,7 +63,7 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack) -> dic
     staging = staging_folder(request, pack)
     files.sweep_partials(staging)
     _remove_strays(staging, packed, stores.values())
-    manifest = _write_rest(request, staging, settled, packed, stores)
+    manifest = _write_rest(request, staging, settled, packed, stores, tell)
     files.put_folder(staging, request.release)
     # What killed builds of other contents left beside the release.
     for other in request.release.parent.glob(f".{request.release.name}.next-*"):
@@ -84,6 +85,7 @@ def _write_rest(
     settled: Settled,
     packed: Sequence[Packed],
     stores: Mapping[str, Zipped],
+    tell: Progress,
 ) -> dict[str, Any]:
     extracts, facts = settled.extracts, settled.facts
     chosen = {item.section.sample_id: item for item in request.chosen}
@@ -96,7 +98,8 @@ def _write_rest(
         {name: item.row for name, item in stores.items()},
     )
     sidecars.write_samples(staging / "samples.parquet", sections)
-    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", extracts)
+    records = [(extract.sample_id, extract.card["pathways"]) for extract in extracts]
+    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", records)
     pathways = extracts[0].card["pathways"]
     manifest = {
         "schema": RELEASE_SCHEMA,
@@ -121,6 +124,9 @@ def _write_rest(
         "codecs": extracts[0].card["codecs"],
         "changes": [first_change(request.spec.version, sections, settled.failures)],
     }
+    if request.targets:
+        means = Means(request.work, request.workers, request.cluster, tell)
+        manifest["targets"] = write_sets(staging, manifest, request.targets, means)
     return seal(staging, manifest)
 
 

@@ -119,8 +119,8 @@ class _Build:
         if "finish" not in request.stages:
             return ReleaseReport(request.release, {}, (), (), n_shards=len(packed))
         earlier = Earlier(request.release / MANIFEST)
-        earlier.tell_replaced(request.spec, settled.extracts, settled.facts)
-        manifest = finish_release(request, settled, pack)
+        earlier.tell_replaced(request.spec, settled.extracts, settled.facts, request.targets)
+        manifest = finish_release(request, settled, pack, self._tell)
         n_pairs, n_shards = manifest["totals"]["pairs"], manifest["totals"]["shards"]
         logger.info("%s: finished, %d pairs in %d shards", request.release.name, n_pairs, n_shards)
         write_failed(request.work, settled.failures)

@@ -150,18 +150,23 @@ def read_table(path: Path) -> pa.Table:
     return pq.read_table(path)
 
 
-def write_pathway_stats(path: Path, extracts: Sequence[Extracted]) -> str:
-    """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone."""
+def write_pathway_stats(path: Path, records: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone.
+
+    Parameters
+    ----------
+    records
+        ``(sample_id, pathways of its extract's card)``.
+    """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {
         name: [] for name in ("sample_id", "pathway", "n_members", "n_measured", "raw_mean", "raw_sd", "masked_because")
     }
-    for extract in extracts:
-        about = extract.card["pathways"]
+    for sample_id, about in records:
         for number, name in enumerate(about["names"]):
             row = {
-                "sample_id": extract.sample_id,
+                "sample_id": sample_id,
                 "pathway": name,
                 "masked_because": about["masked"].get(name, ""),
                 **{key: about[key][number] for key in ("n_members", "n_measured", "raw_mean", "raw_sd")},
