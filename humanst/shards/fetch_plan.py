@@ -17,6 +17,7 @@ from humanst.fetch.releases import OWNER
 from humanst.settings import Settings
 from humanst.shards.members import SUFFIXES
 from humanst.shards.part_files import stores_of, taken_over
+from humanst.shards.part_targets import kept_targets, made_targets
 from humanst.shards.published import SAMPLES, STATS, card_of
 from humanst.shards.repack import local_shards
 from humanst.shards.selection import Selection, ShardPlan
@@ -45,7 +46,7 @@ class FetchPlan:
         if selection.everything:
             sizes |= dict.fromkeys(selection.head.sums)
         else:
-            sizes |= dict.fromkeys(taken_over(selection))
+            sizes |= dict.fromkeys([*taken_over(selection), *kept_targets(selection)])
         sizes |= {str(store["path"]): int(store["bytes"]) for store in self.stores if store["path"] in sizes}
         for shard in self.shards:
             if selection.whole_split(shard.split):
@@ -125,6 +126,11 @@ class FetchPlan:
         name = self.piece(shard).name()
         return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/pieces/{name}")
 
+    @property
+    def target_folder(self) -> Path:
+        """Where target files are kept, each at its path in the release, until their rows are cut."""
+        return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/pieces")
+
     def whole_place(self, shard: ShardPlan) -> Path:
         """Where a shard is kept until its wanted pairs are packed."""
         return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/{shard.entry['path']}")
@@ -135,7 +141,7 @@ class FetchPlan:
         if not self.selection.all_pairs:
             head = self.selection.head
             found |= {SAMPLES, *(name for name in (STATS,) if name in head.paths)}
-            found |= {f"index/{split}.parquet" for split in head.manifest["splits"]}
+            found |= {f"index/{split}.parquet" for split in head.manifest["splits"]} | set(made_targets(self.selection))
             for split in self.selection.splits:
                 if not self.selection.whole_split(split):
                     paths = [shard.path for shard in local_shards(self.selection, split)]

@@ -25,6 +25,7 @@ from humanst.fetch.stamps import outside_stamp, stamp_path, verified_sha256
 from humanst.shards.fetch_plan import FetchPlan
 from humanst.shards.folder import MANIFEST, SUMS, remove_old_shards, strangers_in, unpacked_section
 from humanst.shards.part_files import write_manifest, write_tables
+from humanst.shards.part_targets import sets_of, target_sources, write_targets
 from humanst.shards.repack import LocalPiece, write_empty_split, write_split
 from humanst.shards.seal import document_names
 from humanst.shards.selection import ShardPlan
@@ -153,6 +154,7 @@ def _fetch_files(plan: FetchPlan, jobs: int, progress: Progress | None) -> dict[
         name: partial(_place, plan, name) for name in plan.as_they_are if name not in head.paths
     }
     tasks |= {shard.entry["path"]: partial(_get_piece, plan, shard, no_ranges) for shard in plan.to_cut}
+    tasks |= {name: partial(_get_target, plan, name) for name in target_sources(plan.selection)}
     found = side_by_side(tasks, jobs=jobs, progress=progress, all_or_nothing=True)
     for name in plan.as_they_are:
         if name in head.paths:
@@ -163,6 +165,10 @@ def _fetch_files(plan: FetchPlan, jobs: int, progress: Progress | None) -> dict[
 def _place(plan: FetchPlan, name: str, tell: Progress) -> None:
     wanted = plan.selection.head.wanted(name, n_bytes=plan.as_they_are[name])
     fetch_file(wanted, plan.settings, progress=tell, target=plan.output / name)
+
+
+def _get_target(plan: FetchPlan, name: str, tell: Progress) -> None:
+    fetch_file(plan.selection.head.wanted(name), plan.settings, progress=tell, target=plan.target_folder / name)
 
 
 def _get_piece(plan: FetchPlan, shard: ShardPlan, no_ranges: threading.Event, tell: Progress) -> LocalPiece:
@@ -191,7 +197,7 @@ def _finish(plan: FetchPlan, pieces: Mapping[str, LocalPiece]) -> Mapping[str, A
         return head.manifest
     if selection.all_pairs:
         _sweep(output)
-        return write_manifest(selection, output, head.manifest["splits"])
+        return write_manifest(selection, output, head.manifest["splits"], sets_of(selection))
     splits: dict[str, Mapping[str, Any]] = {}
     schema = selection.tables[selection.splits[0]].schema
     for split, entry in head.manifest["splits"].items():
@@ -204,8 +210,9 @@ def _finish(plan: FetchPlan, pieces: Mapping[str, LocalPiece]) -> Mapping[str, A
         else:
             splits[split] = write_empty_split(split, output, schema)
     write_tables(selection, output)
+    targets = write_targets(selection, output, plan.target_folder)
     _sweep(output)
-    return write_manifest(selection, output, splits)
+    return write_manifest(selection, output, splits, targets)
 
 
 def _sweep(output: Path) -> None:
@@ -223,3 +230,6 @@ def _remove_pieces(plan: FetchPlan) -> None:
             files.remove(path)
     for shard in plan.ranged:
         files.remove(plan.place_of(shard))
+    for name in target_sources(plan.selection):
+        for path in (plan.target_folder / name, stamp_path(plan.target_folder / name)):
+            files.remove(path)

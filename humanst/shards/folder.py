@@ -117,8 +117,8 @@ def _is_our_manifest(path: Path) -> bool:
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards and zips of an earlier, larger build of this release; nothing else."""
-    for path in sorted((*release.glob("data/*/*"), *release.glob("sections/*"))):
+    """Remove shards, zips and target files of an earlier, larger build of this release; nothing else."""
+    for path in sorted(path for folder in ("data/*", "sections", "targets/*") for path in release.glob(f"{folder}/*")):
         if path not in expected and is_ours(path.relative_to(release).as_posix()):
             files.remove(path)
 

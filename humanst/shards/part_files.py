@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst.findings import Drop
 from humanst.shards import sidecars
+from humanst.shards.part_targets import target_names
 from humanst.shards.published import SAMPLES, STATS
 from humanst.shards.seal import document_names, seal
 from humanst.shards.selection import SECTION_STORES, Selection
@@ -35,6 +36,7 @@ def left_out(selection: Selection) -> list[str]:
     """Files of the release that a part has no counterpart of."""
     manifest = selection.head.manifest
     own = {SAMPLES, STATS, *taken_over(selection), *document_names()}
+    own |= set(target_names(manifest))
     for split in manifest["splits"].values():
         own |= {split["index"]}
     return sorted(
@@ -66,8 +68,13 @@ def _rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
     return table.filter(pc.is_in(table["sample_id"], value_set=wanted)).combine_chunks().replace_schema_metadata(None)
 
 
-def write_manifest(selection: Selection, output: Path, splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Seal the part with the release's manifest, but with the sections, splits and totals of the part."""
+def write_manifest(
+    selection: Selection,
+    output: Path,
+    splits: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Seal the part with the release's manifest, but with the sections, splits, target sets and totals of the part."""
     before = selection.head.manifest
     sections = [
         _section(row, selection) for row in before["sections"] if row["sample_id"] in selection.pairs_by_section
@@ -82,6 +89,8 @@ def write_manifest(selection: Selection, output: Path, splits: Mapping[str, Mapp
         "totals": sidecars.totals(sections, splits),
         "selection": selection.record() | {"left_out": left_out(selection)},
     }
+    if targets:
+        manifest["targets"] = dict(targets)
     return seal(output, manifest)
 
 
