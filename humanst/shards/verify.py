@@ -19,9 +19,10 @@ from humanst import files
 from humanst.errors import DataError, IntegrityError
 from humanst.findings import Findings
 from humanst.schemas import check_document
+from humanst.shards.verify_targets import check_targets
 
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
-INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index"})
+INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index", "targets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
         _check_index(release, split, entry, findings)
     _check_sections(manifest, findings)
     _check_pairs(release, manifest, findings)
+    if not findings.refused:
+        check_targets(release, manifest, findings)
     return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
 
 
