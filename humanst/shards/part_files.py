@@ -81,8 +81,10 @@ def write_manifest(
     ]
     studies = {row["study_id"] for row in sections}
     accepted = {name: [study for study in owners if study in studies] for name, owners in _accepted(before).items()}
+    # The rows of target files follow the shards of the whole release.
+    own = {name: value for name, value in before.items() if name != "targets" or selection.all_pairs}
     manifest = {
-        **before,
+        **own,
         "splits": dict(splits),
         "sections": sections,
         "accepted_licenses": {name: owners for name, owners in accepted.items() if owners},
