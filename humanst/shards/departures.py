@@ -73,9 +73,9 @@ def departures(manifest: Mapping[str, Any], *, redistributable: bool, without: S
 def closed_licenses(manifest: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     """The licences because of which a section may not be passed on."""
     accepted: Mapping[str, Iterable[str]] = manifest.get("accepted_licenses", {})
-    own = str(row.get("license", "unknown"))
-    names = dict.fromkeys([own, *(name for name, studies in accepted.items() if row["study_id"] in studies)])
-    return [name for name in names if not terms_of(name).redistributable] or [own]
+    own = [str(name) for name in row.get("licenses") or (row.get("license", "LicenseRef-unknown"),)]
+    names = dict.fromkeys([*own, *(name for name, studies in accepted.items() if row["study_id"] in studies)])
+    return [name for name in names if not terms_of(name).redistributable] or own
 
 
 def _taken_down(manifest: Mapping[str, Any], asked: str) -> list[Departure]:

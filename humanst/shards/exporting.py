@@ -15,15 +15,17 @@ from humanst.errors import DataError, UsageError
 from humanst.locks import held
 from humanst.shards import sidecars
 from humanst.shards.departures import Departure, departures
-from humanst.shards.folder import MANIFEST, SUMS, is_ours, require_release_folder, write_sums
+from humanst.shards.folder import MANIFEST, SUMS, names_in, require_release_folder, unpacked_section, write_sums
 from humanst.shards.opened import OpenedRelease, broken, open_folder
 from humanst.shards.part_files import rows_of
-from humanst.shards.published import SAMPLES, STATS, read_sums
+from humanst.shards.part_targets import target_names
+from humanst.shards.published import SAMPLES, STATS, card_of, read_sums
 from humanst.shards.remainder import remaining_manifest
 from humanst.shards.request import Progress
-from humanst.shards.seal import seal
+from humanst.shards.seal import document_names, seal
 from humanst.shards.selection import SECTION_STORES
-from humanst.shards.thinning import Thinned, thin_splits
+from humanst.shards.thin_targets import thin_targets
+from humanst.shards.thinning import Thinned, carry, thin_splits
 
 STORE_SUFFIX = ".zarr.zip"
 
@@ -102,7 +104,7 @@ def export_release(request: ExportRequest, *, progress: Progress | None = None) 
         source = open_folder(request.source)
         leaving = departures(source.manifest, redistributable=request.redistributable, without=request.without)
         _require_something_left(source.manifest, leaving)
-        require_release_folder(request.output)
+        require_release_folder(request.output, unpacked=request.in_place)
         _require_known_files(source)
         before = _bytes_of(request.output / MANIFEST)
         _require_room(source, request.output)
@@ -164,7 +166,14 @@ def _require_something_left(manifest: Mapping[str, Any], leaving: Sequence[Depar
 
 
 def _require_known_files(source: OpenedRelease) -> None:
-    strangers = sorted(name for name in source.sums if not is_ours(name))
+    manifest = source.manifest
+    known = {*document_names(), SAMPLES, STATS, *target_names(manifest)}
+    known |= {f"{SECTION_STORES}{row['sample_id']}{STORE_SUFFIX}" for row in manifest["sections"]}
+    for split in manifest["splits"].values():
+        known.add(split["index"])
+        for shard in split["shards"]:
+            known |= {shard["path"], card_of(shard["path"])}
+    strangers = sorted(set(source.sums) - known)
     if strangers:
         raise DataError(
             "The release holds files that this version of humanst does not know, and they may speak of what leaves",
@@ -204,41 +213,43 @@ class _Export:
         if not self.leaving and self.request.version in (None, before["version"]):
             manifest = self._copy(thinned)
         else:
-            self._tables()
-            manifest = seal(
-                self.output, remaining_manifest(before, self.leaving, thinned.splits, left, self.request.version)
-            )
+            targets = thin_targets(self.source, thinned, self._tables(), self.output)
+            splits, version = thinned.splits, self.request.version
+            manifest = seal(self.output, remaining_manifest(before, self.leaving, splits, targets, left, version))
         self._check_carried(thinned, read_sums(self.output / SUMS, manifest))
         return manifest, thinned
 
     def _stores(self, thinned: Thinned) -> None:
+        """Zips of the stores that stay; unpacked ones, which are on no record, stay where they are."""
         for name in sorted(self.source.sums):
-            sample_id = name.removeprefix(SECTION_STORES).removesuffix(STORE_SUFFIX)
-            if name.startswith(SECTION_STORES) and sample_id not in self.gone:
-                self._carry(thinned, name)
+            if name.startswith(SECTION_STORES) and self._stays(name.removesuffix(STORE_SUFFIX)):
+                carry(self.source, thinned, self.output, name)
+        if self.request.in_place:
+            for name in names_in(self.source.folder):
+                section = unpacked_section(name)
+                if section is not None and self._stays(section):
+                    files.link_or_copy(self.source.folder / name, self.output / name)
 
-    def _carry(self, thinned: Thinned, name: str) -> None:
-        if not (self.source.folder / name).is_file():
-            raise broken(name, "missing-file", self.source.sums[name], "no such file")
-        files.link_or_copy(self.source.folder / name, self.output / name)
-        thinned.carried.append(name)
+    def _stays(self, store: str) -> bool:
+        return store.removeprefix(SECTION_STORES) not in self.gone
 
     def _copy(self, thinned: Thinned) -> dict[str, Any]:
         """Nothing leaves: the very same release."""
         for name in sorted(set(self.source.sums) - set(thinned.carried)):
-            self._carry(thinned, name)
+            carry(self.source, thinned, self.output, name)
         digest = write_sums(self.output)
         if digest != self.source.manifest["sha256sums"]:
             self._check_carried(thinned, read_sums(self.output / SUMS, self.source.manifest))
         files.link_or_copy(self.source.folder / MANIFEST, self.output / MANIFEST)
         return dict(self.source.manifest)
 
-    def _tables(self) -> None:
-        """The small tables, without the rows of the sections that leave."""
+    def _tables(self) -> list[str]:
+        """The small tables, without the rows of the sections that leave; returns who stays."""
         stay = [row["sample_id"] for row in self.source.manifest["sections"] if row["sample_id"] not in self.gone]
         for name in (SAMPLES, STATS):
             if name in self.source.sums:
                 sidecars.write_table(self.output / name, rows_of(self.source.table(name), stay))
+        return stay
 
     def _check_carried(self, thinned: Thinned, sums: Mapping[str, str]) -> None:
         """Every file that was taken over has the bytes on record: nobody looked at them before.

@@ -19,6 +19,7 @@ def remaining_manifest(
     before: Mapping[str, Any],
     leaving: Sequence[Departure],
     splits: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, Any]],
     left: Mapping[str, pa.Table],
     version: str | None,
 ) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def remaining_manifest(
 
     Parameters
     ----------
-    splits
+    splits, targets
         Of the release that is made.
     left
         Split -> the rows of the index that leave.
@@ -51,6 +52,12 @@ def remaining_manifest(
         "changes": [_change(before["version"], version, leaving), *before["changes"]],
         "recipe_only": recipe_only_entries(before, leaving, left),
     }
+    if "studies" in before:
+        # Whoever rebuilds what is recipe-only has to find and to cite it.
+        cited = studies | {entry["study_id"] for entry in manifest["recipe_only"]}
+        manifest["studies"] = [study for study in before["studies"] if study["study_id"] in cited]
+    if targets:
+        manifest["targets"] = dict(targets)
     if "findings" in before:
         manifest["findings"] = _findings(before["findings"], gone, sections)
     if "assigned" in before:

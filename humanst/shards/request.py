@@ -16,6 +16,7 @@ from humanst.shards.done import SectionDone
 from humanst.shards.grouping import Chosen
 from humanst.shards.like import Like
 from humanst.shards.spec import ReleaseSpec
+from humanst.shards.target_sets import TargetSet
 
 Stage = Literal["extract", "pack", "finish"]
 STAGES: tuple[Stage, ...] = ("extract", "pack", "finish")
@@ -51,6 +52,8 @@ class ReleaseRequest:
         Extract only the sections that failed or were never finished before.
     like
         Another release that says where sections go and what organs are labelled; ``spec`` is made of it.
+    targets
+        Target sets beside the pathways in the shards; the finish stage writes them.
     """
 
     chosen: tuple[Chosen, ...]
@@ -71,6 +74,7 @@ class ReleaseRequest:
     share: tuple[int, int] = (0, 1)
     retry_failed: bool = False
     like: Like | None = None
+    targets: tuple[TargetSet, ...] = ()
 
     def build_options(self) -> BuildOptions:
         """The choices that section stores are built with."""

@@ -17,7 +17,7 @@ from humanst.errors import IntegrityError
 from humanst.fetch.ranged import Runs
 from humanst.shards.index import write_index
 from humanst.shards.members import SUFFIXES, pair_text, write_pair
-from humanst.shards.opened import OpenedRelease
+from humanst.shards.opened import OpenedRelease, broken
 from humanst.shards.published import SAMPLES, card_of
 from humanst.shards.repack import LocalPiece, Pieces, moved_rows
 from humanst.shards.request import Progress
@@ -88,7 +88,7 @@ def thin_splits(
         left[split] = table.filter(~stays)
         if stays.all():
             thinned.splits[split] = dict(entry)
-            _carry(source, thinned, output, entry["index"])
+            carry(source, thinned, output, entry["index"])
             for shard in entry["shards"]:
                 _carry_shard(source, thinned, output, shard["path"])
         else:
@@ -97,14 +97,23 @@ def thin_splits(
     return thinned, left
 
 
-def _carry(source: OpenedRelease, thinned: Thinned, output: Path, name: str) -> None:
+def carry(source: OpenedRelease, thinned: Thinned, output: Path, name: str) -> None:
+    """Take a file over as it is; whether its bytes are those on record is for later.
+
+    Raises
+    ------
+    IntegrityError
+        When it is missing.
+    """
+    if not (source.folder / name).is_file():
+        raise broken(name, "missing-file", source.sums[name], "no such file")
     files.link_or_copy(source.folder / name, output / name)
     thinned.carried.append(name)
 
 
 def _carry_shard(source: OpenedRelease, thinned: Thinned, output: Path, path: str) -> None:
-    _carry(source, thinned, output, path)
-    _carry(source, thinned, output, card_of(path))
+    carry(source, thinned, output, path)
+    carry(source, thinned, output, card_of(path))
     thinned.kept.append(path)
 
 

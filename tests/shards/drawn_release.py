@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.fetch.small_release import PATHWAYS, write_head, write_split
+from tests.fetch.small_release import PATHWAYS, add_targets, study_row, write_head, write_split, write_store
 
 OPEN, CLOSED = "CC0-1.0", "CC-BY-NC-4.0"
 ORGANS = ("breast", "lung")
@@ -52,8 +52,8 @@ class Drawn:
             "license": CLOSED if self.closed else OPEN,
             "redistributable": not self.closed,
             "um_per_pixel": 0.5,
-            "counts_in": 0,
-            "counts_out": 0,
+            "counts_in": 900,
+            "counts_out": 900,
             "drops": [],
             "pair_drops": [],
             "extract_inputs": f"inputs{self.number}",
@@ -82,7 +82,7 @@ def _pair(section: Drawn, number: int) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def write_drawn(path: Path, contents: dict[str, list[list[Drawn]]]) -> None:
-    """Write a release: split -> shards -> the section of each pair."""
+    """Write a release with two target sets: split -> shards -> the section of each pair."""
     counted = Counter(section for shards in contents.values() for shard in shards for section in shard)
     numbers: Counter[Drawn] = Counter()
     schema, splits = None, {}
@@ -98,22 +98,25 @@ def write_drawn(path: Path, contents: dict[str, list[list[Drawn]]]) -> None:
     sections = []
     for section, n in sorted(counted.items(), key=lambda item: item[0].sample_id):
         sections.append(section.row | {"spots_in": n, "spots_out": n, "pairs": n})
-        (path / "sections").mkdir(exist_ok=True)
-        (path / "sections" / f"{section.sample_id}.zarr.zip").write_bytes(f"store{section.number}".encode())
+        marks = {"zstore": f"store{section.number}".encode()}
+        sections[-1]["store"] = write_store(path, section.sample_id, n, **marks)
     flat = [{name: value for name, value in row.items() if not isinstance(value, list)} for row in sections]
     pq.write_table(pa.Table.from_pylist(flat), path / "samples.parquet")
     stats = [{"sample_id": row["sample_id"], "pathway": name, "raw_mean": 0.5} for row in sections for name in PATHWAYS]
     (path / "targets").mkdir()
     pq.write_table(pa.Table.from_pylist(stats), path / "targets" / "pathway_stats.parquet")
-    write_head(path, {name: splits[name] for name in ("train", "val", "test")}, sections)
-    manifest = json.loads((path / "MANIFEST.json").read_text())
-    manifest["totals"] = {
+    totals = {
         "sections": len(sections),
         "pairs": sum(counted.values()),
         "donor_groups": len({row["group"] for row in sections}),
     }
     closed = sorted({row["study_id"] for row in sections if not row["redistributable"]})
-    manifest["accepted_licenses"] = {CLOSED: closed} if closed else {}
-    manifest["assigned"] = {row["donor_id"]: row["split"] for row in sections}
-    manifest |= {"shares": [0.8, 0.1, 0.1], "findings": []}
-    (path / "MANIFEST.json").write_text(json.dumps(manifest))
+    more = {
+        "totals": totals,
+        "accepted_licenses": {CLOSED: closed} if closed else {},
+        "assigned": {row["donor_id"]: row["split"] for row in sections},
+        "shares": [0.8, 0.1, 0.1],
+        "studies": [study_row(*one) for one in sorted({(row["study_id"], row["license"]) for row in sections})],
+    }
+    write_head(path, {name: splits[name] for name in ("train", "val", "test")}, sections, **more)
+    add_targets(path, **more)
