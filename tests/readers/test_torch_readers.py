@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.helpers import ROOT
 from tests.readers.world import Plain, pixel_hash
 
 
@@ -114,3 +116,11 @@ def test_snippets_of_the_card(plain: Plain, tmp_path: Path) -> None:
     assert names["image"].shape == (224, 224, 3)
     np.testing.assert_array_equal(names["pathways"], plain.vectors("train")[0])
     assert names["patches"][3][".json"] == plain.facts("train")[3], "of wids, the last one"
+
+
+@pytest.mark.parametrize("title", ["humanst", "datasets", "webdataset", "timm", "open_clip", "wids"])
+def test_the_page_shows_the_lines_of_the_card(plain: Plain, title: str) -> None:
+    page = (ROOT / "docs/release.md").read_text()
+    shown = re.search(rf"^\*\*{title}\*\*[^\n]*\n\n```(python|sh)\n(.*?)```$", page, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    assert shown[2] == plain.snippet(title)
