@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from humanst.catalog import Catalog
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
+    from humanst.shards.target_sets import TargetSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,7 +47,13 @@ _PARAMETERS = (
         type=click.Path(exists=True, dir_okay=False),
         help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
     ),
-    click.option("--embed-image", is_flag=True, help="Stores carry the image from max(native, 0.5) um/px down."),
+    click.option(
+        "--with-images",
+        "--embed-image",
+        "embed_image",
+        is_flag=True,
+        help="Stores carry the image from max(native, 0.5) um/px down, not from 2.",
+    ),
     click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file."),
     click.option(
         "--min-tissue-fraction",
@@ -54,6 +61,11 @@ _PARAMETERS = (
         default=0.15,
         show_default=True,
         help="Drop patches with less tissue than this share.",
+    ),
+    click.option(
+        "--targets",
+        metavar="SETS",
+        help="Further target sets: counts, hvg:N, pca:K, NAME=FILE.gmt; several with commas.",
     ),
     license_option,
     pool_like_option,
@@ -74,6 +86,7 @@ PLANNED = (
     "embed_image",
     "pin",
     "min_tissue_fraction",
+    "targets",
     "pool_like",
     "min_counts",
     "min_genes",
@@ -123,6 +136,7 @@ def new_request(
         qc=qc_overrides(options),
         accepted=gate.accepted,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
+        targets=target_sets(options["targets"]),
     )
     return request, len(asked), gate
 
@@ -142,7 +156,7 @@ def planned_request(
     from humanst.builder.folders import study_from_folder
     from humanst.catalog import load_recipe
     from humanst.shards.plan import check_current, chosen_of
-    from humanst.shards.plan_file import plan_of, spec_of
+    from humanst.shards.plan_file import plan_of, spec_of, targets_of
     from humanst.shards.request import ReleaseRequest
 
     plan, build = plan_of(content), content["build"]
@@ -167,9 +181,25 @@ def planned_request(
         qc=tuple(build["qc"].items()),
         accepted=tuple((name, tuple(studies)) for name, studies in content["accepted_licenses"].items()),
         recipe=recipe,
+        targets=targets_of(content),
     )
     check_current(plan, request)
     return request
+
+
+def target_sets(asked: str | None, gmt: str | None = None) -> tuple[TargetSet, ...]:
+    """The target sets of a comma-separated list; none without one.
+
+    Raises
+    ------
+    UsageError
+        For a name that is none.
+    """
+    from humanst.shards.target_sets import parse_sets
+
+    if asked is None:
+        return ()
+    return parse_sets([name.strip() for name in asked.split(",")], Path(gmt) if gmt else None)
 
 
 def release_spec(

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import shutil as shutil
 
-from humanst.files.aside import AsideFile, canonical_json, write_aside, write_bytes, write_json, write_with
+from humanst.files.aside import (
+    AsideFile,
+    canonical_json,
+    write_aside,
+    write_bytes,
+    write_inside,
+    write_json,
+    write_with,
+)
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
 from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
 from humanst.files.locks import locked
@@ -58,6 +66,7 @@ __all__ = [
     "sweep_partials",
     "write_aside",
     "write_bytes",
+    "write_inside",
     "write_json",
     "write_part",
     "write_with",

@@ -26,6 +26,7 @@ _GENERIC = re.compile(
     rf"|index/(train|val|test)\.parquet|data/(_info|index)\.json|data/(train|val|test)/(sizes|index)\.json"
     rf"|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
 )
+_UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 
 
 def require_own_folder(release: Path, work: Path) -> None:
@@ -116,18 +117,25 @@ def _is_our_manifest(path: Path) -> bool:
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards of an earlier, larger build of this release; nothing else."""
-    for path in sorted(release.glob("data/*/*")):
+    """Remove shards, zips and target files of an earlier, larger build of this release; nothing else."""
+    for path in sorted(path for folder in ("data/*", "sections", "targets/*") for path in release.glob(f"{folder}/*")):
         if path not in expected and is_ours(path.relative_to(release).as_posix()):
             files.remove(path)
 
 
+def unpacked_section(name: str) -> str | None:
+    """The section of whose unpacked store, beside its zip, a path is; ``None`` for any other path."""
+    match = _UNPACKED.fullmatch(name)
+    return match[1] if match else None
+
+
 def write_sums(release: Path) -> str:
-    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
+    """Write SHA256SUMS over every file but the manifest, itself and unpacked stores; returns its own sha256."""
     lines = []
     for path in sorted(p for p in release.rglob("*") if p.is_file()):
         name = path.relative_to(release).as_posix()
-        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if name not in (MANIFEST, SUMS) and not hidden and unpacked_section(name) is None:
             lines.append((name, files.sha256_file(path)))
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
     files.write_bytes(release / SUMS, text.encode())

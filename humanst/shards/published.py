@@ -158,6 +158,9 @@ def _sums(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         promised[split["index"]] = split["index_sha256"]
         for shard in split["shards"]:
             promised |= {shard["path"]: shard["sha256"], card_of(shard["path"]): shard["card_sha256"]}
+    promised |= {row["store"]["path"]: row["store"]["sha256"] for row in manifest["sections"] if "store" in row}
+    for entry in manifest.get("targets", {}).values():
+        promised |= dict.fromkeys((entry["columns"], *entry["beside"], *(file["path"] for file in entry["files"])))
     for name, digest in promised.items():
         if name not in sums or digest not in (None, sums[name]):
             raise IntegrityError(

@@ -15,6 +15,7 @@ from humanst.runner import Cluster
 from humanst.shards.done import SectionDone
 from humanst.shards.grouping import Chosen
 from humanst.shards.spec import ReleaseSpec
+from humanst.shards.target_sets import TargetSet
 
 Stage = Literal["extract", "pack", "finish"]
 STAGES: tuple[Stage, ...] = ("extract", "pack", "finish")
@@ -48,6 +49,8 @@ class ReleaseRequest:
         ``(index, of)``: only every ``of``-th task of the stage, from ``index`` on.
     retry_failed
         Extract only the sections that failed or were never finished before.
+    targets
+        Target sets beside the pathways in the shards; the finish stage writes them.
     """
 
     chosen: tuple[Chosen, ...]
@@ -67,6 +70,7 @@ class ReleaseRequest:
     stages: tuple[Stage, ...] = STAGES
     share: tuple[int, int] = (0, 1)
     retry_failed: bool = False
+    targets: tuple[TargetSet, ...] = ()
 
     def build_options(self) -> BuildOptions:
         """The choices that section stores are built with."""
