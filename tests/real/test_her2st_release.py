@@ -319,6 +319,34 @@ def test_a_part_of_it_over_http_holds_the_same_members(built: tuple[Path, dict[s
     assert run_humanst("verify", str(tmp_path / "part")).returncode == 0
 
 
+def test_a_section_that_is_fetched_opens_with_spatialdata_and_is_the_store_that_was_built(
+    built: tuple[Path, dict[str, Any]], real_data: Path, tmp_path: Path
+) -> None:
+    import spatialdata
+
+    release, _ = built
+    asked = ("--sections", "her2st_B4", "--with-sections", "-o", str(tmp_path / "part"))
+    result = run_humanst("fetch", "atlas", "--release", str(release), *asked, cache=tmp_path / "cache")
+    assert result.returncode == 0, result.stderr
+    unpacked = tmp_path / "part" / "sections" / "her2st_B4.zarr"
+    was, here = (
+        {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (store_of(release, "B4"), unpacked)
+    )
+    assert here == was
+    section = spatialdata.read_zarr(unpacked)
+    table = section["table"]
+    with gzip.open(real_data / "her2st/data/ST-cnts/B4.tsv.gz") as handle:
+        counts = pd.read_csv(handle, sep="\t", index_col=0)
+    lost = sum(drop["counts"] for drop in section_of(release, "B4")["drops"])
+    assert table.X.sum() + lost == counts.to_numpy().sum()
+    assert set(table.obs_names) <= set(counts.index)
+    assert len(section["spots"]) == table.n_obs == section_of(release, "B4")["spots_out"]
+    picture = section["he"]["scale0"].image if "scale0" in section["he"] else section["he"]
+    assert np.asarray(picture).mean() > 100, "bright background and stained tissue"
+    assert run_humanst("verify", str(tmp_path / "part")).returncode == 0
+
+
 def test_shards_read_with_the_standard_tar_module_and_webdataset(built: tuple[Path, dict[str, Any]]) -> None:
     import webdataset as wds
 

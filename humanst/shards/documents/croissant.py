@@ -23,6 +23,7 @@ from humanst.shards.documents.facts import (
 )
 
 _TAR, _PARQUET = "application/x-tar", "application/x-parquet"  # the name that mlcroissant reads parquet under
+_ZIP, _NUMPY = "application/zip", "application/octet-stream"
 _KINDS = {
     "bool": "sc:Boolean",
     "string": "sc:Text",
@@ -123,6 +124,12 @@ def _distribution(manifest: Mapping[str, Any], tables: Tables) -> list[dict[str,
     for name, split in splits.items():
         objects += [_file(shard["path"], shard["bytes"], shard["sha256"], _TAR) for shard in split["shards"]]
         sets.append(_files(f"shards-{name}", [f"data/{name}/*.tar"], _TAR))
+    for section in manifest["sections"]:
+        if store := section.get("store"):
+            objects.append(_file(store["path"], store["bytes"], store["sha256"], _ZIP))
+    for name, targets in sorted(manifest.get("targets", {}).items()):
+        kind = PurePosixPath(targets["files"][0]["path"]).suffix if targets["files"] else ".npy"
+        sets.append(_files(f"targets-{name}", [f"targets/{name}/*{kind}"], _NUMPY))
     return [*objects, *sets]
 
 

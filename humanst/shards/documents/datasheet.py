@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from humanst.shards.documents.facts import pairs_by, studies
@@ -51,6 +51,7 @@ def _composition(manifest: Mapping[str, Any]) -> list[str]:
             rows = [(*row, str(labels.get(value, ""))) for row, value in zip(rows, found, strict=True)]
         head = (title, "sections", "pairs") + (("label",) if field == "organ" else ())
         lines += ["", *table(head, rows)]
+    lines += [*_stores(sections), *_target_sets(manifest)]
     donors = {section["donor_id"] for section in sections if section.get("donor_id", "unknown") != "unknown"}
     unknown = sum(section.get("donor_id", "unknown") == "unknown" for section in sections)
     lines += ["", f"Donors on record: {len(donors):,}; sections whose donor is not on record: {unknown:,}."]
@@ -59,6 +60,31 @@ def _composition(manifest: Mapping[str, Any]) -> list[str]:
         told = "; ".join(f"{code(name)}: {n:,} sections" for name, n in excluded.items())
         lines += ["", f"Sections that are part of other benchmarks (column `exclusion_groups`): {told}."]
     return lines
+
+
+def _stores(sections: Sequence[Mapping[str, Any]]) -> list[str]:
+    stores = [section["store"] for section in sections if "store" in section]
+    if not stores:
+        return []
+    n_bytes = sum(store["bytes"] for store in stores)
+    return ["", f"`sections/`: {len(stores):,} sections as zipped SpatialData objects ({n_bytes:,} bytes)."]
+
+
+def _target_sets(manifest: Mapping[str, Any]) -> list[str]:
+    found = manifest.get("targets") or {}
+    if not found:
+        return []
+    rows = [
+        (code(name), plain(one["kind"]), one["n_columns"], plain(one["dtype"]), code(one["columns"]))
+        for name, one in sorted(found.items())
+    ]
+    head = ("set", "kind", "columns", "values", "names of the columns")
+    return [
+        "",
+        "Further targets: row i of `targets/<set>/<shard>` is the i-th pair of the shard.",
+        "",
+        *table(head, rows),
+    ]
 
 
 def _exclusion_groups(sections: Iterable[Mapping[str, Any]]) -> dict[str, int]:

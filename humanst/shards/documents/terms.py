@@ -36,9 +36,12 @@ def license_lines(manifest: Mapping[str, Any]) -> list[str]:
         "",
         *table(head, rows),
     ]
-    accepted = manifest.get("accepted_licenses") or {}
-    if accepted:
-        told = "; ".join(f"{plain(name)} for {', '.join(map(code, who))}" for name, who in sorted(accepted.items()))
+    accepted = {
+        name: [owner for owner in owners if owner in about]
+        for name, owners in sorted((manifest.get("accepted_licenses") or {}).items())
+    }
+    told = "; ".join(f"{plain(name)} for {', '.join(map(code, who))}" for name, who in accepted.items() if who)
+    if told:
         lines += ["", f"Whoever built this accepted: {told}."]
     return lines
 
