@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from PIL import Image
+from scipy import sparse
 
 from humanst.catalog import load_catalog
 from tests.fetch.small_release import pairs_of
@@ -380,3 +381,35 @@ def test_no_machine_path_is_in_the_release(built: tuple[Path, dict[str, Any]]) -
     for path in [*release.glob("*.json"), *release.glob("*/*/*.json")]:
         assert needle not in path.read_bytes(), path
     assert os.sep + "home" not in (release / "MANIFEST.json").read_text()
+
+
+def test_added_counts_are_those_of_the_published_tables(
+    built: tuple[Path, dict[str, Any]], real_data: Path, tmp_path: Path
+) -> None:
+    """Genes whose symbols both sides use, to the integer; components of every pair are finite."""
+    release = tmp_path / "copy"
+    shutil.copytree(built[0], release)
+    work = built[0].with_name(f"{built[0].name}.work")
+    options = ["--set", "counts,hvg:50,pca:50", "--work", str(work), "--workers", "1", "--json"]
+    added = run_humanst("add-targets", str(release), *options)
+    assert added.returncode == 0, added.stderr
+    assert run_humanst("verify", str(release)).returncode == 0
+    genes = pq.read_table(release / "targets/counts/genes.parquet").to_pandas()
+    tables = {f"her2st_{name}": count_table(real_data, name) for name in SECTIONS}
+    n_compared = 0
+    for path in sorted(release.glob("targets/counts/*.npz")):
+        index = pq.read_table(release / "index" / f"{path.stem.split('-')[0]}.parquet").to_pandas()
+        rows = index[index["shard"] == f"{path.stem}.tar"].reset_index(drop=True)
+        found = pd.DataFrame(sparse.load_npz(path).toarray(), columns=genes["symbol"])
+        assert (found.sum(axis=1) == rows["n_counts"]).all()
+        for sample_id, table in tables.items():
+            mine = rows[rows["sample_id"] == sample_id]
+            both = sorted(set(table.columns) & set(genes["symbol"][~genes["symbol"].duplicated(keep=False)]))
+            more = found.loc[mine.index, both].to_numpy() - table.loc[mine["spot_id"], both].to_numpy()
+            # A column under a gene's former name is counted to the gene as well.
+            assert (more >= 0).all()
+            assert (more > 0).any(axis=0).sum() <= 3
+            n_compared += len(mine) * len(both)
+        values = np.load(release / "targets" / "pca-50" / f"{path.stem}.npy")
+        assert np.isfinite(values).all()
+    assert n_compared > 5_000_000
