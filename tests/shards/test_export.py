@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from braceexpand import braceexpand
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from humanst.cli import humanst
 from humanst.errors import HumanstError, IntegrityError, NoRoomError, UsageError
 from humanst.shards.exporting import ExportReport, ExportRequest, export_release
 from humanst.shards.verify import verify_release
+from tests.cli.test_json import keep_promise
 from tests.fetch.small_release import pairs_of, sha
 from tests.shards.conftest import digests
 from tests.shards.drawn_release import CLOSED, Drawn, write_drawn
@@ -179,6 +182,20 @@ def test_index_tables_and_stores_follow(release: Path, tmp_path: Path) -> None:
     assert manifest["totals"]["shards"] == 4
     assert manifest["accepted_licenses"] == {}
     assert (output / "index/val.parquet").read_bytes() == (release / "index/val.parquet").read_bytes()
+
+
+def test_the_card_names_the_shards_that_are_there(release: Path, tmp_path: Path) -> None:
+    """As the readers that it speaks of expand them, shell and Python; the release was two shards longer."""
+    export(release, tmp_path / "out", redistributable=True)
+    card = (tmp_path / "out" / "README.md").read_text()
+    here = [f"data/train/{path.name}" for path in sorted((tmp_path / "out").glob("data/train/*.tar"))]
+    assert [name[-9:-4] for name in here] == ["00000", "00001", "00003"]
+    shell = re.search(r'--train-data "\$RELEASE/(.+)"', card)
+    python = re.search(r'^shards = f"(.+)"$', card, re.MULTILINE)
+    assert shell is not None
+    assert python is not None
+    assert list(braceexpand(shell[1])) == here
+    assert list(braceexpand(python[1].format(RELEASE="."))) == [f"./{name}" for name in here]
 
 
 def test_changes_and_recipe_only_name_what_left(release: Path, tmp_path: Path) -> None:
@@ -429,7 +446,7 @@ def test_the_command_prints_what_left(release: Path, tmp_path: Path) -> None:
     run = lambda *arguments: CliRunner().invoke(humanst, ["export", *map(str, arguments)], standalone_mode=False)
     result = run(release, "--redistributable", "--without", "sample_5, donor4", "-o", tmp_path / "out", "--json")
     content = json.loads(result.stdout)
-    assert content["schema"] == "humanst.export/1"
+    keep_promise("export", content)
     assert {row["sample_id"]: (row["reason"], row["pairs"]) for row in content["gone"]} == {
         "sample_2": ("not-redistributable", 3),
         "sample_3": ("not-redistributable", 2),

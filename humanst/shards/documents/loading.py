@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from humanst.shards.documents.facts import filled_splits
@@ -23,7 +23,7 @@ patches = load_dataset(RELEASE, data_files={{"{split}": "data/{split}/*.tar"}}) 
 _WEBDATASET = """\
 import webdataset
 
-shards = f"{{RELEASE}}/data/{split}/{split}-{{{{00000..{last:05d}}}}}.tar"
+shards = f"{{RELEASE}}/data/{split}/{split}-{python_shards}.tar"
 for image, pathways, about in webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple(
     "jpg", "pathway.npy", "json"
 ):
@@ -36,7 +36,7 @@ patches = create_dataset("wds/", root=f"{{RELEASE}}/data", split="{split}")  # (
 
 _OPEN_CLIP = """\
 python -m open_clip_train.main --dataset-type webdataset --workers 1 \\
-  --train-data "$RELEASE/data/{split}/{split}-{{00000..{last:05d}}}.tar\""""
+  --train-data "$RELEASE/data/{split}/{split}-{shards}.tar\""""
 
 _WIDS = """\
 import wids
@@ -50,9 +50,12 @@ def how_to_load(manifest: Mapping[str, Any]) -> list[str]:
     if not splits:
         return []
     split = next(iter(splits))
+    shards = shard_numbers([str(shard["path"]) for shard in splits[split]["shards"]])
     values = {
         "split": split,
-        "last": len(splits[split]["shards"]) - 1,
+        "shards": shards,
+        # Inside an f-string.
+        "python_shards": shards.replace("{", "{{").replace("}", "}}"),
         "side": manifest["patch"]["side_px"],
         "p": len(manifest["pathways"]["names"]),
     }
@@ -67,3 +70,16 @@ def how_to_load(manifest: Mapping[str, Any]) -> list[str]:
     ):
         lines += ["", f"**{title}**", "", f"```{kind}", *text.format(**values).splitlines(), "```"]
     return lines
+
+
+def shard_numbers(paths: Sequence[str]) -> str:
+    """Numbers of shards in braces: ``{00000..00004}``, and ``{{00000..00001},00003}`` where some are gone."""
+    runs: list[list[str]] = []
+    for number in (path.removesuffix(".tar").rpartition("-")[2] for path in paths):
+        if runs and int(number) == int(runs[-1][-1]) + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    if len(runs) == 1:
+        return f"{{{runs[0][0]}..{runs[0][-1]}}}"
+    return "{" + ",".join(run[0] if len(run) == 1 else f"{{{run[0]}..{run[-1]}}}" for run in runs) + "}"
