@@ -413,3 +413,27 @@ def test_added_counts_are_those_of_the_published_tables(
         values = np.load(release / "targets" / "pca-50" / f"{path.stem}.npy")
         assert np.isfinite(values).all()
     assert n_compared > 5_000_000
+
+
+def test_a_section_that_is_taken_down_is_gone_and_all_others_are_as_they_were(
+    built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    release, out = built[0], tmp_path / "out"
+    gone = section_of(release, "C2")
+    result = run_humanst("export", str(release), "--without", "C2", "-o", str(out), "--json")
+    assert result.returncode == 0, result.stderr
+    assert [(row["sample_id"], row["pairs"]) for row in output_json(result)["gone"]] == [
+        (gone["sample_id"], gone["pairs"])
+    ]
+    before, after = pairs_of(release), pairs_of(out)
+    kept = {
+        split: {key: members for key, members in pairs.items() if not key.startswith(f"{gone['sample_id']}_")}
+        for split, pairs in before.items()
+    }
+    assert after == {split: pairs for split, pairs in kept.items() if pairs}
+    assert sum(map(len, before.values())) == sum(map(len, after.values())) + gone["pairs"]
+    assert run_humanst("verify", str(out)).returncode == 0
+    metadata = {row["section_id"]: row["metadata"] for row in manifest_of(release)["sections"]}
+    own = {v for v in metadata["C2"].values() if v not in {w for name in ("B4", "C3") for w in metadata[name].values()}}
+    texts = [path.read_text() for path in out.rglob("*") if path.suffix in (".json", ".md", ".tsv", ".bib")]
+    assert [value for value in own - {gone["sample_id"], "C2"} if any(f'"{value}"' in text for text in texts)] == []
