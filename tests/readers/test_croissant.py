@@ -49,10 +49,12 @@ def test_records_of_sections_and_pairs(loaded: Any, plain: Plain) -> None:
 
 
 def test_files_are_those_on_record(plain: Plain) -> None:
-    """Every shard and every table with pairs, each with its size and hash, by a path relative to the file itself."""
+    """Every shard, store and table with pairs, each with its size and hash, by a path relative to the file itself."""
     content = json.loads((plain.path / "croissant.json").read_bytes())
     objects = [item for item in content["distribution"] if item["@type"] == "cr:FileObject"]
-    expected = {path.relative_to(plain.path).as_posix() for path in plain.path.rglob("*.tar")}
+    expected = {
+        path.relative_to(plain.path).as_posix() for path in plain.path.rglob("*") if path.suffix in (".tar", ".zip")
+    }
     expected |= {"samples.parquet", "index/train.parquet", "index/val.parquet"}
     assert {item["contentUrl"] for item in objects} == expected
     for item in objects:

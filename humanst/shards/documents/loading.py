@@ -24,10 +24,8 @@ _WEBDATASET = """\
 import webdataset
 
 shards = f"{{RELEASE}}/data/{split}/{split}-{python_shards}.tar"
-for image, pathways, about in webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple(
-    "jpg", "pathway.npy", "json"
-):
-    break"""
+pairs = webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8").to_tuple("jpg", "pathway.npy", "json")
+image, pathways, about = next(iter(pairs))"""
 
 _TIMM = """\
 from timm.data import create_dataset
