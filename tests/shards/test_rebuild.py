@@ -21,8 +21,9 @@ from tests.helpers import output_json, run_humanst
 from tests.shards.conftest import Made
 
 CLOSED = "CC-BY-NC-4.0"
-STUDY = "demo_st"
-SECTIONS = ("demo_st_A1", "demo_st_B1")
+# Its organ is the second of the release, and would be the first of a build of its own.
+STUDY = "demo_visium_v1"
+SECTIONS = ("demo_visium_v1_P1",)
 STORES = ("sections", "images", "genes")
 PLACES = {f"{kind}_offset" for kind in ("jpg", "json", "npy")} | {"shard"}
 
@@ -102,6 +103,8 @@ def test_export_and_rebuild_are_the_whole(parts: Parts, tmp_path: Path) -> None:
     assert [row["sample_id"] for row in output_json(result)["sections"]] == list(SECTIONS)
     local, whole = tmp_path / "local", manifest_of(parts.whole)
     verify_release(local).raise_if_bad()
+    labels = {json.loads(pair["json"])["label"] for pairs in pairs_of(local).values() for pair in pairs.values()}
+    assert labels == {whole["organs"]["pancreas"]} == {1}
     assert members(parts.open, local) == members(parts.whole)
     assert sorted([*rows_of(parts.open), *rows_of(local)], key=lambda row: row["uid"]) == rows_of(parts.whole)
     for folder in (parts.open, local):
@@ -159,8 +162,8 @@ def test_what_is_rebuilt_is_held_against_what_left(parts: Parts, tmp_path: Path)
     [
         (["--seed", "7"], 2, "--seed"),
         (["--gene-sets", "{other}"], 2, "not the gene sets of that release"),
-        (["--sections", "demo_visium_v1_P1"], 2, "not in that release"),
-        (["demo_visium_v1"], 2, "None of these sections is recipe-only"),
+        (["--sections", "demo_st_A1"], 2, "not in that release"),
+        (["demo_st"], 2, "None of these sections is recipe-only"),
     ],
 )
 def test_what_contradicts_the_release_is_refused(
@@ -169,7 +172,7 @@ def test_what_contradicts_the_release_is_refused(
     other = tmp_path / "other.gmt"
     other.write_text("SET\t-\tCD3E\tCD8A\n")
     content = manifest_of(parts.open)
-    content["sections"] = [row for row in content["sections"] if row["sample_id"] != "demo_visium_v1_P1"]
+    content["sections"] = [row for row in content["sections"] if row["sample_id"] != "demo_st_A1"]
     (tmp_path / "MANIFEST.json").write_text(json.dumps(content))
     places = ["-o", str(tmp_path / "out"), "--like", str(tmp_path / "MANIFEST.json"), "--accept-license", CLOSED]
     result = parts.run("build-shards", *places, *(argument.format(other=other) for argument in arguments))
