@@ -22,7 +22,7 @@ from humanst.shards.verify import verify_release
 from tests.fetch.small_release import SECTIONS, sha, write_release
 
 HOSTILE = (
-    'A "title": {with} | pipes, # <b>, [x](http://evil), `code`, $ % & ~ ^ \\ _\n---\n# head\tand\r\ntabs: - *end*'
+    'A "title": }} with { | pipes, # <b>, [x](http://evil), `code`, $ % & ~ ^ \\ _\n---\n# head\tand\r\ntabs: - *end*'
 )
 
 
