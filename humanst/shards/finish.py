@@ -61,7 +61,8 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, tell: 
     packed = collect_shards(request, pack)
     stores = collect_zips(store_tasks(request, settled, pack))
     staging = staging_folder(request, pack)
-    files.sweep_partials(staging)
+    for folder in (staging, staging / "sections"):
+        files.sweep_partials(folder)
     _remove_strays(staging, packed, stores.values())
     manifest = _write_rest(request, staging, settled, packed, stores, tell)
     files.put_folder(staging, request.release)
