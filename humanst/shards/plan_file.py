@@ -96,7 +96,7 @@ def targets_of(content: Mapping[str, Any]) -> tuple[TargetSet, ...]:
         ``gene-sets-changed`` when gene sets are not the ones it was made with.
     """
     found = []
-    for row in content["targets"]:
+    for row in content.get("targets", []):
         gmt = None if row["gmt"] is None else Path(row["gmt"])
         one = TargetSet(row["name"], row["kind"], row["n"], gmt)
         if gmt is not None and not gmt.is_file():

@@ -145,20 +145,32 @@ class ProductTask:
 
 def products(task: ProductTask) -> NDArray[np.float64]:
     """``(n_genes, n_genes)`` sum over pairs of the products of centred genes; a gene that is lacking adds nothing."""
-    reader = AxisReader(task.place_of)
-    total = np.zeros((len(task.mean), len(task.mean)))
+    reader, n_genes = AxisReader(task.place_of), len(task.mean)
+    total, sums, n_pairs = np.zeros((n_genes, n_genes)), np.zeros(n_genes), 0
     for source in task.sources:
         logs, _ = log_expression(source, reader)
-        sums = np.bincount(logs.indices, weights=logs.data, minlength=len(task.mean))
-        across = np.multiply.outer(sums, task.mean)
         # A sparse product adds the pairs one after the other.
-        centred = (logs.T.tocsr() @ logs).toarray() - (across + across.T)
-        centred += logs.shape[0] * np.multiply.outer(task.mean, task.mean)
-        lacking = ~reader.is_measured(source)
-        centred[lacking, :] = 0
-        centred[:, lacking] = 0
-        total += centred
+        found = (logs.T.tocsr() @ logs).toarray()
+        own = np.asarray(np.bincount(logs.indices, weights=logs.data, minlength=n_genes), dtype=np.float64)
+        if (lacking := ~reader.is_measured(source)).any():
+            _centre(found, own, task.mean, logs.shape[0])
+            found[lacking, :] = 0
+            found[:, lacking] = 0
+        else:
+            sums += own
+            n_pairs += logs.shape[0]
+        total += found
+    # Once for all sections that have every gene: tables of all genes by all genes are most of the work.
+    _centre(total, sums, task.mean, n_pairs)
     return total
+
+
+def _centre(found: NDArray[np.float64], sums: NDArray[np.float64], mean: NDArray[np.float64], n_pairs: int) -> None:
+    """Turn sums of products, in place, into sums of products around the mean."""
+    across = np.multiply.outer(sums, mean)
+    found -= across
+    found -= across.T
+    found += n_pairs * np.multiply.outer(mean, mean)
 
 
 Run = Callable[

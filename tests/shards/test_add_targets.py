@@ -20,9 +20,11 @@ from scipy import sparse
 from humanst.errors import DataError, HumanstError, IntegrityError, NoRoomError, UsageError
 from humanst.load.targets import SparseCounts, read_targets
 from humanst.shards import target_shards
+from humanst.shards.plan_file import read_plan, targets_of
 from humanst.shards.seal import seal
 from humanst.shards.target_beside import take_beside
 from humanst.shards.target_files import read_counts, take_rows, write_counts
+from humanst.shards.target_sets import TargetSet, parse_sets
 from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
 from tests.shards.conftest import SECTIONS, Made, digests
@@ -52,7 +54,6 @@ def run(humanst_here: Run, *arguments: str) -> Result:
 @pytest.fixture(scope="module")
 def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
     from humanst.shards.add_targets import add_targets
-    from humanst.shards.target_sets import parse_sets
     from humanst.shards.target_writing import Means
 
     folder = tmp_path_factory.mktemp("targets")
@@ -143,19 +144,37 @@ def test_what_was_there_keeps_its_bytes_and_the_whole_verifies(sets: Sets) -> No
     assert "hvg-20 was added" in (sets.release / "CHANGES.md").read_text()
 
 
-def test_a_build_with_target_sets_gives_the_same_files(
+def test_a_build_with_target_sets_gives_the_same_files_and_tells_of_those_it_drops(
     made: Made, sets: Sets, tmp_path: Path, humanst_here: Run
 ) -> None:
+    """Built over a release that has a set which the build was not asked for."""
     shutil.copytree(made.work, tmp_path / "out.work")
-    options = ["--workers", "1", "--shard-pairs", "100", "--targets", f"{ASKED},again={sets.gmt}"]
-    run(humanst_here, "build-shards", "-o", str(tmp_path / "out"), *options)
+    shutil.copytree(sets.release, tmp_path / "out")
+    options = ["--workers", "1", "--shard-pairs", "100", "--targets", f"{ASKED},mine={sets.gmt}"]
+    result = run(humanst_here, "build-shards", "-o", str(tmp_path / "out"), *options)
+    assert "not as before: the target sets again, which were not asked for" in result.output
     built, added = digests(tmp_path / "out"), digests(sets.release)
     changed = {"MANIFEST.json", "SHA256SUMS", "CHANGES.md"}
-    assert {name: built[name] for name in built if name not in changed} == {
+    assert {name.replace("/mine/", "/again/"): built[name] for name in built if name not in changed} == {
         name: digest for name, digest in added.items() if name not in changed
     }
     manifests = [json.loads((folder / "MANIFEST.json").read_bytes()) for folder in (tmp_path / "out", sets.release)]
-    assert manifests[0]["targets"] == manifests[1]["targets"]
+    for name in ("counts", "hvg-20", "pca-3"):
+        assert manifests[0]["targets"][name] == manifests[1]["targets"][name]
+
+
+def test_a_plan_holds_its_target_sets(sets: Sets, tmp_path: Path, humanst_here: Run) -> None:
+    gmt, plan = tmp_path / "own.gmt", tmp_path / "plan.json"
+    shutil.copy(sets.gmt, gmt)
+    run(humanst_here, "plan", "-o", str(plan), "--targets", f"counts,pca:7,own={gmt}")
+    assert targets_of(read_plan(plan)) == (
+        TargetSet("counts", "counts"),
+        TargetSet("pca-7", "pca", 7),
+        TargetSet("own", "gmt", gmt=gmt),
+    )
+    gmt.write_text("OTHER\t\tMYC\n")
+    with pytest.raises(DataError, match="not those of the plan"):
+        targets_of(read_plan(plan))
 
 
 def test_a_set_that_is_there_stays_and_another_of_its_name_needs_to_be_asked_for(
@@ -220,9 +239,13 @@ def test_a_write_that_fails_leaves_the_release_as_it_was(
     assert n_calls == 4
     assert digests(copy) == before
     assert not [path.name for path in copy.parent.iterdir() if ".next" in path.name]
-    monkeypatch.undo()
-    monkeypatch.setenv("HUMANST_OFFLINE", "1")
+    monkeypatch.setattr(target_shards, "write_counts", write_counts)
+    # What a run that was killed leaves beside the release.
+    left = copy.with_name(f".{copy.name}.next-targets")
+    (left / "targets" / "counts").mkdir(parents=True)
+    (left / "targets" / "counts" / "torn").touch()
     run(humanst_here, *arguments)
+    assert not left.exists()
     assert not verify_release(copy).findings.refused
     # No image was copied: the shards are the same files.
     assert {path: path.stat().st_ino for path in copy.rglob("*.tar")} == inodes
