@@ -19,10 +19,11 @@ from humanst.cli.choose import (
     section_options,
 )
 from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
+from humanst.cli.like_option import like_of, like_option, recipe_only
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
-    from humanst.catalog import Catalog, Section, Study
+    from humanst.catalog import Catalog
     from humanst.shards.like import Like
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
@@ -64,13 +65,7 @@ _PARAMETERS = (
         show_default=True,
         help="Drop patches with less tissue than this share.",
     ),
-    click.option(
-        "--like",
-        type=click.Path(exists=True),
-        metavar="RELEASE",
-        help="Build sections as this release (or its MANIFEST.json) has them: parameters, splits and labels are its "
-        "own [default sections: those that are recipe-only there].",
-    ),
+    like_option,
     click.option(
         "--targets",
         metavar="SETS",
@@ -80,8 +75,6 @@ _PARAMETERS = (
     pool_like_option,
     qc_options,
 )
-# What another release says, by parameter name: with --like they cannot be given.
-_OF_A_RELEASE = ("assign", "release_version", "seed", "shard_pairs", "min_tissue_fraction")
 # What a plan holds, by parameter name: with --plan they cannot be given again.
 PLANNED = (
     "studies",
@@ -132,10 +125,10 @@ def new_request(
     from humanst.shards.grouping import Chosen
     from humanst.shards.request import ReleaseRequest
 
-    like = _like(options)
+    like = like_of(options)
     asked = choose_sections(book, options["studies"], options["sections"], options["where"], recipe=options["recipe"])
     if like is not None and options["sections"] is None and options["where"] is None:
-        asked = _recipe_only(like, asked)
+        asked = recipe_only(like, asked)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
     request = ReleaseRequest(
@@ -155,43 +148,6 @@ def new_request(
         targets=target_sets(options["targets"]),
     )
     return request, len(asked), gate
-
-
-def _like(options: dict[str, Any]) -> Like | None:
-    """The release that the new one is to be like.
-
-    Raises
-    ------
-    UsageError
-        When an option says what the release says.
-    """
-    from humanst.shards.like import read_like
-
-    if not options["like"]:
-        return None
-    source = click.get_current_context().get_parameter_source
-    if given := [name for name in _OF_A_RELEASE if source(name) == click.core.ParameterSource.COMMANDLINE]:
-        raise UsageError(
-            "These options do not go together",
-            field=f"--{given[0].replace('_', '-')}",
-            expected="--like, which takes it from that release, or this option alone",
-            done="Nothing was written",
-        )
-    return read_like(Path(options["like"]))
-
-
-def _recipe_only(like: Like, asked: list[tuple[Study, Section]]) -> list[tuple[Study, Section]]:
-    found = [(study, section) for study, section in asked if section.sample_id in like.recipe_only]
-    if not found:
-        raise UsageError(
-            "None of these sections is recipe-only in that release",
-            field="--like",
-            expected=f"one of {', '.join(sorted(like.recipe_only)) or 'none at all'}",
-            found=f"{len(asked)} sections",
-            done="Nothing was written",
-            todo="Name with --sections what to build all the same",
-        )
-    return found
 
 
 def planned_request(

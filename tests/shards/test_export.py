@@ -209,6 +209,7 @@ def test_changes_and_recipe_only_name_what_left(release: Path, tmp_path: Path) -
     export(release, output, redistributable=True, without=("donor4",), version="2")
     manifest = manifest_of(output)
     assert [entry["version"] for entry in manifest["changes"]] == ["2", "1"]
+    assert "5 more pairs of 2 sections may not be passed on" in (output / "README.md").read_text()
     text = (output / "CHANGES.md").read_text()
     for said in (CLOSED, "sample_2", "sample_3", "donor donor4, 2 pairs of sample_4", "5 pairs"):
         assert said in text

@@ -109,6 +109,7 @@ def _summary(manifest: Mapping[str, Any]) -> list[str]:
         *_part(manifest),
         "",
         *table(("split", "pairs", "sections", "split groups", "shards", "bytes of shards"), rows),
+        *_recipe_only(manifest),
     ]
 
 
@@ -116,3 +117,18 @@ def _part(manifest: Mapping[str, Any]) -> list[str]:
     if "selection" not in manifest:
         return []
     return ["", f"This is a part of release {plain(manifest['selection']['version'])}, as somebody chose it."]
+
+
+def _recipe_only(manifest: Mapping[str, Any]) -> list[str]:
+    """What is not here, and how whoever may have it comes by it."""
+    gone = manifest.get("recipe_only", [])
+    if not gone:
+        return []
+    return [
+        "",
+        words(
+            f"{sum(entry['pairs'] for entry in gone):,} more pairs of {len(gone):,} sections may not be passed on.",
+            "`recipe_only` of `MANIFEST.json` names them; from their sources `humanst build-shards --like` makes the",
+            "same pairs.",
+        ),
+    ]
