@@ -80,14 +80,19 @@ def extract_section(task: ExtractTask) -> Extracted:
 
 
 def _inputs_hash(task: ExtractTask) -> str:
-    store_card = read_card(task.store)
+    return inputs_of(task.store, asdict(task.spec.patch), task.spec.gene_sets_sha256, codec_versions())
+
+
+def inputs_of(store: Path, patch: Mapping[str, Any], gene_sets_sha256: str, codecs: Mapping[str, str]) -> str:
+    """Hash of all that the extract of a store is made from; the manifest of a release holds it for every section."""
+    store_card = read_card(store)
     facts = {
         "extract_version": EXTRACT_VERSION,
         "store": None if store_card is None else store_card["tree_sha256"],
-        "patch": asdict(task.spec.patch),
-        "gene_sets": task.spec.gene_sets_sha256,
+        "patch": dict(patch),
+        "gene_sets": gene_sets_sha256,
         "gene_table": load_gene_table().sha256,
-        "codecs": codec_versions(),
+        "codecs": dict(codecs),
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
@@ -113,7 +118,7 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
             done="The section store was built",
             todo="Leave the section out of build-shards, or add its image to the catalog",
         )
-    scores = _score(stored, task.spec)
+    scores = score_store(stored, task.spec.gene_sets_path, task.spec.gene_sets_name)
     keep, drops = _choose(stored, task.spec)
     rows = np.flatnonzero(keep)
     with files.folder_aside(path) as partial:
@@ -121,14 +126,16 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
         _write_rows(task, stored, rows, offsets, partial / ROWS)
         files.write_with(partial / PATHWAYS, lambda target: _save_npy(target, scores.scores[rows]))
         card = _card(task, stored, scores, rows, drops, inputs)
+        card["store"] = read_card(task.store)
         card["identity"] = identity_of(stored, task.image_path)
         card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS, PATHWAYS)}
         files.write_json(partial / CARD, card)
     return card
 
 
-def _score(stored: StoredSection, spec: ReleaseSpec) -> PathwayScores:
-    sets = resolve(read_gmt(spec.gene_sets_path, name=spec.gene_sets_name), load_gene_table())
+def score_store(stored: StoredSection, gene_sets: Path, name: str) -> PathwayScores:
+    """Score every spot of a store for the sets of a GMT file."""
+    sets = resolve(read_gmt(gene_sets, name=name), load_gene_table())
     return score_section(
         stored.counts,
         stored.genes.index.to_numpy(str),
@@ -254,18 +261,23 @@ def _card(
         "sample_id": task.sample_id,
         "pairs": len(rows),
         "pair_drops": [drop.to_dict() for drop in drops],
-        "pathways": {
-            "names": list(scores.names),
-            "n_members": [int(n) for n in scores.n_members],
-            "n_measured": [int(n) for n in scores.n_measured],
-            "raw_mean": [None if np.isnan(value) else float(value) for value in scores.raw_mean],
-            "raw_sd": [None if np.isnan(value) else float(value) for value in scores.raw_sd],
-            "masked": {name: why for name, why in zip(scores.names, scores.reasons, strict=True) if why},
-        },
+        "pathways": pathways_record(scores),
         "section": {
             key: attrs[key]
             for key in ("study_id", "section_id", "platform", "um_per_pixel", "targeted", "target", "counts_in")
         }
         | {key: attrs[key] for key in ("counts_out", "spots_in", "spots_out", "drops", "findings", "picture")},
         "codecs": codec_versions(),
+    }
+
+
+def pathways_record(scores: PathwayScores) -> dict[str, Any]:
+    """What a card says of scores besides the scores."""
+    return {
+        "names": list(scores.names),
+        "n_members": [int(n) for n in scores.n_members],
+        "n_measured": [int(n) for n in scores.n_measured],
+        "raw_mean": [None if np.isnan(value) else float(value) for value in scores.raw_mean],
+        "raw_sd": [None if np.isnan(value) else float(value) for value in scores.raw_sd],
+        "masked": {name: why for name, why in zip(scores.names, scores.reasons, strict=True) if why},
     }

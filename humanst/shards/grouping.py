@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from humanst.catalog import Section, Study
+from humanst.errors import DataError
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import organ_codes
@@ -46,11 +47,37 @@ def section_member(study: Study, section: Section) -> Member:
 
 
 def section_facts(
-    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], assignment: Assignment
+    extracts: Sequence[Extracted],
+    chosen: Mapping[str, Chosen],
+    assignment: Assignment,
+    organs_before: Mapping[str, int] | None = None,
 ) -> dict[str, SectionFacts]:
-    """What the pairs of each section say of it, by sample_id; organ codes are those of this release."""
+    """What the pairs of each section say of it, by sample_id.
+
+    Parameters
+    ----------
+    organs_before
+        Organ -> label, of a release that this one is like; without it, labels follow from the organs that are in.
+
+    Raises
+    ------
+    DataError
+        ``unknown-organ`` for an organ that has no label there.
+    """
     organs = {extract.sample_id: chosen[extract.sample_id].section.metadata["organ"] for extract in extracts}
-    codes = organ_codes(organs)
+    codes = organ_codes(organs) if organs_before is None else organs_before
+    for sample_id, organ in organs.items():
+        if organ not in codes:
+            raise DataError(
+                "This organ has no label in the release that this one is to be like",
+                code="unknown-organ",
+                section=sample_id,
+                field="organ",
+                expected=", ".join(codes),
+                found=organ,
+                done="No shard was written",
+                todo="Use the catalog that the release was built from",
+            )
     return {
         sample_id: SectionFacts(
             sample_id=sample_id,

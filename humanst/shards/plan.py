@@ -82,18 +82,21 @@ def make_plan(request: ReleaseRequest) -> Plan:
     DataError
         ``leakage`` when the assignment puts members of one group on different sides.
     UsageError
-        When it names a donor or section that is not on record.
+        When it names a donor or section that is not on record; for a section that a release to be like does not have.
     """
     findings = Findings()
     everyone = {item.section.sample_id: item for item in (*request.related, *request.chosen)}
     chosen = {item.section.sample_id: item for item in request.chosen}
-    assignment = assign_splits(
-        [section_member(item.study, item.section) for item in everyone.values()],
-        findings,
-        assigned=dict(request.spec.assigned),
-        shares=request.spec.shares,
-        present=frozenset(chosen),
-    )
+    if request.like is None:
+        assignment = assign_splits(
+            [section_member(item.study, item.section) for item in everyone.values()],
+            findings,
+            assigned=dict(request.spec.assigned),
+            shares=request.spec.shares,
+            present=frozenset(chosen),
+        )
+    else:
+        assignment = request.like.assignment(chosen)
     asked: dict[str, list[str]] = {}
     for name in assignment.split:
         asked.setdefault(chosen[name].study.study_id, []).append(name)
