@@ -69,6 +69,7 @@ _JSON_COLUMNS = (
     "qc_flags",
     *_JSON_ROUND,
 )
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def index_schema() -> pa.Schema:
@@ -101,4 +102,4 @@ def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
         "split": facts.split,
         "study_id": facts.study_id,
     }
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _JSON.encode(values).encode()

@@ -10,6 +10,9 @@ from humanst.shards.tar import CountingFile, write_member
 SUFFIXES: Mapping[str, str] = {"jpg": "jpg", "json": "json", "npy": "pathway.npy"}
 """What the index calls a member -> how its name in the tar ends. The txt comes after them, and has no columns."""
 
+PLACE = ("offset", "length", "hash")
+"""What the index says of each member, as ``<kind>_<part>``."""
+
 
 def pair_text(organ: str, disease: str, platform: str) -> str:
     """The txt of every pair of a section."""
