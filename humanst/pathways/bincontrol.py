@@ -30,6 +30,7 @@ COUNTS_PER = 1e4
 GENES_PER_BIN = 100
 MIN_BINS = 3
 MAX_BINS = 25
+_TABLED = 32
 
 
 def bins_for(n_genes: int) -> int:
@@ -48,10 +49,23 @@ def log_cp10k(counts: csr_matrix) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    per_entry = np.repeat(totals, np.diff(counts.indptr))
+    # Nearly all counts are small: their logarithms are looked up in a table of spot and count.
+    small = np.arange(_TABLED, dtype=np.float64)
+    table = _log_of(np.broadcast_to(small, (len(totals), _TABLED)), totals[:, np.newaxis])
+    place = np.repeat(np.arange(len(totals)) * _TABLED, np.diff(counts.indptr))
+    large = np.flatnonzero(counts.data >= _TABLED)
+    totals_of_large = totals[place[large] // _TABLED]
+    np.add(place, counts.data, out=place, casting="same_kind")
+    place[large] = 0
+    data = table.ravel().take(place)
+    data[large] = _log_of(counts.data[large].astype(np.float64), totals_of_large)
+    return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def _log_of(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
     # An explicit zero in a spot without counts would be 0 / 0.
-    shares = np.divide(counts.data, per_entry, out=np.zeros(len(counts.data)), where=per_entry > 0)
-    return csr_matrix((np.log1p(COUNTS_PER * shares), counts.indices, counts.indptr), shape=counts.shape)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    return np.log1p(COUNTS_PER * shares)
 
 
 def expression_bins(mean_log: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
