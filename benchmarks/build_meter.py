@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.memory import high_water_mib
 
@@ -39,7 +39,7 @@ class Meter:
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         self._mark("plan")
         self._watcher.start()
         return self

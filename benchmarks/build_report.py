@@ -73,25 +73,31 @@ def _atlas(
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the tables."""
-    cut = result["cut"]
+    """Print the tables: pairs a second, and in brackets pairs a CPU second."""
+    cut, wide, stores, atlas = (result[name] for name in ("cut", "wide", "stores", "atlas"))
     click.echo(f"counts: {result['counts']}; {result['pairs']:,} pairs of {result['builds'][0]['sections']} sections")
-    click.echo(f"cut alone: {cut['patches'] / cut['seconds']:,.0f} patches/s, {cut['patches'] / cut['cpu_seconds']:,.0f} a CPU second")  # fmt: skip
-    click.echo(f"{'sections':>8} {'workers':>7} {'pairs':>7}  pairs/s (a CPU second): " + "".join(f"{name:>16}" for name in STAGES) + f"{'end to end':>16}{'peak MiB':>10}")  # fmt: skip
+    click.echo(f"cut alone:{_rate(cut['patches'], cut)} patches/s")
+    names = "".join(f"{name:>16}" for name in (*STAGES, "end to end"))
+    click.echo(f"{'sections':>8}{'workers':>8}{'pairs':>8}{names}{'peak MiB':>10}")
     for run in result["builds"]:
-        cells = "".join(_rate(run["pairs"], run["stages"][name]) for name in STAGES) + _rate(run["pairs"], run)
-        click.echo(f"{run['sections']:>8} {run['workers']:>7} {run['pairs']:>7,}{'':26}{cells}{run['worker_peak_mib']:>10,.0f}")  # fmt: skip
-    click.echo("two workers over one: " + ", ".join(f"{k} {v:.2f} x" for k, v in result["two_workers_over_one"].items()))
-    click.echo(f"extract and pack over cutting alone: {result['over_cutting_cpu']:.0%} by CPU, {result['over_cutting_wall']:.0%} by wall time")  # fmt: skip
+        rates = "".join(_rate(run["pairs"], stage) for stage in (*(run["stages"][name] for name in STAGES), run))
+        head = f"{run['sections']:>8}{run['workers']:>8}{run['pairs']:>8,}"
+        click.echo(f"{head}{rates}{run['worker_peak_mib']:>10,.0f}")
+    ratios = ", ".join(f"{name} {value:.2f} x" for name, value in result["two_workers_over_one"].items())
+    click.echo(f"two workers over one: {ratios}")
+    by_cpu, by_wall = result["over_cutting_cpu"], result["over_cutting_wall"]
+    click.echo(f"extract and pack over cutting alone: {by_cpu:.0%} by CPU time, {by_wall:.0%} by wall time")
     click.echo("bytes a pair: " + ", ".join(f"{name} {value:,.0f}" for name, value in result["bytes_a_pair"].items()))
-    wide, stores = result["wide"], result["stores"]
-    click.echo(f"shards of {wide['sections']:,} sections: {wide['pairs'] / wide['cpu_seconds']:,.0f} pairs a CPU second")
+    wide_rate = wide["pairs"] / wide["cpu_seconds"]
+    click.echo(f"packing shards of {wide['sections']:,} sections: {wide_rate:,.0f} pairs a CPU second")
     click.echo(f"stores: {stores['cpu_seconds'] / stores['sections']:.1f} CPU seconds a section")
-    atlas = result["atlas"]
     cpu = ", ".join(f"{name} {hours:.2f}" for name, hours in atlas["cpu_hours"].items())
-    click.echo(f"{atlas['pairs']:,} pairs of {atlas['sections']:,} sections: CPU hours {cpu}; {atlas['hours_1_worker']:.2f} h with 1 worker, {atlas['hours_2_workers']:.2f} h with 2; release {atlas['release_gb']:.0f} GB, work {atlas['work_gb']:.0f} GB; stores before that {atlas['stores_cpu_hours']:.1f} CPU hours")  # fmt: skip
-    click.echo("assumptions: " + "; ".join(atlas["assumptions"]))
+    click.echo(f"{atlas['pairs']:,} pairs of {atlas['sections']:,} sections: CPU hours {cpu}")
+    click.echo(f"  {atlas['hours_1_worker']:.2f} h with one worker, {atlas['hours_2_workers']:.2f} h with two")
+    click.echo(f"  release {atlas['release_gb']:.0f} GB, work folder {atlas['work_gb']:.0f} GB beside the stores")
+    click.echo(f"  section stores before that: {atlas['stores_cpu_hours']:.1f} CPU hours")
+    click.echo("  assuming: " + ";\n    ".join(atlas["assumptions"]))
 
 
 def _rate(pairs: int, stage: dict[str, float]) -> str:
-    return f"{pairs / stage['seconds']:>8,.0f} ({pairs / stage['cpu_seconds']:,.0f})".rjust(16)
+    return f"{pairs / stage['seconds']:,.0f} ({pairs / stage['cpu_seconds']:,.0f})".rjust(16)

@@ -1,10 +1,10 @@
 """The world that `benchmarks.build` builds from: Visium sections with slides of full size and counts of real sparsity.
 
 Every section has an outline, a texture and counts of its own, so that neither its image nor its counts are taken for
-those of another. Slides are tiled pyramidal JPEG TIFFs (256 px, quality 87, 4:2:0) of 6.7 x 7.0 mm at 0.25 um/px, tissue
-on a white ground; their texture repeats, so that a tile has to be encoded once. Counts are those of a real section, where
-there is one at hand (``HUMANST_TEST_DATA``): spots drawn from it, each transcript kept with a chance of 0.9; without it
-they are drawn with about the same sparsity.
+those of another. Slides are tiled pyramidal JPEG TIFFs (256 px, quality 87, 4:2:0) of 6.7 x 7.0 mm at 0.25 um/px,
+tissue on a white ground; their texture repeats, so that a tile has to be encoded once. Counts are those of a real
+section where there is one at hand (``HUMANST_TEST_DATA``): spots drawn from it, each transcript kept with a chance of
+0.9. Without it they are drawn with about the same sparsity.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def read_world(folder: Path) -> list[Chosen]:
                     **dict.fromkeys(("exclusion_groups", "known_duplicates", "xref_hest", "notes"), ""),
                 }
                 sources = tuple(Source(**source) for source in row["sources"])
-                sections.append(
-                    Section(study_id, name, f"{study_id}_{name}", "active", sources, about, spots_under_tissue=row["spots"])
-                )
+                n = row["spots"]
+                found = Section(study_id, name, about["sample_id"], "active", sources, about, spots_under_tissue=n)
+                sections.append(found)
         study = Study(
             study_id, "Synthetic", "visium", "CC-BY-4.0", None, "made", None, "None", (), recipe, tuple(sections)
         )

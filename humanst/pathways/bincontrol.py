@@ -94,19 +94,17 @@ class BinControl:
 
     Attributes
     ----------
-    membership
-        W, (n_genes, P) float64 CSR of ones.
+    weights
+        (n_genes, P + n_bins) float64 CSR: W, ones, and beside it ``B`` divided by the size of each bin, so that
+        ``L @ weights`` is the sum over each set and the mean of each bin.
     n_genes_of_set
         m, (P,) float64.
-    bin_means
-        (n_genes, n_bins) float64 CSR; ``L @ bin_means`` is the mean of each bin.
     bin_shares
         B'W / m, (n_bins, P) float64 CSR; the share of each set's genes that falls in each bin.
     """
 
-    membership: csr_matrix
+    weights: csr_matrix
     n_genes_of_set: NDArray[np.float64]
-    bin_means: csr_matrix
     bin_shares: csr_matrix
 
     @classmethod
@@ -120,7 +118,7 @@ class BinControl:
         bins
             (n_genes,) from :func:`expression_bins`.
         """
-        from scipy.sparse import csr_matrix
+        from scipy.sparse import csr_matrix, hstack
 
         n_genes = len(bins)
         sizes = np.bincount(bins)
@@ -132,7 +130,7 @@ class BinControl:
         shares = csr_matrix(in_bin.T @ membership)
         shares.sort_indices()
         shares.data /= per_set[shares.indices]
-        return cls(membership, per_set, bin_means, shares)
+        return cls(hstack([membership, bin_means], format="csr"), per_set, shares)
 
     def score(self, log_expression: csr_matrix) -> NDArray[np.float64]:
         """Compute the raw score of each spot and set, in units of log expression.
@@ -146,6 +144,9 @@ class BinControl:
         -------
         (n_spots, P) float64.
         """
-        in_set = (log_expression @ self.membership).toarray() / self.n_genes_of_set
-        control = ((log_expression @ self.bin_means) @ self.bin_shares).toarray()
+        n_sets = len(self.n_genes_of_set)
+        # One pass over the counts for both products.
+        sums = log_expression @ self.weights
+        in_set = sums[:, :n_sets].toarray() / self.n_genes_of_set
+        control = (sums[:, n_sets:] @ self.bin_shares).toarray()
         return np.asarray(in_set - control, dtype=np.float64)

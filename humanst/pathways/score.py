@@ -131,16 +131,8 @@ def score_section(
     columns = np.flatnonzero(measured)
     columns = columns[np.argsort(ids[columns], kind="stable")]
     has_counts = _totals(counts, columns, chunk_spots) > 0
-    spots = _Spots(np.asarray(in_fit, dtype=np.bool_) & has_counts, has_counts)
-    return _score(counts, columns, _membership(sets, ids[columns]), sets, spots, targeted, chunk_spots)
-
-
-@dataclass(frozen=True, slots=True)
-class _Spots:
-    """(n_spots,) each: which spots set bins, means and sds, and which have any count of a measured gene."""
-
-    fit: NDArray[np.bool_]
-    has_counts: NDArray[np.bool_]
+    fit = np.asarray(in_fit, dtype=np.bool_) & has_counts
+    return _score(counts, columns, _membership(sets, ids[columns]), sets, (fit, has_counts), targeted, chunk_spots)
 
 
 def _score(
@@ -148,12 +140,15 @@ def _score(
     columns: NDArray[np.int64],
     membership: csr_matrix,
     sets: ResolvedSets,
-    spots: _Spots,
+    spots: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     targeted: bool,
     size: int,
 ) -> PathwayScores:
-    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``."""
-    fit = spots.fit
+    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``.
+
+    ``spots``: which of them set bins, means and sds, and which have counts.
+    """
+    fit, has_counts = spots
     n_measured = np.asarray(membership.sum(axis=0)).ravel().astype(np.int64)
     n_members = np.array(sets.n_members, dtype=np.int64)
     reasons = _coverage_reasons(n_measured, n_members, targeted=targeted, n_fit=int(fit.sum()))
@@ -169,7 +164,7 @@ def _score(
         varies = sd[scored] > MIN_SD
         reasons = _with(reasons, scored[~varies], "no-variation")
         scored, raw = scored[varies], raw[:, varies]
-        scores[np.ix_(spots.has_counts, scored)] = ((raw - mean[scored]) / sd[scored])[spots.has_counts]
+        scores[np.ix_(has_counts, scored)] = ((raw - mean[scored]) / sd[scored])[has_counts]
     return PathwayScores(
         names=sets.names,
         scores=scores,

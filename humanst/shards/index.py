@@ -50,7 +50,8 @@ COLUMNS: Mapping[str, str] = {
     "log10_counts_z": _FLOAT,
     "qc_flags": _TEXT,
 }
-_JSON_ROUND = dict.fromkeys(("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction"), 6)
+_JSON_ROUNDED = ("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction")
+JSON_DIGITS = 6
 _JSON_COLUMNS = (
     "uid",
     "key",
@@ -67,7 +68,6 @@ _JSON_COLUMNS = (
     "n_counts",
     "n_genes",
     "qc_flags",
-    *_JSON_ROUND,
 )
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -90,10 +90,9 @@ def write_index(path: Path, table: pa.Table) -> str:
 
 def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
     """The json member of a pair: constant keys, no nulls, an integer ``label`` (the organ's code)."""
-    values: dict[str, Any] = {
-        name: round(float(pair[name]), _JSON_ROUND[name]) if name in _JSON_ROUND else pair[name]
-        for name in _JSON_COLUMNS
-    }
+    values: dict[str, Any] = {name: pair[name] for name in _JSON_COLUMNS}
+    for name in _JSON_ROUNDED:
+        values[name] = round(float(pair[name]), JSON_DIGITS)
     values |= {
         "donor_group": facts.donor_group,
         "label": facts.organ_code,

@@ -196,7 +196,9 @@ def _write_tar(task: PackTask, contents: _Contents) -> tuple[pa.Table, str, int]
     sources = contents.rows[:, 0].tolist()
     places: dict[str, list[int | str]] = {f"{kind}_{part}": [] for kind in SUFFIXES for part in PLACE}
     with files.write_aside(task.tar) as aside:
-        for row, source, jpg, values in zip(table.drop_columns(PATHWAYS).to_pylist(), sources, jpgs, scores, strict=True):
+        for row, source, jpg, values in zip(
+            table.drop_columns(PATHWAYS).to_pylist(), sources, jpgs, scores, strict=True
+        ):
             facts = contents.facts[source]
             members = {"jpg": jpg, "json": pair_json(row, facts), "npy": npy_bytes(values)}
             text = pair_text(facts.organ, facts.disease, facts.platform)
@@ -238,7 +240,9 @@ def _index_rows(table: pa.Table, new: Mapping[str, list[Any]]) -> pa.Table:
 
     schema = index_schema()
     columns = [new[name] if name in new else table[name].combine_chunks() for name in schema.names]
-    return pa.table([pa.array(values, type=kind) for values, kind in zip(columns, schema.types, strict=True)], schema=schema)
+    return pa.table(
+        [pa.array(values, type=kind) for values, kind in zip(columns, schema.types, strict=True)], schema=schema
+    )
 
 
 def npy_bytes(values: NDArray[np.float32]) -> bytes:

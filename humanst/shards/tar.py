@@ -8,6 +8,7 @@ files reads it. No extended header is ever written, so the offset of a member's 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from humanst.errors import DataError
@@ -81,32 +82,40 @@ def member_header(name: str, size: int) -> bytes:
 
 
 def write_member(out: CountingFile, name: str, data: bytes) -> tuple[int, int]:
-    """Append one member to an archive that began at byte 0 of ``out``.
+    """Append one member; see :func:`write_members`."""
+    return write_members(out, [(name, data)])[0]
+
+
+def write_members(out: CountingFile, members: Sequence[tuple[str, bytes]]) -> list[tuple[int, int]]:
+    """Append members, all in one go, to an archive that began at byte 0 of ``out``.
 
     Parameters
     ----------
     out
         The archive; ``out.n_bytes`` is the position of the next byte.
-    name
-        See :func:`member_header`.
-    data
-        The member's content.
+    members
+        Their names (see :func:`member_header`) and contents.
 
     Returns
     -------
-    offset, length
-        Position of the first byte of the data in the archive, and number of data bytes (without padding).
+    list of (offset, length)
+        Position of the first byte of each one's data in the archive, and number of data bytes (without padding).
 
     Raises
     ------
     DataError
-        For a bad name or size, or when ``out`` does not stand at a block border.
+        For a bad name or size, or when ``out`` does not stand at a block border; nothing is written then.
     """
-    header = member_header(name, len(data))
-    _require_block_border(out.n_bytes, name)
-    offset = out.n_bytes + BLOCK_BYTES
-    out.write(b"".join((header, data, bytes(-len(data) % BLOCK_BYTES))))
-    return offset, len(data)
+    position = out.n_bytes
+    _require_block_border(position, members[0][0] if members else None)
+    pieces, places = [], []
+    for name, data in members:
+        padding = bytes(-len(data) % BLOCK_BYTES)
+        pieces += [member_header(name, len(data)), data, padding]
+        places.append((position + BLOCK_BYTES, len(data)))
+        position += BLOCK_BYTES + len(data) + len(padding)
+    out.write(b"".join(pieces))
+    return places
 
 
 def end_of_archive(position: int) -> bytes:
