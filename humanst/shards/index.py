@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ COLUMNS: Mapping[str, str] = {
 }
 _JSON_ROUNDED = ("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction")
 JSON_DIGITS = 6
+GROUP_ROWS = 65_536
 _JSON_COLUMNS = (
     "uid",
     "key",
@@ -84,8 +85,30 @@ def write_index(path: Path, table: pa.Table) -> str:
     import pyarrow.parquet as pq
 
     return files.write_with(
-        path, lambda target: pq.write_table(table, target, compression="zstd", row_group_size=65536)
+        path, lambda target: pq.write_table(table, target, compression="zstd", row_group_size=GROUP_ROWS)
     )
+
+
+def join_index(path: Path, parts: Sequence[Path]) -> str:
+    """Write the index whose rows are those of all ``parts``, one after the other; returns its sha256.
+
+    The bytes are those of :func:`write_index`; of a whole atlas no more than a row group is in memory.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(target: Path) -> None:
+        with pq.ParquetWriter(target, index_schema(), compression="zstd") as out:
+            waiting = index_schema().empty_table()
+            for part in parts:
+                waiting = pa.concat_tables([waiting, pq.read_table(part)])
+                while waiting.num_rows >= GROUP_ROWS:
+                    out.write_table(waiting.slice(0, GROUP_ROWS), row_group_size=GROUP_ROWS)
+                    waiting = waiting.slice(GROUP_ROWS)
+            if waiting.num_rows or not parts:
+                out.write_table(waiting, row_group_size=GROUP_ROWS)
+
+    return files.write_with(path, write)
 
 
 def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
