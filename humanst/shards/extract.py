@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,16 @@ from humanst.errors import DataError
 from humanst.findings import Drop
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayScores, library_size, read_gmt, resolve, score_section
+from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.identity import identity_of
 from humanst.shards.spec import EXTRACT_SCHEMA, EXTRACT_VERSION, ReleaseSpec, encode_spot, uid_of
 from humanst.store import StoredSection, open_section, read_card
 from humanst.tiles import codec_versions, cut_patches, inside
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 PATCHES = "patches.bin"
-ROWS = "rows.parquet"
-PATHWAYS = "pathways.npy"
 CARD = "card.json"
 
 
@@ -103,8 +105,8 @@ def committed_extract(path: Path, inputs: str) -> dict[str, Any] | None:
         card: dict[str, Any] = json.loads((path / CARD).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    whole = all((path / name).is_file() and (path / name).stat().st_size == n for name, n in card["bytes"].items())
-    return card if card["inputs"] == inputs and whole else None
+    sizes = {name: (path / name).stat().st_size for name in (PATCHES, ROWS) if (path / name).is_file()}
+    return card if card["inputs"] == inputs and card["bytes"] == sizes else None
 
 
 def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) -> dict[str, Any]:
@@ -123,12 +125,11 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
     rows = np.flatnonzero(keep)
     with files.folder_aside(path) as partial:
         offsets = _write_patches(task, stored, rows, partial / PATCHES)
-        _write_rows(task, stored, rows, offsets, partial / ROWS)
-        files.write_with(partial / PATHWAYS, lambda target: _save_npy(target, scores.scores[rows]))
+        write_rows(partial / ROWS, _rows_table(task, stored, rows, offsets), scores.scores[rows])
         card = _card(task, stored, scores, rows, drops, inputs)
         card["store"] = read_card(task.store)
         card["identity"] = identity_of(stored, task.image_path)
-        card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS, PATHWAYS)}
+        card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS)}
         files.write_json(partial / CARD, card)
     return card
 
@@ -195,15 +196,11 @@ def _write_patches(
     return {"bin_offset": offset, "jpg_length": length, "jpg_hash": digest, "blur": blur}
 
 
-def _write_rows(
-    task: ExtractTask,
-    stored: StoredSection,
-    rows: NDArray[np.int64],
-    patches: Mapping[str, NDArray[Any]],
-    target: Path,
-) -> None:
+def _rows_table(
+    task: ExtractTask, stored: StoredSection, rows: NDArray[np.int64], patches: Mapping[str, NDArray[Any]]
+) -> pa.Table:
+    """The rows of the pairs: what the index says of them, and where their patches lie."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     attrs, spots = stored.attrs, stored.spots.iloc[rows]
     spot_ids = spots.index.to_numpy(str)
@@ -231,8 +228,7 @@ def _write_rows(
         "qc_flags": spots["qc_flags"].astype(str).to_numpy(str),
         **patches,
     }
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    files.write_with(target, lambda path: pq.write_table(table, path, compression="zstd"))
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
 def _keys(sample_id: str, spot_ids: NDArray[np.str_]) -> list[str]:
@@ -240,10 +236,6 @@ def _keys(sample_id: str, spot_ids: NDArray[np.str_]) -> list[str]:
     if len(set(keys)) != len(keys):
         raise DataError("Two spots encode to one key", code="key-collision", found=f"{len(keys)} spots")
     return keys
-
-
-def _save_npy(path: Path, values: NDArray[np.float32]) -> None:
-    np.save(path, values, allow_pickle=False)
 
 
 def _card(

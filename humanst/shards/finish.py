@@ -132,23 +132,17 @@ def _write_rest(
 
 
 def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from humanst.shards.index import index_schema, write_index
+    from humanst.shards.index import join_index
 
     mine = [item for item in packed if item.task.split == split]
-    parts = [pq.read_table(item.index_part) for item in mine] or [index_schema().empty_table()]
-    table = pa.concat_tables(parts)
-    path = staging / "index" / f"{split}.parquet"
-    digest = write_index(path, table)
+    digest = join_index(staging / "index" / f"{split}.parquet", [item.index_part for item in mine])
     shards = [
         {key: item.card[key] for key in ("path", "bytes", "sha256", "n_pairs")}
         | {"card_sha256": files.sha256_file(item.task.card)}
         for item in mine
     ]
     return {
-        "n_pairs": table.num_rows,
+        "n_pairs": sum(item.card["n_pairs"] for item in mine),
         "index": f"index/{split}.parquet",
         "index_sha256": digest,
         "shards": shards,

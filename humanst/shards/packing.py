@@ -24,7 +24,8 @@ from humanst.findings import Finding, Findings
 from humanst.locks import held
 from humanst.runner import run_tasks
 from humanst.shards.done import SectionDone
-from humanst.shards.extract import ROWS, Extracted
+from humanst.shards.extract import Extracted
+from humanst.shards.extract_rows import ROWS, read_uids
 from humanst.shards.grouping import section_facts
 from humanst.shards.identity import links_between
 from humanst.shards.pack import Packed, PackTask, SectionFacts, pack_shard
@@ -202,10 +203,8 @@ def _write_pack(settled: Settled, spec: ReleaseSpec, folder: Path, inputs: str) 
 
 
 def _uids(extracts: Sequence[Extracted], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
-    import pyarrow.parquet as pq
-
     for number in numbers:
-        yield number, pq.read_table(extracts[number].path / ROWS, columns=["uid"])["uid"].to_pylist()
+        yield number, read_uids(extracts[number].path / ROWS)
 
 
 def order_pairs(uids: Iterator[tuple[int, list[str]]], seed: int) -> NDArray[np.int32]:
