@@ -139,6 +139,29 @@ def test_a_newcomer_that_reading_links_to_the_other_side_stays_out_with_its_grou
     assert "the same counts in old and new" in str(result.left_out["mate"])
 
 
+def test_what_is_the_same_tissue_as_a_newcomer_that_stays_out_stays_out_with_it() -> None:
+    plan = planned(
+        old=("old", "train", "0.1"),
+        copy=("copy", "val", "0.2"),
+        turned=("turned", "val", "0.2"),
+        third=("third", "test", "0.2"),
+        mate=("third", "test", "0.3"),
+        fourth=("fourth", "train", "0.2"),
+        published=("published", "val", "0.1"),
+        other=("other", "val", "0.2"),
+    )
+    links = [
+        Link("copy", "old", "image"),
+        Link("copy", "turned", "picture"),
+        Link("third", "turned", "counts"),
+        Link("copy", "fourth", "picture"),
+        Link("copy", "published", "counts"),
+    ]
+    result = join_found(*plan, links)
+    assert set(result.left_out) == {"copy", "turned", "third", "mate"}
+    assert result.split == {"old": "train", "fourth": "train", "published": "val", "other": "val"}
+
+
 @pytest.mark.parametrize("shares", [(0.0, 1.0, 0.0), (0.2, 0.3, 0.5)])
 def test_shares_are_those_asked_for(shares: tuple[float, float, float]) -> None:
     members = [Member(f"s{number}", f"s{number}", f"d{number}", "0.1") for number in range(2000)]
