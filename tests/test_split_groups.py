@@ -10,7 +10,17 @@ import pytest
 
 from humanst.errors import DataError
 from humanst.findings import Findings
-from humanst.splits import SPLITS, Assignment, Link, Member, assign_splits, is_unknown, join_found, release_age
+from humanst.splits import (
+    SPLITS,
+    Assignment,
+    Link,
+    Member,
+    assign_splits,
+    is_unknown,
+    join_found,
+    joined_to,
+    release_age,
+)
 
 RELEASES = ("0.2.0", "0.9.0", "0.10.0", "unreleased")
 N_CATALOGS = 1000
@@ -102,6 +112,14 @@ def test_a_newcomer_between_two_sides_is_named_with_both() -> None:
     asked = assign_splits([new, *members], Findings(), assigned={one: "val", other: "val"})
     assert set(asked.split.values()) == {"val"}
     assert len(asked.split) == 3
+
+
+def test_what_is_joined_is_found_across_releases_and_sides() -> None:
+    one, other = sides_apart()
+    members = [Member(one, one, "d1", "0.1.0"), Member(other, other, "d2", "0.1.0"), Member("z", "z", "d3", "0.1.0")]
+    between = Member("between", "later", "d2", "0.2.0", duplicates=(one,))
+    assert joined_to([*members, between], {one}) == {one, other, "between"}
+    assert joined_to([*members, between], ()) == frozenset()
 
 
 def planned(**rows: tuple[str, str, str]) -> tuple[Assignment, list[Member]]:

@@ -35,6 +35,7 @@ def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
         },
         "folders": sorted(map(str, folders)),
         "recipe": None if request.recipe is None else str(request.recipe.resolve()),
+        "excluded_groups": list(request.excluded),
         "accepted_licenses": {name: list(studies) for name, studies in request.accepted},
         "totals": plan_totals(plan),
         "left_out": [{"sample_id": name, **error.to_dict()} for name, error in plan.left_out],

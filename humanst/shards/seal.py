@@ -13,6 +13,7 @@ from typing import Any
 from humanst import files
 from humanst.shards.changes import changes_text
 from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.sidecars import exclusion_groups
 
 
 def document_names() -> frozenset[str]:
@@ -36,6 +37,7 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         The manifest as written.
     """
     files.write_bytes(folder / "CHANGES.md", changes_text(manifest).encode())
-    sealed = {**manifest, "sha256sums": write_sums(folder)}
+    present = exclusion_groups(manifest["sections"])
+    sealed = {**manifest, "exclusion_groups": present, "sha256sums": write_sums(folder)}
     files.write_json(folder / MANIFEST, sealed)
     return sealed
