@@ -115,6 +115,16 @@ def make_plan(request: ReleaseRequest) -> Plan:
 
 
 def _constant_inputs(request: ReleaseRequest) -> dict[str, Any]:
+    if request.tissue is not None and not request.tissue.is_file():
+        raise UsageError(
+            "The outline of the tissue is not there",
+            file=request.tissue.name,
+            field="--tissue",
+            expected=str(request.tissue),
+            found="no such file",
+            done="Nothing was written",
+            todo="Put it there on this machine too, or make the plan again",
+        )
     return {
         "versions": [BUILD_VERSION, EXTRACT_VERSION],
         "patch": asdict(request.spec.patch),

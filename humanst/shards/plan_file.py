@@ -17,6 +17,8 @@ from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import PLAN_SCHEMA, ReleaseSpec
 from humanst.tiles import PatchSpec
 
+_KEYS = frozenset({"spec", "gene_sets_path", "build", "folders", "recipe", "accepted_licenses"})
+
 
 def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
     """A plan as JSON-able data."""
@@ -68,6 +70,20 @@ def read_plan(path: Path) -> dict[str, Any]:
             found=__version__,
             done="Nothing was written",
             todo="Use that version on every machine, or make the plan again",
+        )
+    try:
+        plan_of(content)
+        whole = content.keys() >= _KEYS
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UsageError(
+            "The plan is damaged",
+            code="no-plan",
+            file=path.name,
+            expected="a file as `humanst plan` writes it",
+            found="keys that are missing or of another kind",
+            todo="Make it again",
         )
     return content
 
