@@ -19,10 +19,10 @@ from humanst.cli.choose import (
     section_options,
 )
 from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
-from humanst.cli.output import say
+from humanst.cli.leaving_out import without_groups, without_superseded
 
 if TYPE_CHECKING:
-    from humanst.catalog import Catalog, Section, Study
+    from humanst.catalog import Catalog
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
 
@@ -117,9 +117,10 @@ def new_request(
     from humanst.shards.request import ReleaseRequest
 
     asked = choose_sections(book, options["studies"], options["sections"], options["where"], recipe=options["recipe"])
+    asked = without_superseded(asked, named=options["sections"] is not None)
     labels = tuple(sorted({name.strip() for text in options["exclude_group"] for name in text.split(",")}))
     if labels:
-        asked = _without_groups(book, asked, labels)
+        asked = without_groups(book, asked, labels)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
     request = ReleaseRequest(
@@ -138,43 +139,6 @@ def new_request(
         recipe=Path(options["recipe"]) if options["recipe"] else None,
     )
     return request, len(asked), gate
-
-
-def _without_groups(
-    book: Catalog, asked: Sequence[tuple[Study, Section]], labels: Sequence[str]
-) -> list[tuple[Study, Section]]:
-    """The sections asked for, but for those of exclusion groups and all that are joined to them.
-
-    Raises
-    ------
-    UsageError
-        For a group that no section on record belongs to: a slip of the pen must not let a test set in.
-    """
-    from humanst.errors import UsageError
-    from humanst.shards.grouping import Chosen, excluded, exclusion_groups
-
-    everyone = [Chosen(study, section) for study in on_record(book, asked) for section in study.sections]
-    known = {name for item in everyone for name in exclusion_groups(item.section)}
-    known |= {name for study in book.listed.values() for name in study.exclusion_groups}
-    strangers = [name for name in labels if name not in known]
-    if strangers:
-        raise UsageError(
-            "No section on record is of this exclusion group",
-            code="unknown-exclusion-group",
-            field="--exclude-group",
-            expected=", ".join(sorted(known)) or "no group: the catalog names none",
-            found=", ".join(map(repr, strangers)),
-            done="Nothing was written",
-        )
-    gone = excluded(everyone, labels)
-    kept = [(study, section) for study, section in asked if section.sample_id not in gone]
-    if not kept:
-        found = ", ".join(labels)
-        raise UsageError("No section is left", field="--exclude-group", expected="at least one section", found=found)
-    of_them = sum(bool(exclusion_groups(section) & set(labels)) for _, section in asked)
-    others = len(asked) - len(kept) - of_them
-    say(f"Left out: {of_them} sections of {', '.join(labels)}, and {others} joined to them")
-    return kept
 
 
 def planned_request(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from humanst.cli import humanst
@@ -77,3 +78,25 @@ def test_the_manifest_lists_those_that_are_in(made: Made) -> None:
     told = {"b": "one;two", "a": "two", "c": ""}
     rows = [{"sample_id": name, "metadata": {"exclusion_groups": text}} for name, text in told.items()]
     assert exclusion_groups(rows) == {"one": ["b"], "two": ["a", "b"]}
+
+
+def test_what_cannot_be_built_or_was_published_anew_is_left_out_and_named(
+    run: Run, world: World, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.json"
+    amend(world, "kin", status="deprecated")
+    every = run(["plan", "-o", str(plan), "--json"])
+    assert plan_sections(every) == {"bench_1", "apart_1", "second_1"}
+    assert "deprecated, left out unless --sections names them: kin_1" in every.stderr
+    assert plan_sections(run(["plan", "kin", "--sections", "1", "-o", str(plan), "--json"])) == {"kin_1"}
+    assert "No section is left" in str(run(["plan", "kin", "-o", str(plan)]).exception)
+
+    amend(world, "kin", status="listed")
+    catalog = yaml.safe_load((world.folder / "catalog.yaml").read_text())
+    catalog["studies"]["kin"]["sections"]["1"]["files"] = {}
+    (world.folder / "catalog.yaml").write_text(yaml.safe_dump(catalog))
+    every = run(["plan", "-o", str(plan), "--json"])
+    assert plan_sections(every) == {"bench_1", "apart_1", "second_1"}
+    assert "on record without files, left out: kin_1" in every.stderr
+    alone = run(["plan", "kin", "-o", str(plan)]).exception
+    assert alone.facts.code == "listed-section"  # type: ignore[union-attr]
