@@ -19,6 +19,7 @@ from humanst.cli.choose import (
     section_options,
 )
 from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
+from humanst.cli.leaving_out import without_groups, without_superseded
 from humanst.cli.like_option import like_of, like_option, recipe_only
 from humanst.errors import UsageError
 
@@ -39,6 +40,13 @@ _PARAMETERS = (
         "--assign",
         type=click.Path(exists=True, dir_okay=False),
         help="CSV with donor_id (or sample_id) and split: overrides the hash for those groups.",
+    ),
+    click.option(
+        "--exclude-group",
+        multiple=True,
+        metavar="NAME",
+        help="Leave out the sections of this exclusion group (hest_bench, her2st, ...) and all joined to them; "
+        "comma-separated or repeated.",
     ),
     click.option("--release-version", default="0.1.0", show_default=True, help="Version written into the manifest."),
     click.option("--seed", default=0, show_default=True, help="Goes into the order of pairs."),
@@ -83,6 +91,7 @@ PLANNED = (
     "where",
     "gene_sets",
     "assign",
+    "exclude_group",
     "release_version",
     "seed",
     "shard_pairs",
@@ -129,6 +138,10 @@ def new_request(
     asked = choose_sections(book, options["studies"], options["sections"], options["where"], recipe=options["recipe"])
     if like is not None and options["sections"] is None and options["where"] is None:
         asked = recipe_only(like, asked)
+    asked = without_superseded(asked, named=options["sections"] is not None)
+    labels = tuple(sorted({name.strip() for text in options["exclude_group"] for name in text.split(",")}))
+    if labels:
+        asked = without_groups(book, asked, labels)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
     request = ReleaseRequest(
@@ -144,6 +157,7 @@ def new_request(
         qc=qc_overrides(options),
         accepted=gate.accepted,
         like=like,
+        excluded=labels,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
         targets=target_sets(options["targets"]),
     )

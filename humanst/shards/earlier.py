@@ -56,6 +56,11 @@ class Earlier:
                 ", ".join(said),
             )
 
+    def is_of(self, spec: ReleaseSpec, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts]) -> bool:
+        """Whether it is the release of this request, as far as its manifest says."""
+        before = _content(self._bytes) if self._bytes else {}
+        return bool(before) and not _differences(before, spec, extracts, facts)
+
     def compared(self) -> str:
         """``none``, ``same`` or ``other``: what was there, against the manifest that is there now."""
         if self._bytes is None:

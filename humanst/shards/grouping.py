@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from humanst.catalog import Section, Study
@@ -10,7 +10,7 @@ from humanst.errors import DataError
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import organ_codes
-from humanst.splits import Assignment, Member, is_unknown
+from humanst.splits import Assignment, Member, is_unknown, joined_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,18 @@ def section_member(study: Study, section: Section) -> Member:
         keys=(*keys, *(f"same:{name}" for name in sorted(section.names))),
         duplicates=duplicates,
     )
+
+
+def exclusion_groups(section: Section) -> frozenset[str]:
+    """The test sets of others (``hest_bench``, ...) that a section belongs to."""
+    return frozenset(name for name in section.metadata.get("exclusion_groups", "").split(";") if name)
+
+
+def excluded(everyone: Iterable[Chosen], labels: Collection[str]) -> frozenset[str]:
+    """``sample_id`` of the sections of these exclusion groups, and of all that are joined to them."""
+    found = list(everyone)
+    names = {item.section.sample_id for item in found if exclusion_groups(item.section) & set(labels)}
+    return joined_to([section_member(item.study, item.section) for item in found], names)
 
 
 def section_facts(

@@ -18,6 +18,8 @@ from humanst.shards.spec import PLAN_SCHEMA, ReleaseSpec
 from humanst.shards.target_sets import TargetSet
 from humanst.tiles import PatchSpec
 
+_KEYS = frozenset({"spec", "gene_sets_path", "build", "folders", "recipe", "accepted_licenses"})
+
 
 def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
     """A plan as JSON-able data."""
@@ -42,6 +44,7 @@ def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
         "folders": sorted(map(str, folders)),
         "recipe": None if request.recipe is None else str(request.recipe.resolve()),
         "like": None if request.like is None else request.like.to_dict(),
+        "excluded_groups": list(request.excluded),
         "accepted_licenses": {name: list(studies) for name, studies in request.accepted},
         "totals": plan_totals(plan),
         "left_out": [{"sample_id": name, **error.to_dict()} for name, error in plan.left_out],
@@ -74,6 +77,20 @@ def read_plan(path: Path) -> dict[str, Any]:
             found=__version__,
             done="Nothing was written",
             todo="Use that version on every machine, or make the plan again",
+        )
+    try:
+        plan_of(content)
+        whole = content.keys() >= _KEYS
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UsageError(
+            "The plan is damaged",
+            code="no-plan",
+            file=path.name,
+            expected="a file as `humanst plan` writes it",
+            found="keys that are missing or of another kind",
+            todo="Make it again",
         )
     return content
 

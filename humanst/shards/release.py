@@ -25,7 +25,7 @@ from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
 from humanst.shards.finish import collect_shards, finish_release
 from humanst.shards.folder import MANIFEST, require_own_folder
 from humanst.shards.like import check_rebuilt, index_of
-from humanst.shards.packing import make_pack, pack_stage, settle
+from humanst.shards.packing import make_pack, pack_stage, settle, staging_folder
 from humanst.shards.plan import Plan, make_plan
 from humanst.shards.plan_file import plan_content
 from humanst.shards.request import Progress, ReleaseReport, ReleaseRequest
@@ -117,10 +117,13 @@ class _Build:
         if not settled.extracts:
             return ReleaseReport(request.release, {}, mine, settled.failures)
         pack = make_pack(settled, request.spec, request.work)
-        packed = pack_stage(request, settled, pack, self._tell) if "pack" in request.stages else []
+        earlier = Earlier(request.release / MANIFEST)
+        # A run that was killed when all was done left nothing to put in place: its shards are taken from the release.
+        done_before = earlier.is_of(request.spec, settled.extracts, settled.facts)
+        again = done_before and not staging_folder(request, pack).exists()
+        packed = pack_stage(request, settled, pack, self._tell) if "pack" in request.stages or again else []
         if "finish" not in request.stages:
             return ReleaseReport(request.release, {}, (), (), n_shards=len(packed))
-        earlier = Earlier(request.release / MANIFEST)
         earlier.tell_replaced(request.spec, settled.extracts, settled.facts, request.targets)
         if request.like is not None:
             rows = index_of([item.index_part for item in collect_shards(request, pack)])

@@ -40,6 +40,8 @@ class ReleaseRequest:
     work
         Holds ``sections/``, ``images/``, ``genes/``, ``extract/``, ``done/``, ``pack/``, ``index/``; a later run goes
         on from it.
+    excluded
+        Exclusion groups whose sections, and all joined to them, were taken out of ``chosen``.
     recipe
         How the sections that are in no catalog are read.
     cluster
@@ -68,6 +70,7 @@ class ReleaseRequest:
     workers: int = 1
     related: tuple[Chosen, ...] = ()
     accepted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    excluded: tuple[str, ...] = ()
     recipe: Path | None = None
     cluster: Cluster | None = None
     stages: tuple[Stage, ...] = STAGES

@@ -14,6 +14,7 @@ from humanst import files
 from humanst.shards.documents import DOCUMENTS, documents
 from humanst.shards.documents.facts import read_tables
 from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.sidecars import exclusion_groups
 
 
 def document_names() -> frozenset[str]:
@@ -38,11 +39,12 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     dict
         The manifest as written.
     """
-    texts = documents(manifest, read_tables(folder, manifest))
+    told = {**manifest, "exclusion_groups": exclusion_groups(manifest["sections"])}
+    texts = documents(told, read_tables(folder, told))
     for name in sorted(DOCUMENTS - set(texts)):
         files.remove(folder / name)
     for name, text in texts.items():
         files.write_bytes(folder / name, text.encode())
-    sealed = {**manifest, "sha256sums": write_sums(folder)}
+    sealed = {**told, "sha256sums": write_sums(folder)}
     files.write_json(folder / MANIFEST, sealed)
     return sealed

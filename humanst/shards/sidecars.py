@@ -106,6 +106,16 @@ def accepted_licenses(
     return {name: studies for name, studies in found.items() if studies}
 
 
+def exclusion_groups(sections: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Test set of others (``hest_bench``, ...) -> ``sample_id`` of its sections that are in the release."""
+    found: dict[str, list[str]] = {}
+    for section in sections:
+        for name in section.get("metadata", {}).get("exclusion_groups", "").split(";"):
+            if name:
+                found.setdefault(name, []).append(section["sample_id"])
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
 _FLAT = (
     "sample_id",
     "study_id",
