@@ -22,7 +22,8 @@ from benchmarks.memory import high_water_mib
 from humanst import files
 from humanst.catalog import Lattice, Recipe, Section, Source, Study
 from humanst.shards.done import SectionDone
-from humanst.shards.extract import ROWS, Extracted
+from humanst.shards.extract import Extracted
+from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.grouping import Chosen
 from humanst.shards.packing import make_pack, settle
 from humanst.shards.plan import make_plan
@@ -74,14 +75,12 @@ def request_for(folder: Path, n_sections: int, n_pairs: int) -> ReleaseRequest:
 def write_extracts(request: ReleaseRequest, n_pairs: int) -> None:
     """What extraction leaves for packing to read: uids, and the facts of the card that groups depend on."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     patch = request.spec.patch_hash()
     for item in request.chosen:
         name = item.section.sample_id
         uids = [uid_of(name, str(spot), patch) for spot in range(n_pairs)]
-        path = request.work / "extract" / name / ROWS
-        files.write_with(path, lambda target, uids=uids: pq.write_table(pa.table({"uid": uids}), target))
+        write_rows(request.work / "extract" / name / ROWS, pa.table({"uid": uids}))
 
 
 def done_of(request: ReleaseRequest, n_pairs: int) -> dict[str, SectionDone]:

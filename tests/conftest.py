@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 REAL_DATA_REASON = "needs the real sections: set HUMANST_TEST_DATA, or put them at ../shared/data"
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("busy machines too", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machines too")
 
 
 def _real_data() -> Path | None:

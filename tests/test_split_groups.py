@@ -10,7 +10,17 @@ import pytest
 
 from humanst.errors import DataError
 from humanst.findings import Findings
-from humanst.splits import SPLITS, Assignment, Link, Member, assign_splits, is_unknown, join_found, release_age
+from humanst.splits import (
+    SPLITS,
+    Assignment,
+    Link,
+    Member,
+    assign_splits,
+    is_unknown,
+    join_found,
+    joined_to,
+    release_age,
+)
 
 RELEASES = ("0.2.0", "0.9.0", "0.10.0", "unreleased")
 N_CATALOGS = 1000
@@ -104,6 +114,14 @@ def test_a_newcomer_between_two_sides_is_named_with_both() -> None:
     assert len(asked.split) == 3
 
 
+def test_what_is_joined_is_found_across_releases_and_sides() -> None:
+    one, other = sides_apart()
+    members = [Member(one, one, "d1", "0.1.0"), Member(other, other, "d2", "0.1.0"), Member("z", "z", "d3", "0.1.0")]
+    between = Member("between", "later", "d2", "0.2.0", duplicates=(one,))
+    assert joined_to([*members, between], {one}) == {one, other, "between"}
+    assert joined_to([*members, between], ()) == frozenset()
+
+
 def planned(**rows: tuple[str, str, str]) -> tuple[Assignment, list[Member]]:
     """``name=(group, split, release)``."""
     assignment = Assignment({name: row[0] for name, row in rows.items()}, {name: row[1] for name, row in rows.items()})
@@ -137,6 +155,29 @@ def test_a_newcomer_that_reading_links_to_the_other_side_stays_out_with_its_grou
     assert set(result.left_out) == {"new", "mate"}
     assert result.split == {"old": "train", "anchor": "test", "other": "val"}
     assert "the same counts in old and new" in str(result.left_out["mate"])
+
+
+def test_what_is_the_same_tissue_as_a_newcomer_that_stays_out_stays_out_with_it() -> None:
+    plan = planned(
+        old=("old", "train", "0.1"),
+        copy=("copy", "val", "0.2"),
+        turned=("turned", "val", "0.2"),
+        third=("third", "test", "0.2"),
+        mate=("third", "test", "0.3"),
+        fourth=("fourth", "train", "0.2"),
+        published=("published", "val", "0.1"),
+        other=("other", "val", "0.2"),
+    )
+    links = [
+        Link("copy", "old", "image"),
+        Link("copy", "turned", "picture"),
+        Link("third", "turned", "counts"),
+        Link("copy", "fourth", "picture"),
+        Link("copy", "published", "counts"),
+    ]
+    result = join_found(*plan, links)
+    assert set(result.left_out) == {"copy", "turned", "third", "mate"}
+    assert result.split == {"old": "train", "fourth": "train", "published": "val", "other": "val"}
 
 
 @pytest.mark.parametrize("shares", [(0.0, 1.0, 0.0), (0.2, 0.3, 0.5)])

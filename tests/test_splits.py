@@ -104,7 +104,16 @@ def test_hashed_shares_are_near_80_10_10() -> None:
     assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
 
 
-@pytest.mark.parametrize("text", ["", "donor,side\nd1,train\n", "donor_id,split\nd1,dev\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "donor,side\nd1,train\n",
+        "donor_id,split\nd1,dev\n",
+        "split,donor_id\ntrain\n",
+        "donor_id,split\nd1,train\nunknown,test\n",
+    ],
+)
 def test_a_faulty_assignment_is_a_usage_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "groups.csv"
     path.write_text(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from humanst.builder.measured import kept_measured_genes
+from humanst.builder.measured import axis_hash, kept_measured_genes
 from humanst.builder.sections import (
     BUILD_VERSION,
     BuildOptions,
@@ -18,6 +18,7 @@ __all__ = [
     "BuildOptions",
     "BuiltSection",
     "SectionTask",
+    "axis_hash",
     "build_section",
     "build_sections",
     "kept_measured_genes",

@@ -45,6 +45,20 @@ class MeasuredGenes:
     sections: tuple[str, ...]
     missing: tuple[str, ...]
 
+    def warn(self, findings: Findings) -> None:
+        """Say which tables were not at hand: with them, the same section gets other targets."""
+        if self.missing:
+            rest = len(self.missing) - 5
+            findings.warn(
+                "gene-axis-incomplete",
+                "Count tables of the study were not at hand, so the genes that only they list count as unmeasured",
+                field="absent_genes",
+                expected="the count tables of all sections on record",
+                found=f"none for {', '.join(self.missing[:5])}" + (f" and {rest} more" if rest > 0 else ""),
+                done="The gene axis is the union over the others",
+                todo="Fetch them with `humanst fetch` and build again: targets of this section will differ",
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Where the axis comes from, for provenance."""
         text = "\n".join(sorted(self.ensembl_ids))
@@ -85,7 +99,8 @@ def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, fo
     wanted = list(asked)
     if study.recipe.absent_genes != "zero" or isinstance(study, FolderStudy):
         return measured_genes(study, wanted, pin=pin)
-    path = folder / f"{study.study_id}-{_axis_hash(study, wanted)[:16]}.json"
+    name = axis_hash(study, (section.sample_id for section in wanted))[:16]
+    path = folder / f"{study.study_id}-{name}.json"
     with held(path, what=f"the genes of {study.study_id}"):
         try:
             kept = json.loads(path.read_bytes())
@@ -97,10 +112,10 @@ def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, fo
     return found
 
 
-def _axis_hash(study: Study, asked: Iterable[Section]) -> str:
-    """Hash of all that a study's gene axis depends on."""
+def axis_hash(study: Study, asked: Iterable[str]) -> str:
+    """Hash of all that a study's gene axis depends on, as far as it is on record; ``asked`` by ``sample_id``."""
     facts = {
-        "asked": sorted(section.sample_id for section in asked),
+        "asked": sorted(asked),
         "tables": [
             [section.sample_id, source.role, source.path, source.member, source.sha256, source.md5, source.bytes]
             for section in study.sections

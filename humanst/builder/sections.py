@@ -128,6 +128,8 @@ def _build(task: SectionTask) -> BuiltSection:
         record_path=record_path,
     )
     harmonized.findings.raise_if_refused()
+    if task.measured is not None:
+        task.measured.warn(harmonized.findings)
     write_section(
         harmonized,
         path,

@@ -6,7 +6,7 @@ Nothing is looked up. A field that the catalog does not give is left out of an e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +25,28 @@ _YEAR = re.compile(r"\((?P<year>(19|20)\d\d)\)|Dataset, (?P<dated>(19|20)\d\d)-\
 _JOURNAL = re.compile(r"\. (?P<name>[A-Z][^.()]{2,80}?) \((19|20)\d\d\)")
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"}
 _DATA_HOSTS = ("10.5281/zenodo.", "10.17632/", "10.6084/")
+
+
+@dataclass(frozen=True, slots=True)
+class CitedStudy:
+    """What a citation is made from, of a study that is not at hand itself: a release's manifest carries it.
+
+    Attributes
+    ----------
+    citation
+        One line, as the catalog has it.
+    accessions
+        Repository -> accession.
+    """
+
+    study_id: str
+    title: str
+    citation: str
+    doi: str | None
+    accessions: Mapping[str, str]
+
+
+Citable = Study | ListedStudy | CitedStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,38 +92,48 @@ class Citation:
             "howpublished": None if article or not self.journal else _latex(self.journal),
             "year": self.year,
             "doi": self.doi,
-            "url": self.url,
+            # Braces are all that would end a field early.
+            "url": self.url and self.url.replace("{", "%7B").replace("}", "%7D"),
             "note": f"humanst: {', '.join(map(_latex, self.studies))}" if self.studies else None,
         }
         lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
         return "\n".join([f"@{'article' if article else 'misc'}{{{self.key},", *lines, "}"])
 
 
-def citations(studies: Iterable[Study | ListedStudy]) -> tuple[Citation, ...]:
-    """What to cite for these studies: each paper and data set once, in the order given; then humanst itself."""
+def citations(studies: Iterable[Citable], *, own: Citation | None = None) -> tuple[Citation, ...]:
+    """What to cite for these studies: each paper and data set once, in the order given; then humanst itself.
+
+    Parameters
+    ----------
+    own
+        How humanst is cited; as it is installed without one.
+    """
     found: dict[str, Citation] = {}
     for study in studies:
         for one in (_paper(study), *_data(study)):
-            name = (one.doi or one.url or one.apa).casefold()
+            # What has no pointer is one thing only when title and text agree: many are just "unpublished".
+            name = (one.doi or one.url or f"{one.title} {one.apa}").casefold()
             known = found.get(name)
             merged = one if known is None else _with_studies(known, one.studies)
             found[name] = merged
-    return (*found.values(), own_citation())
+    return (*found.values(), own or own_citation())
 
 
-def own_citation() -> Citation:
-    """How humanst itself asks to be cited: ``CITATION.cff``."""
+def own_citation(version: str | None = None) -> Citation:
+    """How humanst itself asks to be cited: ``CITATION.cff``; with another ``version``, without the date of this one."""
     about = read_yaml(data_path("CITATION.cff"))
+    version = version or str(about["version"])
     names = [author.get("name") or f"{author['given-names']} {author['family-names']}" for author in about["authors"]]
-    year = str(about["date-released"])[:4] if "date-released" in about else None
+    dated_here = "date-released" in about and version == str(about["version"])
+    year = str(about["date-released"])[:4] if dated_here else None
     doi, url = about.get("doi"), about.get("repository-code") or about.get("url")
     pointer = f"https://doi.org/{doi}" if doi else url
     dated = f" ({year})" if year else ""
-    apa = f"{', '.join(names)}{dated}. {about['title']} (version {about['version']}) [Computer software]."
+    apa = f"{', '.join(names)}{dated}. {about['title']} (version {version}) [Computer software]."
     return Citation(
         "humanst",
         "software",
-        f"{about['title']} (version {about['version']})",
+        f"{about['title']} (version {version})",
         f"{apa} {pointer}" if pointer else apa,
         authors=" and ".join(names),
         year=year,
@@ -110,7 +142,16 @@ def own_citation() -> Citation:
     )
 
 
-def _paper(study: Study | ListedStudy) -> Citation:
+def study_url(study: Citable) -> str | None:
+    """The best public pointer to a study: its DOI, else the page on record, else the address its citation gives."""
+    if study.doi:
+        return f"https://doi.org/{study.doi}"
+    paper = _paper(study)
+    page = study.accessions.get("page")
+    return page if page and page.startswith("https://") else paper.url
+
+
+def _paper(study: Citable) -> Citation:
     text = " ".join(study.citation.split())
     author, year, journal = (pattern.search(text) for pattern in (_AUTHOR, _YEAR, _JOURNAL))
     group = _GROUP.match(text)
@@ -130,7 +171,7 @@ def _paper(study: Study | ListedStudy) -> Citation:
     )
 
 
-def _data(study: Study | ListedStudy) -> Iterable[Citation]:
+def _data(study: Citable) -> Iterable[Citation]:
     for name, accession in study.accessions.items():
         spelled = _REPOSITORY.fullmatch(name)
         repository = spelled["name"] if spelled else ""
@@ -171,4 +212,4 @@ def _authors(names: str) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))

@@ -12,12 +12,14 @@ from humanst.cli.output import run_and_exit
 
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
+    "add-targets": "humanst.cli.add_targets:add_targets",
     "build": "humanst.cli.build:build",
     "cache": "humanst.cli.cache:cache",
     "build-shards": "humanst.cli.build_shards:build_shards",
     "cite": "humanst.cli.cite:cite",
     "curate": "humanst.cli.curate:curate",
     "demo": "humanst.cli.demo:demo",
+    "export": "humanst.cli.export:export",
     "fetch": "humanst.cli.fetch:fetch",
     "info": "humanst.cli.catalog:info",
     "licenses": "humanst.cli.cite:licenses",

@@ -30,7 +30,13 @@ OPTIONS = ("release", "split", "output", "with_sections")
 def release_options(command: Command) -> Command:
     """The options of ``humanst fetch atlas`` that no other fetch has."""
     for name, settings in (
-        ("--with-sections", {"is_flag": True, "help": "atlas: the SpatialData objects of the sections too."}),
+        (
+            "--with-sections",
+            {
+                "is_flag": True,
+                "help": "atlas: the SpatialData objects too, zipped and unpacked.",
+            },
+        ),
         ("--split", {"help": "atlas: only these splits, comma-separated [default: all]."}),
         ("--release", {"help": "atlas: a version on record, or the URL or folder of a release [default: the newest]."}),
     ):
@@ -117,7 +123,7 @@ def fetch_release(
     _pass_gate(book, root, selection, accept, may_ask=not as_json)
     sizes = [size or 0 for name, size in plan.as_they_are.items() if name not in head.paths]
     n_files = len(sizes) + len(plan.to_cut)
-    with transfer_progress(n_files, plan.fetch_bytes - plan.here_bytes) as tell:
+    with transfer_progress(n_files, plan.fetch_bytes + plan.store_bytes - plan.here_bytes) as tell:
         result = fetch_selection(plan, jobs=jobs, progress=tell)
     _echo_result(plan, result, as_json)
 
@@ -196,6 +202,8 @@ def _echo_plan(plan: FetchPlan, as_json: bool) -> None:
         "ranged_bytes": plan.ranged_bytes,
         "fetch_bytes": plan.fetch_bytes,
         "here_bytes": plan.here_bytes,
+        "store_bytes": plan.store_bytes,
+        "unpacked_bytes": plan.unpacked_bytes,
         "shards": len(plan.shards),
         "ranged_shards": len(plan.ranged),
         "requests": sum(len(shard.spans) for shard in plan.ranged),
@@ -218,6 +226,11 @@ def _echo_plan(plan: FetchPlan, as_json: bool) -> None:
         f"fetch     {content['fetch_bytes']:,} bytes: {n_whole:,} shards whole, {content['ranged_shards']:,} in "
         f"{content['requests']:,} ranged reads; {content['here_bytes']:,} bytes are here"
     )
+    if plan.stores:
+        click.echo(
+            f"sections  {content['store_bytes']:,} bytes of {len(plan.stores):,} section stores, "
+            f"{content['unpacked_bytes']:,} more once unpacked"
+        )
     click.echo(f"files     {content['n_files']:,}, {len(unknown):,} small ones of a size that is not on record")
     click.echo(f"licences  {', '.join(licenses)}")
     click.echo(f"disk      {content['free_bytes']:,} bytes free at {plan.output}")

@@ -19,11 +19,16 @@ from humanst.cli.choose import (
     section_options,
 )
 from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
+from humanst.cli.leaving_out import without_groups, without_superseded
+from humanst.cli.like_option import like_of, like_option, recipe_only
+from humanst.errors import UsageError
 
 if TYPE_CHECKING:
     from humanst.catalog import Catalog
+    from humanst.shards.like import Like
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
+    from humanst.shards.target_sets import TargetSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,6 +41,13 @@ _PARAMETERS = (
         type=click.Path(exists=True, dir_okay=False),
         help="CSV with donor_id (or sample_id) and split: overrides the hash for those groups.",
     ),
+    click.option(
+        "--exclude-group",
+        multiple=True,
+        metavar="NAME",
+        help="Leave out the sections of this exclusion group (hest_bench, her2st, ...) and all joined to them; "
+        "comma-separated or repeated.",
+    ),
     click.option("--release-version", default="0.1.0", show_default=True, help="Version written into the manifest."),
     click.option("--seed", default=0, show_default=True, help="Goes into the order of pairs."),
     click.option(
@@ -46,7 +58,13 @@ _PARAMETERS = (
         type=click.Path(exists=True, dir_okay=False),
         help="GeoJSON outline of one section's tissue in level-0 pixels, instead of the optical-density mask.",
     ),
-    click.option("--embed-image", is_flag=True, help="Stores carry the image from max(native, 0.5) um/px down."),
+    click.option(
+        "--with-images",
+        "--embed-image",
+        "embed_image",
+        is_flag=True,
+        help="Stores carry the image from max(native, 0.5) um/px down, not from 2.",
+    ),
     click.option("--pin", is_flag=True, help="Take files that have no hash on record, writing theirs to a lock file."),
     click.option(
         "--min-tissue-fraction",
@@ -54,6 +72,12 @@ _PARAMETERS = (
         default=0.15,
         show_default=True,
         help="Drop patches with less tissue than this share.",
+    ),
+    like_option,
+    click.option(
+        "--targets",
+        metavar="SETS",
+        help="Further target sets: counts, hvg:N, pca:K, NAME=FILE.gmt; several with commas.",
     ),
     license_option,
     pool_like_option,
@@ -67,6 +91,7 @@ PLANNED = (
     "where",
     "gene_sets",
     "assign",
+    "exclude_group",
     "release_version",
     "seed",
     "shard_pairs",
@@ -74,7 +99,9 @@ PLANNED = (
     "embed_image",
     "pin",
     "min_tissue_fraction",
+    "targets",
     "pool_like",
+    "like",
     "min_counts",
     "min_genes",
     "max_mt_fraction",
@@ -107,7 +134,14 @@ def new_request(
     from humanst.shards.grouping import Chosen
     from humanst.shards.request import ReleaseRequest
 
+    like = like_of(options)
     asked = choose_sections(book, options["studies"], options["sections"], options["where"], recipe=options["recipe"])
+    if like is not None and options["sections"] is None and options["where"] is None:
+        asked = recipe_only(like, asked)
+    asked = without_superseded(asked, named=options["sections"] is not None)
+    labels = tuple(sorted({name.strip() for text in options["exclude_group"] for name in text.split(",")}))
+    if labels:
+        asked = without_groups(book, asked, labels)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
     request = ReleaseRequest(
@@ -115,14 +149,17 @@ def new_request(
         related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=work,
-        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask),
+        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask, like=like),
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
         pool_like=options["pool_like"],
         qc=qc_overrides(options),
         accepted=gate.accepted,
+        like=like,
+        excluded=labels,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
+        targets=target_sets(options["targets"]),
     )
     return request, len(asked), gate
 
@@ -141,8 +178,9 @@ def planned_request(
     """
     from humanst.builder.folders import study_from_folder
     from humanst.catalog import load_recipe
+    from humanst.shards.like import Like
     from humanst.shards.plan import check_current, chosen_of
-    from humanst.shards.plan_file import plan_of, spec_of
+    from humanst.shards.plan_file import plan_of, spec_of, targets_of
     from humanst.shards.request import ReleaseRequest
 
     plan, build = plan_of(content), content["build"]
@@ -167,13 +205,35 @@ def planned_request(
         qc=tuple(build["qc"].items()),
         accepted=tuple((name, tuple(studies)) for name, studies in content["accepted_licenses"].items()),
         recipe=recipe,
+        like=None if content["like"] is None else Like.from_dict(content["like"]),
+        targets=targets_of(content),
     )
     check_current(plan, request)
     return request
 
 
+def target_sets(asked: str | None, gmt: str | None = None) -> tuple[TargetSet, ...]:
+    """The target sets of a comma-separated list; none without one.
+
+    Raises
+    ------
+    UsageError
+        For a name that is none.
+    """
+    from humanst.shards.target_sets import parse_sets
+
+    if asked is None:
+        return ()
+    return parse_sets([name.strip() for name in asked.split(",")], Path(gmt) if gmt else None)
+
+
 def release_spec(
-    book: Catalog, options: dict[str, Any], *, accept: Sequence[str] = (), may_ask: bool = False
+    book: Catalog,
+    options: dict[str, Any],
+    *,
+    accept: Sequence[str] = (),
+    may_ask: bool = False,
+    like: Like | None = None,
 ) -> ReleaseSpec:
     """The release's parameters from the command's options; fetches the gene sets, if their licence is accepted."""
     from humanst.files import sha256_file
@@ -181,7 +241,10 @@ def release_spec(
     from humanst.splits import read_assignment
     from humanst.tiles import PatchSpec
 
-    path, name = gene_sets(book, options["gene_sets"], pin=options["pin"], accept=accept, may_ask=may_ask)
+    wanted = options["gene_sets"] or (like.spec["gene_sets"]["name"] if like else None)
+    path, name = gene_sets(book, wanted, pin=options["pin"], accept=accept, may_ask=may_ask)
+    if like is not None:
+        return like.release_spec(path, sha256_file(path))
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -200,7 +263,6 @@ def gene_sets(
 ) -> tuple[Path, str]:
     """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
     from humanst.catalog import Item
-    from humanst.errors import UsageError
     from humanst.fetch import fetch_resource
 
     if asked and Path(asked).is_file():

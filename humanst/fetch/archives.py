@@ -1,7 +1,8 @@
 """Reading archives without trusting them: tar, tar.gz, zip, 7z and gzip, one wanted member at a time.
 
-Nothing is ever unpacked whole. A member is asked for by its exact name, must be a plain file that is there once, and
-comes as a stream whose length is bounded, so that links, devices and bombs of other members never matter.
+A member is asked for by its exact name, must be a plain file that is there once, and comes as a stream whose length is
+bounded, so that links, devices and bombs of other members never matter. Only a zip of ours is unpacked whole, and that
+only when all of its members are such files.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from humanst.fetch import zips
 from humanst.fetch.archive_faults import bomb, cut, reading
 from humanst.fetch.budget import BUDGET, Budget
 from humanst.fetch.sevenzips import is_sevenzip, list_sevenzip, read_sevenzip
@@ -17,7 +19,7 @@ from humanst.fetch.tars import is_gzip, list_tar, read_tar
 from humanst.fetch.zips import is_zip, list_zip, read_zip
 from humanst.files import CHUNK_BYTES, safe_relative_path
 
-__all__ = ["BUDGET", "Budget", "gunzip", "is_gzip", "list_members", "read_member"]
+__all__ = ["BUDGET", "Budget", "gunzip", "is_gzip", "list_members", "read_member", "read_whole_zip"]
 
 
 def list_members(path: Path, *, name: str, budget: Budget = BUDGET, password: str | None = None) -> tuple[str, ...]:
@@ -79,6 +81,34 @@ def read_member(
             yield from read_sevenzip(path, member, name, budget, password)
         else:
             yield from read_tar(path, member, name, budget)
+
+
+def read_whole_zip(path: Path, *, name: str, max_files: int, max_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Name and blocks of every member of a zip, to be taken in this order.
+
+    Parameters
+    ----------
+    max_files, max_bytes
+        How many there are at most, and how many bytes they give together.
+
+    Raises
+    ------
+    DataError
+        ``archive-encrypted``, ``archive-method``, ``archive-unreadable``.
+    HostileError
+        ``unsafe-member`` for a folder, a link, a device, an unsafe name or a file in the place of a folder,
+        ``member-twice``, ``archive-members``, ``archive-bomb``. Nothing was read then.
+    IntegrityError
+        ``archive-cut``, also for a member that is not the one of its checksum.
+    """
+    with reading(name):
+        for member, blocks in zips.read_whole_zip(path, name, max_files, max_bytes):
+            yield member, _reading(blocks, f"{name}/{member}")
+
+
+def _reading(blocks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    with reading(name):
+        yield from blocks
 
 
 def gunzip(blocks: Iterator[bytes], *, name: str, budget: Budget = BUDGET) -> Iterator[bytes]:

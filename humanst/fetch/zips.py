@@ -5,7 +5,8 @@ from __future__ import annotations
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from humanst.fetch.archive_faults import (
     wrong_password,
 )
 from humanst.fetch.budget import MAX_MEMBERS, Budget, Careful, bounded, same_name
+from humanst.files import folded_name, safe_relative_path
 
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _LISTED = b"PK\x01\x02"
@@ -59,19 +61,53 @@ def read_zip(path: Path, member: str, name: str, budget: Budget, password: str |
         if cipher is not None and password is None:
             raise needs_password(cipher)
         if method not in _BOUNDED_METHODS:
-            raise DataError(
-                "This member is compressed in a way that cannot be unpacked in bounded memory",
-                code="archive-method",
-                expected="a stored or deflated member",
-                found=cipher if method is None else _METHODS.get(method, f"method {method}"),
-                done="Nothing was unpacked",
-                todo="Unpack it by hand and give the file itself",
-            )
+            raise _unbounded(cipher if method is None else _METHODS.get(method, f"method {method}"))
         limit = budget.limit(min(info.compress_size, path.stat().st_size))
         if info.file_size > limit:
             raise bomb(f"{name}/{member}", limit)
         with _opened(archive, info, _careful(file, name), cipher, password) as handle:
             yield from bounded(handle, limit, f"{name}/{member}")
+
+
+def read_whole_zip(path: Path, name: str, max_files: int, max_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Name and blocks of every member, all names having been looked at before the first is read."""
+    with path.open("rb") as file, zipfile.ZipFile(_careful(file, name)) as archive:
+        infos = _infos(archive, name)
+        if len(infos) > max_files:
+            raise too_many(name, max_files)
+        _require_plain_tree(infos)
+        if sum(info.file_size for info in infos) > max_bytes:
+            raise bomb(name, max_bytes)
+        for info in infos:
+            with archive.open(info) as handle:
+                yield info.filename, bounded(handle, info.file_size, f"{name}/{info.filename}")
+
+
+def _require_plain_tree(infos: Sequence[zipfile.ZipInfo]) -> None:
+    """Ask for plain files with safe names, none of them twice or in the place of a folder, stored or deflated."""
+    seen = [folded_name(info.filename) for info in infos]
+    counted = Counter(seen)
+    folders = {"/".join(parts[:n]) for parts in (one.split("/") for one in seen) for n in range(1, len(parts))}
+    for info, folded in zip(infos, seen, strict=True):
+        safe_relative_path(info.filename)
+        if folded in folders:
+            raise not_plain(f"a file in the place of a folder: {info.filename}")
+        if (cipher := _cipher(info)) is not None:
+            raise needs_password(cipher)
+        if info.compress_type not in _BOUNDED_METHODS:
+            raise _unbounded(_METHODS.get(info.compress_type, f"method {info.compress_type}"))
+        the_one([info] * counted[folded], info.filename, info.filename, _is_plain)
+
+
+def _unbounded(found: str | None) -> DataError:
+    return DataError(
+        "This member is compressed in a way that cannot be unpacked in bounded memory",
+        code="archive-method",
+        expected="a stored or deflated member",
+        found=found,
+        done="Nothing was unpacked",
+        todo="Unpack it by hand and give the file itself",
+    )
 
 
 @contextmanager

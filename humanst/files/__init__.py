@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import shutil as shutil
 
-from humanst.files.aside import AsideFile, canonical_json, write_aside, write_bytes, write_json, write_with
+from humanst.files.aside import (
+    AsideFile,
+    canonical_json,
+    write_aside,
+    write_bytes,
+    write_inside,
+    write_json,
+    write_with,
+)
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
-from humanst.files.folders import folder_aside, hoist, link, put_folder, replace_folder
+from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, sweep_partials
@@ -45,6 +53,7 @@ __all__ = [
     "is_running",
     "let_group_read",
     "link",
+    "link_or_copy",
     "locked",
     "ownerless_parts",
     "part_bytes",
@@ -58,6 +67,7 @@ __all__ = [
     "sweep_partials",
     "write_aside",
     "write_bytes",
+    "write_inside",
     "write_json",
     "write_part",
     "write_with",

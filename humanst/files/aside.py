@@ -73,6 +73,20 @@ def write_aside(path: Path) -> Iterator[AsideFile]:
     fsync_folder(path.parent)
 
 
+@contextmanager
+def write_inside(path: Path) -> Iterator[AsideFile]:
+    """Write a new file of a folder that is being filled aside, which brings it to the disk when it is whole.
+
+    Raises
+    ------
+    FileExistsError
+        When there is one of this name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as handle:
+        yield AsideFile(handle, path)
+
+
 def write_bytes(path: Path, data: bytes) -> str:
     """Write ``data`` to ``path`` atomically; returns its sha256."""
     with write_aside(path) as aside:

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humanst.files.disk import fsync_file, fsync_folder
+from humanst.files.aside import write_aside
+from humanst.files.disk import CHUNK_BYTES, fsync_file, fsync_folder
 from humanst.files.owners import is_partial, owned_path, partial_path
 from humanst.files.room import no_room
 
 
 @contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
+def folder_aside(path: Path, *, keep_hidden: bool = False) -> Iterator[Path]:
     """Fill a folder aside and swap it into place when the block ends without an error.
 
     An older folder at ``path`` stays whole until the new one is complete; after a kill in the middle of the swap
     :func:`sweep_partials` puts it back.
+
+    Parameters
+    ----------
+    keep_hidden
+        Whether what is hidden in an older folder moves along.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_path(path)
@@ -29,6 +35,8 @@ def folder_aside(path: Path) -> Iterator[Path]:
             for name in names:
                 fsync_file(Path(folder) / name)
             fsync_folder(Path(folder))
+        if keep_hidden:
+            _keep_hidden(path, partial)
         _swap_folder(partial, path)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -71,6 +79,21 @@ def link(source: Path, target: Path) -> bool:
     return True
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system has no such thing.
+
+    Raises
+    ------
+    NoRoomError
+        When the disk fills up.
+    """
+    if link(source, target):
+        return
+    with source.open("rb") as handle, write_aside(target) as aside:
+        while chunk := handle.read(CHUNK_BYTES):
+            aside.write(chunk)
+
+
 def put_folder(new: Path, path: Path) -> None:
     """Put a finished folder in the place of ``path``; what is hidden in an older one moves along.
 
@@ -80,11 +103,27 @@ def put_folder(new: Path, path: Path) -> None:
         for name in names:
             fsync_file(Path(folder) / name)
         fsync_folder(Path(folder))
-    if path.is_dir():
-        for entry in path.iterdir():
-            if entry.name.startswith(".") and not is_partial(entry.name):
-                entry.replace(new / entry.name)
+    _keep_hidden(path, new)
     _swap_folder(new, path)
+
+
+def _keep_hidden(old: Path, new: Path) -> None:
+    """Give what is hidden in a folder a second name in the one that replaces it: a kill in between loses nothing."""
+    for entry in sorted(old.iterdir()) if old.is_dir() else []:
+        if not entry.name.startswith(".") or is_partial(entry.name):
+            continue
+        target = new / entry.name
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, target, symlinks=True, dirs_exist_ok=True, copy_function=_second_name)
+        else:
+            _second_name(str(entry), str(target))
+
+
+def _second_name(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def replace_folder(new: Path, old: Path) -> None:

@@ -30,6 +30,7 @@ COUNTS_PER = 1e4
 GENES_PER_BIN = 100
 MIN_BINS = 3
 MAX_BINS = 25
+_TABLED = 32
 
 
 def bins_for(n_genes: int) -> int:
@@ -48,10 +49,23 @@ def log_cp10k(counts: csr_matrix) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    per_entry = np.repeat(totals, np.diff(counts.indptr))
+    # Nearly all counts are small: their logarithms are looked up in a table of spot and count.
+    small = np.arange(_TABLED, dtype=np.float64)
+    table = _log_of(np.broadcast_to(small, (len(totals), _TABLED)), totals[:, np.newaxis])
+    place = np.repeat(np.arange(len(totals)) * _TABLED, np.diff(counts.indptr))
+    large = np.flatnonzero(counts.data >= _TABLED)
+    totals_of_large = totals[place[large] // _TABLED]
+    np.add(place, counts.data, out=place, casting="same_kind")
+    place[large] = 0
+    data = table.ravel().take(place)
+    data[large] = _log_of(counts.data[large].astype(np.float64), totals_of_large)
+    return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def _log_of(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
     # An explicit zero in a spot without counts would be 0 / 0.
-    shares = np.divide(counts.data, per_entry, out=np.zeros(len(counts.data)), where=per_entry > 0)
-    return csr_matrix((np.log1p(COUNTS_PER * shares), counts.indices, counts.indptr), shape=counts.shape)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    return np.log1p(COUNTS_PER * shares)
 
 
 def expression_bins(mean_log: NDArray[np.float64], n_bins: int) -> NDArray[np.int64]:
@@ -80,19 +94,17 @@ class BinControl:
 
     Attributes
     ----------
-    membership
-        W, (n_genes, P) float64 CSR of ones.
+    weights
+        (n_genes, P + n_bins) float64 CSR: W, ones, and beside it ``B`` divided by the size of each bin, so that
+        ``L @ weights`` is the sum over each set and the mean of each bin.
     n_genes_of_set
         m, (P,) float64.
-    bin_means
-        (n_genes, n_bins) float64 CSR; ``L @ bin_means`` is the mean of each bin.
     bin_shares
         B'W / m, (n_bins, P) float64 CSR; the share of each set's genes that falls in each bin.
     """
 
-    membership: csr_matrix
+    weights: csr_matrix
     n_genes_of_set: NDArray[np.float64]
-    bin_means: csr_matrix
     bin_shares: csr_matrix
 
     @classmethod
@@ -106,7 +118,7 @@ class BinControl:
         bins
             (n_genes,) from :func:`expression_bins`.
         """
-        from scipy.sparse import csr_matrix
+        from scipy.sparse import csr_matrix, hstack
 
         n_genes = len(bins)
         sizes = np.bincount(bins)
@@ -118,7 +130,7 @@ class BinControl:
         shares = csr_matrix(in_bin.T @ membership)
         shares.sort_indices()
         shares.data /= per_set[shares.indices]
-        return cls(membership, per_set, bin_means, shares)
+        return cls(hstack([membership, bin_means], format="csr"), per_set, shares)
 
     def score(self, log_expression: csr_matrix) -> NDArray[np.float64]:
         """Compute the raw score of each spot and set, in units of log expression.
@@ -132,6 +144,9 @@ class BinControl:
         -------
         (n_spots, P) float64.
         """
-        in_set = (log_expression @ self.membership).toarray() / self.n_genes_of_set
-        control = ((log_expression @ self.bin_means) @ self.bin_shares).toarray()
+        n_sets = len(self.n_genes_of_set)
+        # One pass over the counts for both products.
+        sums = log_expression @ self.weights
+        in_set = sums[:, :n_sets].toarray() / self.n_genes_of_set
+        control = (sums[:, n_sets:] @ self.bin_shares).toarray()
         return np.asarray(in_set - control, dtype=np.float64)

@@ -130,8 +130,9 @@ def score_section(
     ids = np.asarray(ensembl_ids, dtype=np.str_)
     columns = np.flatnonzero(measured)
     columns = columns[np.argsort(ids[columns], kind="stable")]
-    fit = np.asarray(in_fit, dtype=np.bool_) & (_totals(counts, columns, chunk_spots) > 0)
-    return _score(counts, columns, _membership(sets, ids[columns]), sets, fit, targeted, chunk_spots)
+    has_counts = _totals(counts, columns, chunk_spots) > 0
+    fit = np.asarray(in_fit, dtype=np.bool_) & has_counts
+    return _score(counts, columns, _membership(sets, ids[columns]), sets, (fit, has_counts), targeted, chunk_spots)
 
 
 def _score(
@@ -139,11 +140,15 @@ def _score(
     columns: NDArray[np.int64],
     membership: csr_matrix,
     sets: ResolvedSets,
-    fit: NDArray[np.bool_],
+    spots: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     targeted: bool,
     size: int,
 ) -> PathwayScores:
-    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``."""
+    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``.
+
+    ``spots``: which of them set bins, means and sds, and which have counts.
+    """
+    fit, has_counts = spots
     n_measured = np.asarray(membership.sum(axis=0)).ravel().astype(np.int64)
     n_members = np.array(sets.n_members, dtype=np.int64)
     reasons = _coverage_reasons(n_measured, n_members, targeted=targeted, n_fit=int(fit.sum()))
@@ -159,7 +164,6 @@ def _score(
         varies = sd[scored] > MIN_SD
         reasons = _with(reasons, scored[~varies], "no-variation")
         scored, raw = scored[varies], raw[:, varies]
-        has_counts = _totals(counts, columns, size) > 0
         scores[np.ix_(has_counts, scored)] = ((raw - mean[scored]) / sd[scored])[has_counts]
     return PathwayScores(
         names=sets.names,
@@ -249,10 +253,22 @@ def _parts(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Iterato
     """``(first spot, counts of the measured genes in id order)``, ``size`` spots at a time."""
     in_order = len(columns) == counts.shape[1] and bool(np.all(columns[:-1] < columns[1:]))
     for start in range(0, counts.shape[0], size):
-        part = counts[start : start + size]
-        part = part.copy() if in_order else part[:, columns]
-        part.sum_duplicates()
+        part = _rows_of(counts, start, start + size)
+        part = part if in_order else part[:, columns]
+        if not part.has_canonical_format:
+            part = part.copy()
+            part.sum_duplicates()
         yield start, part
+
+
+def _rows_of(counts: csr_matrix, start: int, stop: int) -> csr_matrix:
+    """Some spots of a table, as a view of its arrays: not to be written to."""
+    from scipy.sparse import csr_matrix
+
+    pointers = counts.indptr[start : stop + 1]
+    entries = slice(int(pointers[0]), int(pointers[-1]))
+    parts = (counts.data[entries], counts.indices[entries], pointers - pointers[0])
+    return csr_matrix(parts, shape=(len(pointers) - 1, counts.shape[1]), copy=False)
 
 
 def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -260,14 +276,15 @@ def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArra
     is_measured[columns] = 1
     totals = np.zeros(counts.shape[0], dtype=np.int64)
     for start in range(0, counts.shape[0], size):
-        totals[start : start + size] = counts[start : start + size] @ is_measured
+        totals[start : start + size] = _rows_of(counts, start, start + size) @ is_measured
     return totals
 
 
 def _mean_log(counts: csr_matrix, columns: NDArray[np.int64], fit: NDArray[np.bool_], size: int) -> NDArray[np.float64]:
     sums = np.zeros(len(columns), dtype=np.float64)
     for start, part in _parts(counts, columns, size):
-        log_expression = log_cp10k(part[np.flatnonzero(fit[start : start + size])])
+        is_fit = fit[start : start + size]
+        log_expression = log_cp10k(part if is_fit.all() else part[np.flatnonzero(is_fit)])
         # add.at goes entry by entry, spot after spot, so the sum is the same for every chunk size.
         np.add.at(sums, log_expression.indices, log_expression.data)
     return sums / int(fit.sum())

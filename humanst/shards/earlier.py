@@ -11,6 +11,7 @@ from typing import Any
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import ReleaseSpec
+from humanst.shards.target_sets import TargetSet
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,21 @@ class Earlier:
         self._bytes = manifest.read_bytes() if manifest.is_file() else None
 
     def tell_replaced(
-        self, spec: ReleaseSpec, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts]
+        self,
+        spec: ReleaseSpec,
+        extracts: Sequence[Extracted],
+        facts: Mapping[str, SectionFacts],
+        targets: Sequence[TargetSet] = (),
     ) -> None:
         """Warn, before anything of it goes, where another release is about to be replaced."""
         if self._bytes is None:
             return
         before = _content(self._bytes)
-        said = _differences(before, spec, extracts, facts) if before else ["its manifest, which cannot be read"]
+        said = ["its manifest, which cannot be read"]
+        if before:
+            said = _differences(before, spec, extracts, facts)
+            lost = sorted(before.get("targets", {}).keys() - {one.name for one in targets})
+            said += [f"the target sets {', '.join(lost)}, which were not asked for"] if lost else []
         if said:
             pairs = before.get("totals", {}).get("pairs", "unknown")
             logger.warning(
@@ -46,6 +55,11 @@ class Earlier:
                 pairs,
                 ", ".join(said),
             )
+
+    def is_of(self, spec: ReleaseSpec, extracts: Sequence[Extracted], facts: Mapping[str, SectionFacts]) -> bool:
+        """Whether it is the release of this request, as far as its manifest says."""
+        before = _content(self._bytes) if self._bytes else {}
+        return bool(before) and not _differences(before, spec, extracts, facts)
 
     def compared(self) -> str:
         """``none``, ``same`` or ``other``: what was there, against the manifest that is there now."""

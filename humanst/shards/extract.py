@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +17,16 @@ from humanst.errors import DataError
 from humanst.findings import Drop
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayScores, library_size, read_gmt, resolve, score_section
+from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.identity import identity_of
 from humanst.shards.spec import EXTRACT_SCHEMA, EXTRACT_VERSION, ReleaseSpec, encode_spot, uid_of
 from humanst.store import StoredSection, open_section, read_card
 from humanst.tiles import codec_versions, cut_patches, inside
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 PATCHES = "patches.bin"
-ROWS = "rows.parquet"
-PATHWAYS = "pathways.npy"
 CARD = "card.json"
 
 
@@ -80,14 +82,19 @@ def extract_section(task: ExtractTask) -> Extracted:
 
 
 def _inputs_hash(task: ExtractTask) -> str:
-    store_card = read_card(task.store)
+    return inputs_of(task.store, asdict(task.spec.patch), task.spec.gene_sets_sha256, codec_versions())
+
+
+def inputs_of(store: Path, patch: Mapping[str, Any], gene_sets_sha256: str, codecs: Mapping[str, str]) -> str:
+    """Hash of all that the extract of a store is made from; the manifest of a release holds it for every section."""
+    store_card = read_card(store)
     facts = {
         "extract_version": EXTRACT_VERSION,
         "store": None if store_card is None else store_card["tree_sha256"],
-        "patch": asdict(task.spec.patch),
-        "gene_sets": task.spec.gene_sets_sha256,
+        "patch": dict(patch),
+        "gene_sets": gene_sets_sha256,
         "gene_table": load_gene_table().sha256,
-        "codecs": codec_versions(),
+        "codecs": dict(codecs),
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
@@ -98,8 +105,8 @@ def committed_extract(path: Path, inputs: str) -> dict[str, Any] | None:
         card: dict[str, Any] = json.loads((path / CARD).read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    whole = all((path / name).is_file() and (path / name).stat().st_size == n for name, n in card["bytes"].items())
-    return card if card["inputs"] == inputs and whole else None
+    sizes = {name: (path / name).stat().st_size for name in (PATCHES, ROWS) if (path / name).is_file()}
+    return card if card["inputs"] == inputs and card["bytes"] == sizes else None
 
 
 def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) -> dict[str, Any]:
@@ -113,22 +120,23 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
             done="The section store was built",
             todo="Leave the section out of build-shards, or add its image to the catalog",
         )
-    scores = _score(stored, task.spec)
+    scores = score_store(stored, task.spec.gene_sets_path, task.spec.gene_sets_name)
     keep, drops = _choose(stored, task.spec)
     rows = np.flatnonzero(keep)
     with files.folder_aside(path) as partial:
         offsets = _write_patches(task, stored, rows, partial / PATCHES)
-        _write_rows(task, stored, rows, offsets, partial / ROWS)
-        files.write_with(partial / PATHWAYS, lambda target: _save_npy(target, scores.scores[rows]))
+        write_rows(partial / ROWS, _rows_table(task, stored, rows, offsets), scores.scores[rows])
         card = _card(task, stored, scores, rows, drops, inputs)
+        card["store"] = read_card(task.store)
         card["identity"] = identity_of(stored, task.image_path)
-        card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS, PATHWAYS)}
+        card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS)}
         files.write_json(partial / CARD, card)
     return card
 
 
-def _score(stored: StoredSection, spec: ReleaseSpec) -> PathwayScores:
-    sets = resolve(read_gmt(spec.gene_sets_path, name=spec.gene_sets_name), load_gene_table())
+def score_store(stored: StoredSection, gene_sets: Path, name: str) -> PathwayScores:
+    """Score every spot of a store for the sets of a GMT file."""
+    sets = resolve(read_gmt(gene_sets, name=name), load_gene_table())
     return score_section(
         stored.counts,
         stored.genes.index.to_numpy(str),
@@ -188,15 +196,11 @@ def _write_patches(
     return {"bin_offset": offset, "jpg_length": length, "jpg_hash": digest, "blur": blur}
 
 
-def _write_rows(
-    task: ExtractTask,
-    stored: StoredSection,
-    rows: NDArray[np.int64],
-    patches: Mapping[str, NDArray[Any]],
-    target: Path,
-) -> None:
+def _rows_table(
+    task: ExtractTask, stored: StoredSection, rows: NDArray[np.int64], patches: Mapping[str, NDArray[Any]]
+) -> pa.Table:
+    """The rows of the pairs: what the index says of them, and where their patches lie."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     attrs, spots = stored.attrs, stored.spots.iloc[rows]
     spot_ids = spots.index.to_numpy(str)
@@ -224,8 +228,7 @@ def _write_rows(
         "qc_flags": spots["qc_flags"].astype(str).to_numpy(str),
         **patches,
     }
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    files.write_with(target, lambda path: pq.write_table(table, path, compression="zstd"))
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
 
 
 def _keys(sample_id: str, spot_ids: NDArray[np.str_]) -> list[str]:
@@ -233,10 +236,6 @@ def _keys(sample_id: str, spot_ids: NDArray[np.str_]) -> list[str]:
     if len(set(keys)) != len(keys):
         raise DataError("Two spots encode to one key", code="key-collision", found=f"{len(keys)} spots")
     return keys
-
-
-def _save_npy(path: Path, values: NDArray[np.float32]) -> None:
-    np.save(path, values, allow_pickle=False)
 
 
 def _card(
@@ -254,18 +253,23 @@ def _card(
         "sample_id": task.sample_id,
         "pairs": len(rows),
         "pair_drops": [drop.to_dict() for drop in drops],
-        "pathways": {
-            "names": list(scores.names),
-            "n_members": [int(n) for n in scores.n_members],
-            "n_measured": [int(n) for n in scores.n_measured],
-            "raw_mean": [None if np.isnan(value) else float(value) for value in scores.raw_mean],
-            "raw_sd": [None if np.isnan(value) else float(value) for value in scores.raw_sd],
-            "masked": {name: why for name, why in zip(scores.names, scores.reasons, strict=True) if why},
-        },
+        "pathways": pathways_record(scores),
         "section": {
             key: attrs[key]
             for key in ("study_id", "section_id", "platform", "um_per_pixel", "targeted", "target", "counts_in")
         }
         | {key: attrs[key] for key in ("counts_out", "spots_in", "spots_out", "drops", "findings", "picture")},
         "codecs": codec_versions(),
+    }
+
+
+def pathways_record(scores: PathwayScores) -> dict[str, Any]:
+    """What a card says of scores besides the scores."""
+    return {
+        "names": list(scores.names),
+        "n_members": [int(n) for n in scores.n_members],
+        "n_measured": [int(n) for n in scores.n_measured],
+        "raw_mean": [None if np.isnan(value) else float(value) for value in scores.raw_mean],
+        "raw_sd": [None if np.isnan(value) else float(value) for value in scores.raw_sd],
+        "masked": {name: why for name, why in zip(scores.names, scores.reasons, strict=True) if why},
     }

@@ -9,16 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humanst import files
-from humanst.builder import BuildOptions, SectionTask, build_section, kept_measured_genes
+from humanst.builder import (
+    BuildOptions,
+    BuiltSection,
+    SectionTask,
+    build_section,
+    kept_measured_genes,
+    store_path,
+)
 from humanst.catalog import Section, Study
-from humanst.errors import HumanstError, NoRoomError
+from humanst.errors import DataError, HumanstError, NoRoomError
 from humanst.findings import Finding
+from humanst.locks import held
 from humanst.runner import run_tasks
 from humanst.shards.done import SectionDone, read_done, write_done
 from humanst.shards.extract import Extracted, ExtractTask, extract_section
 from humanst.shards.plan import Plan, PlannedSection
 from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.spec import ReleaseSpec
+from humanst.store import is_current
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +63,14 @@ def do_section(task: WholeTask) -> SectionDone:
     fault: HumanstError | None = None
     folder = task.options.folder
     try:
-        asked = [section for section in task.study.sections if section.section_id in task.asked]
-        measured = kept_measured_genes(task.study, asked, pin=task.options.pin, folder=folder / "genes")
-        built = build_section(SectionTask(task.study, task.section, task.options, measured))
-        findings = built.findings
-        extracted = extract_section(
-            ExtractTask(built.sample_id, built.path, built.image_path, folder / "extract", task.spec)
-        )
+        # Another release may be built from this work folder at the same time, with other choices for the same store.
+        with held(store_path(folder, task.section.sample_id), what=task.section.sample_id):
+            built = _build(task)
+            findings = built.findings
+            extracted = extract_section(
+                ExtractTask(built.sample_id, built.path, built.image_path, folder / "extract", task.spec)
+            )
+            _require_same_store(built, extracted)
     except NoRoomError:
         raise
     except HumanstError as error:
@@ -68,6 +78,27 @@ def do_section(task: WholeTask) -> SectionDone:
     done = SectionDone(task.section.sample_id, findings, extracted, fault)
     write_done(folder, task.planned, done)
     return done
+
+
+def _build(task: WholeTask) -> BuiltSection:
+    asked = [section for section in task.study.sections if section.section_id in task.asked]
+    measured = kept_measured_genes(task.study, asked, pin=task.options.pin, folder=task.options.folder / "genes")
+    return build_section(SectionTask(task.study, task.section, task.options, measured))
+
+
+def _require_same_store(built: BuiltSection, extracted: Extracted) -> None:
+    """Refuse what was cut from a store that another run replaced meanwhile, as happens where there are no locks."""
+    if not is_current(built.path, built.inputs):
+        files.remove(extracted.path)
+        raise DataError(
+            "Another run replaced the section store while it was read",
+            code="store-replaced",
+            file=built.path.name,
+            expected="one run a work folder, or a file system with locks",
+            found="a store of other choices (thresholds, outline, target)",
+            done="What was cut from it was removed",
+            todo="Give each of the runs its own --work, or run them one after the other",
+        )
 
 
 def extract_stage(request: ReleaseRequest, plan: Plan, tell: Progress) -> Generator[SectionDone]:

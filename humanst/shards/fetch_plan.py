@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,8 @@ from humanst.fetch.ranged import Member, Piece, Runs
 from humanst.fetch.releases import OWNER
 from humanst.settings import Settings
 from humanst.shards.members import SUFFIXES
-from humanst.shards.part_files import taken_over
+from humanst.shards.part_files import stores_of, taken_over
+from humanst.shards.part_targets import kept_targets, made_targets
 from humanst.shards.published import SAMPLES, STATS, card_of
 from humanst.shards.repack import local_shards
 from humanst.shards.selection import Selection, ShardPlan
@@ -44,7 +46,8 @@ class FetchPlan:
         if selection.everything:
             sizes |= dict.fromkeys(selection.head.sums)
         else:
-            sizes |= dict.fromkeys(taken_over(selection))
+            sizes |= dict.fromkeys([*taken_over(selection), *kept_targets(selection)])
+        sizes |= {str(store["path"]): int(store["bytes"]) for store in self.stores if store["path"] in sizes}
         for shard in self.shards:
             if selection.whole_split(shard.split):
                 sizes |= {shard.entry["path"]: int(shard.entry["bytes"]), card_of(shard.entry["path"]): None}
@@ -55,6 +58,24 @@ class FetchPlan:
     def shards(self) -> tuple[ShardPlan, ...]:
         """Every shard of which something is wanted."""
         return tuple(shard for split in self.selection.splits for shard in self.selection.shards[split])
+
+    @cached_property
+    def stores(self) -> tuple[Mapping[str, Any], ...]:
+        """What the manifest says of every section store that comes along."""
+        selection = self.selection
+        wanted = set(stores_of(selection))
+        rows = [row["store"] for row in selection.head.manifest["sections"] if "store" in row]
+        return tuple(row for row in rows if row["path"] in wanted)
+
+    @property
+    def store_bytes(self) -> int:
+        """Bytes of their zips."""
+        return sum(int(store["bytes"]) for store in self.stores)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the stores once they are unpacked."""
+        return sum(int(store["n_bytes"]) for store in self.stores)
 
     @cached_property
     def to_cut(self) -> tuple[ShardPlan, ...]:
@@ -105,17 +126,22 @@ class FetchPlan:
         name = self.piece(shard).name()
         return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/pieces/{name}")
 
+    @property
+    def target_folder(self) -> Path:
+        """Where target files are kept, each at its path in the release, until their rows are cut."""
+        return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/pieces")
+
     def whole_place(self, shard: ShardPlan) -> Path:
         """Where a shard is kept until its wanted pairs are packed."""
         return cache_path(self.settings, OWNER, f"{self.selection.head.root.name}/{shard.entry['path']}")
 
     def names(self) -> frozenset[str]:
-        """Every file of the result but the manifest and SHA256SUMS."""
+        """Every file of the result but manifest, SHA256SUMS and the documents that a part's own manifest makes."""
         found = set(self.as_they_are)
         if not self.selection.all_pairs:
             head = self.selection.head
             found |= {SAMPLES, *(name for name in (STATS,) if name in head.paths)}
-            found |= {f"index/{split}.parquet" for split in head.manifest["splits"]}
+            found |= {f"index/{split}.parquet" for split in head.manifest["splits"]} | set(made_targets(self.selection))
             for split in self.selection.splits:
                 if not self.selection.whole_split(split):
                     paths = [shard.path for shard in local_shards(self.selection, split)]
@@ -142,7 +168,7 @@ class FetchPlan:
         """
         cache = files.existing_folder(self.settings.resolved_cache_dir())
         output = files.existing_folder(self.output)
-        placed = sum(size or 0 for name, size in self.as_they_are.items())
+        placed = sum(size or 0 for name, size in self.as_they_are.items()) + self.unpacked_bytes
         in_cache = sum(int(shard.entry["bytes"]) if shard.takes_whole else shard.ranged_bytes for shard in self.to_cut)
         in_output = placed + self.packed_bytes()
         if cache.stat().st_dev == output.stat().st_dev:

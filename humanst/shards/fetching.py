@@ -1,7 +1,7 @@
 """Fetch a selection of a release: the whole of it byte for byte, or the wanted pairs in shards of their own.
 
 The order is that of a build: shards with their cards, indices, the files beside them, SHA256SUMS and, last, the
-manifest. What an interrupted run left is gone on with.
+manifest; then section stores are unpacked. What an interrupted run left is gone on with.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from humanst.fetch.ranged import NoRangesError, Runs, fetch_piece
 from humanst.fetch.receive import Expected, Progress
 from humanst.fetch.stamps import outside_stamp, stamp_path, verified_sha256
 from humanst.shards.fetch_plan import FetchPlan
-from humanst.shards.folder import MANIFEST, SUMS, is_ours, names_in, remove_old_shards
+from humanst.shards.folder import MANIFEST, SUMS, remove_old_shards, strangers_in, unpacked_section
 from humanst.shards.part_files import write_manifest, write_tables
+from humanst.shards.part_targets import sets_of, target_sources, write_targets
 from humanst.shards.repack import LocalPiece, write_empty_split, write_split
+from humanst.shards.seal import document_names
 from humanst.shards.selection import ShardPlan
+from humanst.shards.unpack import unpack_stores
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +66,15 @@ def fetch_selection(plan: FetchPlan, *, jobs: int, progress: Progress | None = N
             ours = _require_ours(plan)
             if ours and _is_done(plan):
                 _remove_pieces(plan)
-                return FetchedRelease(plan.output, _read(plan.output / MANIFEST), True)
+                manifest: Mapping[str, Any] = _read(plan.output / MANIFEST)
+                return FetchedRelease(plan.output, manifest, not unpack_stores(plan.output, manifest))
             plan.require_room()
             files.remove(plan.output / MANIFEST)
             remove_old_shards(plan.output, {plan.output / name for name in plan.names()})
             pieces = _fetch_files(plan, jobs, progress)
             manifest = _finish(plan, pieces)
             _remove_pieces(plan)
+            unpack_stores(plan.output, manifest)
             return FetchedRelease(plan.output, manifest, False)
     except HumanstError as error:
         raise error.located(study=f"release {plan.selection.head.root.name}") from None
@@ -85,7 +90,8 @@ def _require_ours(plan: FetchPlan) -> bool:
         content = _read(manifest)
         mine = {key: value for key, value in content.get("selection", {}).items() if key != "left_out"}
         whole = files.sha256_file(manifest) == head.manifest_sha256
-        if whole if plan.selection.everything else mine == plan.selection.record():
+        fewer = not plan.stores and any("store" in row for row in content.get("sections", []))
+        if whole if plan.selection.everything else mine == plan.selection.record() and not fewer:
             return True
         raise UsageError(
             "The output folder holds another release, or another part of this one",
@@ -97,8 +103,10 @@ def _require_ours(plan: FetchPlan) -> bool:
             done="Nothing was written and nothing was removed",
             todo="Choose another output folder",
         )
-    known = plan.names() | {SUMS}
-    if strangers := [name for name in names_in(output) if name not in known and not is_ours(name)]:
+    known = {name: head.sums.get(name) for name in plan.names()} | {SUMS: head.manifest["sha256sums"]}
+    unpacked = {str(store["path"]).removesuffix(".zarr.zip") for store in plan.stores}
+    strangers = strangers_in(output, known)
+    if strangers := [name for name in strangers if f"sections/{unpacked_section(name)}" not in unpacked]:
         raise UsageError(
             "The output folder holds files that are not of this release",
             file=output.name,
@@ -125,7 +133,9 @@ def _is_done(plan: FetchPlan) -> bool:
     if not sums.is_file() or files.sha256_file(sums) != _read(plan.output / MANIFEST).get("sha256sums"):
         return False
     listed = {line[66:]: line[:64] for line in sums.read_text("utf-8").splitlines()}
-    if listed.keys() != plan.names():
+    # Which documents a part has is up to its own manifest.
+    free = frozenset() if plan.selection.everything else document_names()
+    if listed.keys() - free != plan.names():
         return False
     cache = plan.settings.resolved_cache_dir()
     for name, digest in listed.items():
@@ -144,6 +154,7 @@ def _fetch_files(plan: FetchPlan, jobs: int, progress: Progress | None) -> dict[
         name: partial(_place, plan, name) for name in plan.as_they_are if name not in head.paths
     }
     tasks |= {shard.entry["path"]: partial(_get_piece, plan, shard, no_ranges) for shard in plan.to_cut}
+    tasks |= {name: partial(_get_target, plan, name) for name in target_sources(plan.selection)}
     found = side_by_side(tasks, jobs=jobs, progress=progress, all_or_nothing=True)
     for name in plan.as_they_are:
         if name in head.paths:
@@ -154,6 +165,10 @@ def _fetch_files(plan: FetchPlan, jobs: int, progress: Progress | None) -> dict[
 def _place(plan: FetchPlan, name: str, tell: Progress) -> None:
     wanted = plan.selection.head.wanted(name, n_bytes=plan.as_they_are[name])
     fetch_file(wanted, plan.settings, progress=tell, target=plan.output / name)
+
+
+def _get_target(plan: FetchPlan, name: str, tell: Progress) -> None:
+    fetch_file(plan.selection.head.wanted(name), plan.settings, progress=tell, target=plan.target_folder / name)
 
 
 def _get_piece(plan: FetchPlan, shard: ShardPlan, no_ranges: threading.Event, tell: Progress) -> LocalPiece:
@@ -182,7 +197,7 @@ def _finish(plan: FetchPlan, pieces: Mapping[str, LocalPiece]) -> Mapping[str, A
         return head.manifest
     if selection.all_pairs:
         _sweep(output)
-        return write_manifest(selection, output, head.manifest["splits"])
+        return write_manifest(selection, output, head.manifest["splits"], sets_of(selection))
     splits: dict[str, Mapping[str, Any]] = {}
     schema = selection.tables[selection.splits[0]].schema
     for split, entry in head.manifest["splits"].items():
@@ -195,8 +210,9 @@ def _finish(plan: FetchPlan, pieces: Mapping[str, LocalPiece]) -> Mapping[str, A
         else:
             splits[split] = write_empty_split(split, output, schema)
     write_tables(selection, output)
+    targets = write_targets(selection, output, plan.target_folder)
     _sweep(output)
-    return write_manifest(selection, output, splits)
+    return write_manifest(selection, output, splits, targets)
 
 
 def _sweep(output: Path) -> None:
@@ -214,3 +230,6 @@ def _remove_pieces(plan: FetchPlan) -> None:
             files.remove(path)
     for shard in plan.ranged:
         files.remove(plan.place_of(shard))
+    for name in target_sources(plan.selection):
+        for path in (plan.target_folder / name, stamp_path(plan.target_folder / name)):
+            files.remove(path)

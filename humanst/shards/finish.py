@@ -5,7 +5,7 @@ Everything is put together beside the release. An earlier release stays as it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from humanst.errors import InterruptedRun
 from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
-from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder
-from humanst.shards.request import ReleaseRequest
+from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder, store_tasks
+from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.seal import seal
 from humanst.shards.spec import RELEASE_SCHEMA
+from humanst.shards.store_zips import Zipped, collect_zips
+from humanst.shards.target_writing import Means, write_sets
 from humanst.splits import SPLITS
 
 
@@ -43,18 +45,26 @@ def collect_shards(request: ReleaseRequest, pack: Pack) -> list[Packed]:
     return [packed for packed in found.values() if packed is not None]
 
 
-def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, packed: Sequence[Packed]) -> dict[str, Any]:
-    """Write all that is not a shard, put the release in place and remove what is not needed any more.
+def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, tell: Progress) -> dict[str, Any]:
+    """Write all that was not packed, put the release in place and remove what is not needed any more.
 
     Returns
     -------
     dict
         The manifest.
+
+    Raises
+    ------
+    InterruptedRun
+        When shards or section stores were never packed.
     """
+    packed = collect_shards(request, pack)
+    stores = collect_zips(store_tasks(request, settled, pack))
     staging = staging_folder(request, pack)
-    files.sweep_partials(staging)
-    _remove_strays(staging, packed)
-    manifest = _write_rest(request, staging, settled, packed)
+    for folder in (staging, staging / "sections"):
+        files.sweep_partials(folder)
+    _remove_strays(staging, packed, stores.values())
+    manifest = _write_rest(request, staging, settled, packed, stores, tell)
     files.put_folder(staging, request.release)
     # What killed builds of other contents left beside the release.
     for other in request.release.parent.glob(f".{request.release.name}.next-*"):
@@ -62,15 +72,22 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, packed
     return manifest
 
 
-def _remove_strays(staging: Path, packed: Sequence[Packed]) -> None:
-    """Remove all but the shards: what an earlier try to finish left, of another version perhaps."""
-    keep = {path for item in packed for path in (item.task.tar, item.task.card)}
+def _remove_strays(staging: Path, packed: Sequence[Packed], stores: Iterable[Zipped]) -> None:
+    """Remove all that was not packed: what an earlier try to finish left, of another version perhaps."""
+    keep = {path for item in packed for path in (item.task.tar, item.task.card)} | {item.path for item in stores}
     for path in sorted(staging.rglob("*")):
         if path.is_file() and path not in keep:
             files.remove(path)
 
 
-def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed: Sequence[Packed]) -> dict[str, Any]:
+def _write_rest(
+    request: ReleaseRequest,
+    staging: Path,
+    settled: Settled,
+    packed: Sequence[Packed],
+    stores: Mapping[str, Zipped],
+    tell: Progress,
+) -> dict[str, Any]:
     extracts, facts = settled.extracts, settled.facts
     chosen = {item.section.sample_id: item for item in request.chosen}
     splits = {split: _write_split(staging, split, packed) for split in SPLITS}
@@ -79,9 +96,11 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
         facts,
         {name: item.study for name, item in chosen.items()},
         {name: item.section for name, item in chosen.items()},
+        {name: item.row for name, item in stores.items()},
     )
     sidecars.write_samples(staging / "samples.parquet", sections)
-    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", extracts)
+    records = [(extract.sample_id, extract.card["pathways"]) for extract in extracts]
+    sidecars.write_pathway_stats(staging / "targets" / "pathway_stats.parquet", records)
     pathways = extracts[0].card["pathways"]
     manifest = {
         "schema": RELEASE_SCHEMA,
@@ -96,36 +115,34 @@ def _write_rest(request: ReleaseRequest, staging: Path, settled: Settled, packed
             "scorer": "bincontrol",
             "normalisation": "log1p(CP10k), z per section over in-tissue spots that pass QC",
         },
-        "organs": {fact.organ: fact.organ_code for fact in facts.values()},
+        "organs": dict(request.like.organs) if request.like else {f.organ: f.organ_code for f in facts.values()},
         "splits": splits,
+        "studies": sidecars.study_rows(chosen[section["sample_id"]].study for section in sections),
         "sections": sections,
         "accepted_licenses": sidecars.accepted_licenses(request.accepted, sections),
         "totals": sidecars.totals(sections, splits),
         "findings": [finding.to_dict() for finding in settled.findings],
         "codecs": extracts[0].card["codecs"],
-        "changes": [first_change(request.spec.version, sections, settled.failures)],
+        "changes": [first_change(request.spec.version, sections, settled.failures, request.like)],
     }
+    if request.targets:
+        means = Means(request.work, request.workers, request.cluster, tell)
+        manifest["targets"] = write_sets(staging, manifest, request.targets, means)
     return seal(staging, manifest)
 
 
 def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[str, Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from humanst.shards.index import index_schema, write_index
+    from humanst.shards.index import join_index
 
     mine = [item for item in packed if item.task.split == split]
-    parts = [pq.read_table(item.index_part) for item in mine] or [index_schema().empty_table()]
-    table = pa.concat_tables(parts)
-    path = staging / "index" / f"{split}.parquet"
-    digest = write_index(path, table)
+    digest = join_index(staging / "index" / f"{split}.parquet", [item.index_part for item in mine])
     shards = [
         {key: item.card[key] for key in ("path", "bytes", "sha256", "n_pairs")}
         | {"card_sha256": files.sha256_file(item.task.card)}
         for item in mine
     ]
     return {
-        "n_pairs": table.num_rows,
+        "n_pairs": sum(item.card["n_pairs"] for item in mine),
         "index": f"index/{split}.parquet",
         "index_sha256": digest,
         "shards": shards,

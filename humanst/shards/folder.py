@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from humanst import files
 from humanst.errors import UsageError
+from humanst.shards.spec import RELEASE_SCHEMA
 
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 
-_OURS = re.compile(
-    r"(MANIFEST\.json|SHA256SUMS|CHANGES\.md|samples\.parquet|targets/pathway_stats\.parquet|index/(train|val|test)\.parquet"
-    r"|data/(?P<split>train|val|test)/(?P=split)-\d{5}\.(tar|card\.json))"
+_SPLIT = "(?P<split>train|val|test)"
+_NAME = "[A-Za-z0-9_-]"
+# Names that nobody else gives a file by chance.
+_UNMISTAKABLE = re.compile(rf"data/{_SPLIT}/(?P=split)-\d{{5,}}\.(tar|card\.json)|targets/pathway_stats\.parquet")
+# Names that anybody's folder may have: ours only in company.
+_GENERIC = re.compile(
+    rf"MANIFEST\.json|SHA256SUMS|README\.md|CHANGES\.md|CITATION\.bib|LICENSES\.tsv|croissant\.json|samples\.parquet"
+    rf"|index/(train|val|test)\.parquet|data/(_info|index)\.json|data/(train|val|test)/(sizes|index)\.json"
+    rf"|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
 )
+_UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 
 
 def require_own_folder(release: Path, work: Path) -> None:
@@ -38,8 +48,25 @@ def require_own_folder(release: Path, work: Path) -> None:
             todo="Choose another --work",
         )
     for folder in (release, work):
-        if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
-            raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
+        _refuse_file(folder)
+    require_release_folder(release)
+
+
+def require_release_folder(release: Path, *, unpacked: bool = False) -> None:
+    """Refuse an output folder that holds anything but a release, or that cannot be replaced in one step.
+
+    Parameters
+    ----------
+    unpacked
+        Whether it may hold section stores unpacked beside their zips.
+
+    Raises
+    ------
+    UsageError
+        Naming the first strangers. Nothing is touched.
+    """
+    release = release.resolve()
+    _refuse_file(release)
     if os.path.ismount(release):
         raise UsageError(
             "The output folder is a mount point, which cannot be replaced in one step",
@@ -49,7 +76,7 @@ def require_own_folder(release: Path, work: Path) -> None:
             found=release.name,
             done="Nothing was written",
         )
-    strangers = [name for name in names_in(release) if not is_ours(name)]
+    strangers = [name for name in strangers_in(release) if not unpacked or unpacked_section(name) is None]
     if strangers:
         raise UsageError(
             "The output folder holds files that are no release of humanst",
@@ -62,6 +89,11 @@ def require_own_folder(release: Path, work: Path) -> None:
         )
 
 
+def _refuse_file(folder: Path) -> None:
+    if next((parent for parent in (folder, *folder.parents) if parent.exists()), folder).is_file():
+        raise UsageError("This is a file, not a folder", file=folder.name, field="-o", done="Nothing was written")
+
+
 def names_in(release: Path) -> list[str]:
     """Paths of all files of a folder, but for those of runs that go on or were killed."""
     found = [path.relative_to(release) for path in release.rglob("*") if path.is_file()]
@@ -71,23 +103,61 @@ def names_in(release: Path) -> list[str]:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a path is one that a build writes."""
-    return _OURS.fullmatch(name) is not None
+    """Whether a path is one that a release has; anybody's ``README.md`` has such a name too."""
+    return (_UNMISTAKABLE.fullmatch(name) or _GENERIC.fullmatch(name)) is not None
+
+
+def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) -> list[str]:
+    """The files of a folder that are no part of a release of humanst.
+
+    A name that other people use too is ours only beside a manifest of ours, a shard, or another file that nobody else
+    has.
+
+    Parameters
+    ----------
+    known
+        Path -> sha256 of more files that may be there. One that has this hash may be there alone: an interrupted fetch
+        brought it first.
+    """
+    known = known or {}
+    names = names_in(folder)
+    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names) or _is_our_manifest(folder / MANIFEST)
+    here = {name for name in names if in_company and (is_ours(name) or name in known)}
+    return [name for name in names if name not in here and not _is_just(folder / name, known.get(name))]
+
+
+def _is_just(path: Path, sha256: str | None) -> bool:
+    return sha256 is not None and files.sha256_file(path) == sha256
+
+
+def _is_our_manifest(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == RELEASE_SCHEMA
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards of an earlier, larger build of this release; nothing else."""
-    for path in sorted(release.glob("data/*/*")):
+    """Remove shards, zips and target files of an earlier, larger build of this release; nothing else."""
+    for path in sorted(path for folder in ("data/*", "sections", "targets/*") for path in release.glob(f"{folder}/*")):
         if path not in expected and is_ours(path.relative_to(release).as_posix()):
             files.remove(path)
 
 
+def unpacked_section(name: str) -> str | None:
+    """The section of whose unpacked store, beside its zip, a path is; ``None`` for any other path."""
+    match = _UNPACKED.fullmatch(name)
+    return match[1] if match else None
+
+
 def write_sums(release: Path) -> str:
-    """Write SHA256SUMS over every file but the manifest and itself; returns its own sha256."""
+    """Write SHA256SUMS over every file but the manifest, itself and unpacked stores; returns its own sha256."""
     lines = []
     for path in sorted(p for p in release.rglob("*") if p.is_file()):
         name = path.relative_to(release).as_posix()
-        if name not in (MANIFEST, SUMS) and not any(part.startswith(".") for part in name.split("/")):
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        if name not in (MANIFEST, SUMS) and not hidden and unpacked_section(name) is None:
             lines.append((name, files.sha256_file(path)))
     text = "".join(f"{digest}  {name}\n" for name, digest in sorted(lines))
     files.write_bytes(release / SUMS, text.encode())

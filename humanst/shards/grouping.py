@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from humanst.catalog import Section, Study
+from humanst.errors import DataError
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import organ_codes
-from humanst.splits import Assignment, Member, is_unknown
+from humanst.splits import Assignment, Member, is_unknown, joined_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,50 @@ def section_member(study: Study, section: Section) -> Member:
     )
 
 
+def exclusion_groups(section: Section) -> frozenset[str]:
+    """The test sets of others (``hest_bench``, ...) that a section belongs to."""
+    return frozenset(name for name in section.metadata.get("exclusion_groups", "").split(";") if name)
+
+
+def excluded(everyone: Iterable[Chosen], labels: Collection[str]) -> frozenset[str]:
+    """``sample_id`` of the sections of these exclusion groups, and of all that are joined to them."""
+    found = list(everyone)
+    names = {item.section.sample_id for item in found if exclusion_groups(item.section) & set(labels)}
+    return joined_to([section_member(item.study, item.section) for item in found], names)
+
+
 def section_facts(
-    extracts: Sequence[Extracted], chosen: Mapping[str, Chosen], assignment: Assignment
+    extracts: Sequence[Extracted],
+    chosen: Mapping[str, Chosen],
+    assignment: Assignment,
+    organs_before: Mapping[str, int] | None = None,
 ) -> dict[str, SectionFacts]:
-    """What the pairs of each section say of it, by sample_id; organ codes are those of this release."""
+    """What the pairs of each section say of it, by sample_id.
+
+    Parameters
+    ----------
+    organs_before
+        Organ -> label, of a release that this one is like; without it, labels follow from the organs that are in.
+
+    Raises
+    ------
+    DataError
+        ``unknown-organ`` for an organ that has no label there.
+    """
     organs = {extract.sample_id: chosen[extract.sample_id].section.metadata["organ"] for extract in extracts}
-    codes = organ_codes(organs)
+    codes = organ_codes(organs) if organs_before is None else organs_before
+    for sample_id, organ in organs.items():
+        if organ not in codes:
+            raise DataError(
+                "This organ has no label in the release that this one is to be like",
+                code="unknown-organ",
+                section=sample_id,
+                field="organ",
+                expected=", ".join(codes),
+                found=organ,
+                done="No shard was written",
+                todo="Use the catalog that the release was built from",
+            )
     return {
         sample_id: SectionFacts(
             sample_id=sample_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,9 @@ COLUMNS: Mapping[str, str] = {
     "log10_counts_z": _FLOAT,
     "qc_flags": _TEXT,
 }
-_JSON_ROUND = dict.fromkeys(("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction"), 6)
+_JSON_ROUNDED = ("blur", "log10_counts", "log10_counts_z", "mt_fraction", "tissue_fraction")
+JSON_DIGITS = 6
+GROUP_ROWS = 65_536
 _JSON_COLUMNS = (
     "uid",
     "key",
@@ -67,8 +69,8 @@ _JSON_COLUMNS = (
     "n_counts",
     "n_genes",
     "qc_flags",
-    *_JSON_ROUND,
 )
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def index_schema() -> pa.Schema:
@@ -83,16 +85,37 @@ def write_index(path: Path, table: pa.Table) -> str:
     import pyarrow.parquet as pq
 
     return files.write_with(
-        path, lambda target: pq.write_table(table, target, compression="zstd", row_group_size=65536)
+        path, lambda target: pq.write_table(table, target, compression="zstd", row_group_size=GROUP_ROWS)
     )
+
+
+def join_index(path: Path, parts: Sequence[Path]) -> str:
+    """Write the index whose rows are those of all ``parts``, one after the other; returns its sha256.
+
+    The bytes are those of :func:`write_index`; of a whole atlas no more than a row group is in memory.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(target: Path) -> None:
+        with pq.ParquetWriter(target, index_schema(), compression="zstd") as out:
+            waiting = index_schema().empty_table()
+            for part in parts:
+                waiting = pa.concat_tables([waiting, pq.read_table(part)])
+                while waiting.num_rows >= GROUP_ROWS:
+                    out.write_table(waiting.slice(0, GROUP_ROWS), row_group_size=GROUP_ROWS)
+                    waiting = waiting.slice(GROUP_ROWS)
+            if waiting.num_rows or not parts:
+                out.write_table(waiting, row_group_size=GROUP_ROWS)
+
+    return files.write_with(path, write)
 
 
 def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
     """The json member of a pair: constant keys, no nulls, an integer ``label`` (the organ's code)."""
-    values: dict[str, Any] = {
-        name: round(float(pair[name]), _JSON_ROUND[name]) if name in _JSON_ROUND else pair[name]
-        for name in _JSON_COLUMNS
-    }
+    values: dict[str, Any] = {name: pair[name] for name in _JSON_COLUMNS}
+    for name in _JSON_ROUNDED:
+        values[name] = round(float(pair[name]), JSON_DIGITS)
     values |= {
         "donor_group": facts.donor_group,
         "label": facts.organ_code,
@@ -101,4 +124,4 @@ def pair_json(pair: Mapping[str, Any], facts: SectionFacts) -> bytes:
         "split": facts.split,
         "study_id": facts.study_id,
     }
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    return _JSON.encode(values).encode()

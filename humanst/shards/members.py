@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from humanst.shards.tar import CountingFile, write_member
+from humanst.shards.tar import CountingFile, write_members
 
 SUFFIXES: Mapping[str, str] = {"jpg": "jpg", "json": "json", "npy": "pathway.npy"}
 """What the index calls a member -> how its name in the tar ends. The txt comes after them, and has no columns."""
+
+PLACE = ("offset", "length", "hash")
+"""What the index says of each member, as ``<kind>_<part>``."""
 
 
 def pair_text(organ: str, disease: str, platform: str) -> str:
@@ -34,11 +37,11 @@ def write_pair(out: CountingFile, key: str, members: Mapping[str, bytes], text: 
     DataError
         See :func:`humanst.shards.tar.member_header`.
     """
+    named = [(f"{key}.{suffix}", members[kind]) for kind, suffix in SUFFIXES.items()]
+    found = write_members(out, [*named, (f"{key}.txt", text.encode())])
     places: dict[str, int | str] = {}
-    for kind, suffix in SUFFIXES.items():
-        places[f"{kind}_offset"], places[f"{kind}_length"] = write_member(out, f"{key}.{suffix}", members[kind])
-        places[f"{kind}_hash"] = member_hash(members[kind])
-    write_member(out, f"{key}.txt", text.encode())
+    for kind, (offset, length) in zip(SUFFIXES, found, strict=False):
+        places |= {f"{kind}_offset": offset, f"{kind}_length": length, f"{kind}_hash": member_hash(members[kind])}
     return places
 
 

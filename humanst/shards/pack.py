@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst import files
-from humanst.shards.extract import PATCHES, PATHWAYS, ROWS
+from humanst.shards.extract import PATCHES
+from humanst.shards.extract_rows import PATHWAYS, ROWS, take_rows
 from humanst.shards.index import index_schema, pair_json, write_index
-from humanst.shards.members import pair_text, write_pair
+from humanst.shards.members import PLACE, SUFFIXES, pair_text, write_pair
 from humanst.shards.spec import PACK_VERSION, SHARD_CARD_SCHEMA
 from humanst.shards.tar import end_of_archive
 
@@ -187,68 +190,68 @@ def read_shard_card(path: Path) -> dict[str, Any] | None:
     return card
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A pair as its extract holds it: its row, its patch and its pathways, ready to be written."""
-
-    row: Mapping[str, Any]
-    jpg: bytes
-    npy: bytes
-
-
 def _write_tar(task: PackTask, contents: _Contents) -> tuple[pa.Table, str, int]:
-    import pyarrow as pa
-
-    pairs: dict[int, _Pair] = {}
-    # One extract at a time is open: a shard draws on all of them, and a release has a thousand.
-    for source in range(len(contents.extracts)):
-        pairs.update(_pairs_of(contents, source))
-    columns: dict[str, list[Any]] = {name: [] for name in index_schema().names}
+    table, jpgs = _gather(contents)
+    scores = table[PATHWAYS].combine_chunks().flatten().to_numpy().reshape(len(jpgs), -1)
+    sources = contents.rows[:, 0].tolist()
+    places: dict[str, list[int | str]] = {f"{kind}_{part}": [] for kind in SUFFIXES for part in PLACE}
     with files.write_aside(task.tar) as aside:
-        for position, source in enumerate(contents.rows[:, 0].tolist()):
-            _write_pair(aside, task.name, contents.facts[source], pairs.pop(position), columns)
+        for row, source, jpg, values in zip(
+            table.drop_columns(PATHWAYS).to_pylist(), sources, jpgs, scores, strict=True
+        ):
+            facts = contents.facts[source]
+            members = {"jpg": jpg, "json": pair_json(row, facts), "npy": npy_bytes(values)}
+            text = pair_text(facts.organ, facts.disease, facts.platform)
+            for name, value in write_pair(aside, row["key"], members, text).items():
+                places[name].append(value)
         aside.write(end_of_archive(aside.n_bytes))
         digest, n_bytes = aside.sha256, aside.n_bytes
-    return pa.table(columns, schema=index_schema()), digest, n_bytes
+    groups = [contents.facts[source].donor_group for source in sources]
+    return _index_rows(table, {"shard": [task.name] * len(jpgs), "donor_group": groups, **places}), digest, n_bytes
 
 
-def _pairs_of(contents: _Contents, source: int) -> dict[int, _Pair]:
-    """The pairs of one extract that this shard takes, by their position in the shard."""
-    import pyarrow.parquet as pq
+def _gather(contents: _Contents) -> tuple[pa.Table, list[bytes]]:
+    """The rows and the patches of a shard, in its order, from one extract after the other.
 
-    path = contents.extracts[source]
-    positions = np.flatnonzero(contents.rows[:, 0] == source)
-    wanted = contents.rows[positions, 1]
-    rows = pq.read_table(path / ROWS).take(wanted).to_pylist()
-    scores = np.load(path / PATHWAYS, mmap_mode="r", allow_pickle=False)
-    pairs = {}
-    with (path / PATCHES).open("rb") as handle:
-        for position, number, row in zip(positions.tolist(), wanted.tolist(), rows, strict=True):
-            jpg = os.pread(handle.fileno(), row["jpg_length"], row["bin_offset"])
-            pairs[position] = _Pair(row, jpg, npy_bytes(scores[number]))
-    return pairs
+    One extract at a time is open: a shard draws on all of them, and a release has a thousand.
+    """
+    import pyarrow as pa
+
+    sources = contents.rows[:, 0]
+    order = np.argsort(sources, kind="stable")
+    jpgs = [b""] * len(order)
+    batches = []
+    for positions in np.split(order, np.flatnonzero(np.diff(sources[order])) + 1):
+        path = contents.extracts[sources[positions[0]]]
+        batch = take_rows(path / ROWS, contents.rows[positions, 1])
+        batches.append(batch)
+        with (path / PATCHES).open("rb", buffering=0) as handle:
+            spans = zip(batch["jpg_length"].to_pylist(), batch["bin_offset"].to_pylist(), strict=True)
+            for position, (length, offset) in zip(positions.tolist(), spans, strict=True):
+                jpgs[position] = os.pread(handle.fileno(), length, offset)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return pa.Table.from_batches(batches).take(pa.array(place)), jpgs
 
 
-def _write_pair(
-    aside: files.AsideFile,
-    shard: str,
-    facts: SectionFacts,
-    packed: _Pair,
-    columns: dict[str, list[Any]],
-) -> None:
-    pair = packed.row
-    members = {"jpg": packed.jpg, "json": pair_json(pair, facts), "npy": packed.npy}
-    text = pair_text(facts.organ, facts.disease, facts.platform)
-    places = write_pair(aside, pair["key"], members, text)
-    row: dict[str, Any] = {**pair, "shard": shard, "donor_group": facts.donor_group, **places}
-    for name, values in columns.items():
-        values.append(row[name])
+def _index_rows(table: pa.Table, new: Mapping[str, list[Any]]) -> pa.Table:
+    """The rows of the index: what the extracts say, and ``new`` columns beside or instead of theirs."""
+    import pyarrow as pa
+
+    schema = index_schema()
+    columns = [new[name] if name in new else table[name].combine_chunks() for name in schema.names]
+    return pa.table(
+        [pa.array(values, type=kind) for values, kind in zip(columns, schema.types, strict=True)], schema=schema
+    )
 
 
 def npy_bytes(values: NDArray[np.float32]) -> bytes:
     """A float32 vector as npy v1.0 bytes."""
-    import io
+    return _npy_header(len(values)) + values.astype("<f4", copy=False).tobytes()
 
+
+@lru_cache(maxsize=16)
+def _npy_header(length: int) -> bytes:
     out = io.BytesIO()
-    np.lib.format.write_array(out, np.ascontiguousarray(values, dtype="<f4"), version=(1, 0), allow_pickle=False)
-    return out.getvalue()
+    np.lib.format.write_array(out, np.zeros(length, dtype="<f4"), version=(1, 0), allow_pickle=False)
+    return out.getvalue()[: out.tell() - 4 * length]

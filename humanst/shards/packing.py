@@ -1,4 +1,4 @@
-"""The pack stage: final groups, ``pack.parquet`` (the global order of pairs), and a task a shard.
+"""The pack stage: final groups, ``pack.parquet`` (the global order of pairs), and a task a shard and a section store.
 
 Groups are final here: what reading the sections showed joins groups of one split, leaves a newcomer out, or stops the
 build (:func:`humanst.splits.join_found`). ``pack.parquet`` and its card lie in a folder named by their inputs, so any
@@ -24,13 +24,15 @@ from humanst.findings import Finding, Findings
 from humanst.locks import held
 from humanst.runner import run_tasks
 from humanst.shards.done import SectionDone
-from humanst.shards.extract import ROWS, Extracted
+from humanst.shards.extract import Extracted
+from humanst.shards.extract_rows import ROWS, read_uids
 from humanst.shards.grouping import section_facts
 from humanst.shards.identity import links_between
 from humanst.shards.pack import Packed, PackTask, SectionFacts, pack_shard
 from humanst.shards.plan import Plan
 from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.spec import PACK_SCHEMA, PACK_VERSION, ReleaseSpec, order_of
+from humanst.shards.store_zips import Zipped, ZipTask, zip_section, zip_tasks
 from humanst.splits import SPLITS, Assignment, join_found, require_no_crossing, warn_of_empty_splits
 
 logger = logging.getLogger(__name__)
@@ -97,7 +99,7 @@ def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone])
     chosen = {item.section.sample_id: item for item in request.chosen}
     return Settled(
         here,
-        section_facts(here, chosen, assignment) if here else {},
+        section_facts(here, chosen, assignment, request.like.organs if request.like else None) if here else {},
         tuple(sorted([*failures, *left_out.items()], key=lambda item: item[0])),
         tuple(_findings(plan, here, assignment)),
     )
@@ -201,10 +203,8 @@ def _write_pack(settled: Settled, spec: ReleaseSpec, folder: Path, inputs: str) 
 
 
 def _uids(extracts: Sequence[Extracted], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
-    import pyarrow.parquet as pq
-
     for number in numbers:
-        yield number, pq.read_table(extracts[number].path / ROWS, columns=["uid"])["uid"].to_pylist()
+        yield number, read_uids(extracts[number].path / ROWS)
 
 
 def order_pairs(uids: Iterator[tuple[int, list[str]]], seed: int) -> NDArray[np.int32]:
@@ -246,28 +246,35 @@ def staging_folder(request: ReleaseRequest, pack: Pack) -> Path:
     return request.release.with_name(f".{request.release.name}.next-{pack.inputs[:16]}")
 
 
-def pack_stage(request: ReleaseRequest, pack: Pack, tell: Progress) -> list[Packed]:
-    """Write this run's share of the shards.
+def pack_stage(request: ReleaseRequest, settled: Settled, pack: Pack, tell: Progress) -> list[Packed]:
+    """Write this run's share of the shards and section stores; returns the shards.
 
     Raises
     ------
     HumanstError
-        The first that a shard meets: a release lacks none.
+        The first that a task meets: a release lacks none.
     """
     index, of = request.share
-    tasks = shard_tasks(request, pack)[index::of]
+    tasks: list[PackTask | ZipTask] = [*shard_tasks(request, pack), *store_tasks(request, settled, pack)]
+    mine = tasks[index::of]
     packed: list[Packed] = []
-    tell("pack", 0, len(tasks), 0)
-    with closing(run_tasks(tasks, pack_shard, workers=request.workers, cluster=request.cluster)) as outcomes:
+    tell("pack", 0, len(mine), 0)
+    with closing(run_tasks(mine, _pack, workers=request.workers, cluster=request.cluster)) as outcomes:
         for n_done, outcome in enumerate(outcomes, 1):
             if outcome.error is not None:
                 raise outcome.error
-            if outcome.result is not None:
+            if isinstance(outcome.result, Packed):
                 packed.append(outcome.result)
                 card = outcome.result.card
                 logger.info("%s: %d pairs, %d bytes", card["path"], card["n_pairs"], card["bytes"])
-            tell("pack", n_done, len(tasks), sum(item.card["n_pairs"] for item in packed))
+            elif outcome.result is not None:
+                logger.info("%s: %d bytes", outcome.result.row["path"], outcome.result.row["bytes"])
+            tell("pack", n_done, len(mine), sum(item.card["n_pairs"] for item in packed))
     return packed
+
+
+def _pack(task: PackTask | ZipTask) -> Packed | Zipped:
+    return pack_shard(task) if isinstance(task, PackTask) else zip_section(task)
 
 
 def shard_tasks(request: ReleaseRequest, pack: Pack) -> list[PackTask]:
@@ -277,3 +284,9 @@ def shard_tasks(request: ReleaseRequest, pack: Pack) -> list[PackTask]:
         PackTask(number, name, split, staging, request.release, request.work, pack.folder)
         for number, (split, name, _) in enumerate(pack.shards)
     ]
+
+
+def store_tasks(request: ReleaseRequest, settled: Settled, pack: Pack) -> list[ZipTask]:
+    """A task for the store of every section, in order."""
+    staging = staging_folder(request, pack)
+    return zip_tasks(settled.extracts, staging=staging, earlier=request.release, work=request.work)

@@ -6,35 +6,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst import files
 from humanst.findings import Drop
 from humanst.shards import sidecars
-from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.part_targets import target_names
 from humanst.shards.published import SAMPLES, STATS
+from humanst.shards.seal import document_names, seal
 from humanst.shards.selection import SECTION_STORES, Selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TAKEN_OVER = ("CHANGES.md", "CITATION.bib", "LICENSES.tsv")
-"""Files that hold for a part of a release as for the whole."""
-
 
 def taken_over(selection: Selection) -> list[str]:
-    """Files of the release that a part has too, as they are: documents, and the section stores that were asked for."""
-    if selection.all_pairs:
-        return [name for name in selection.head.sums if not name.startswith(SECTION_STORES)]
-    found = [name for name in TAKEN_OVER if name in selection.head.sums]
-    if selection.request.with_stores:
-        stores = [f"{SECTION_STORES}{sample_id}.zarr.zip" for sample_id in selection.pairs_by_section]
-        found += [name for name in stores if name in selection.head.sums]
-    return found
+    """Files of the release that a part has too, as they are; its documents follow from its own manifest."""
+    sums = selection.head.sums
+    kept = [name for name in sums if not name.startswith(SECTION_STORES)] if selection.all_pairs else []
+    return sorted(set(kept) - document_names()) + stores_of(selection)
+
+
+def stores_of(selection: Selection) -> list[str]:
+    """The zips of the section stores that come along."""
+    if not selection.request.with_stores:
+        return []
+    names = [f"{SECTION_STORES}{sample_id}.zarr.zip" for sample_id in selection.pairs_by_section]
+    return [name for name in names if name in selection.head.sums]
 
 
 def left_out(selection: Selection) -> list[str]:
     """Files of the release that a part has no counterpart of."""
     manifest = selection.head.manifest
-    own = {SAMPLES, STATS, *taken_over(selection)}
+    own = {SAMPLES, STATS, *taken_over(selection), *document_names()}
+    own |= set(target_names(manifest))
     for split in manifest["splits"].values():
         own |= {split["index"]}
     return sorted(
@@ -48,17 +50,18 @@ def write_tables(selection: Selection, output: Path) -> None:
     """Write samples.parquet and the pathway statistics: the rows of the sections of which pairs are wanted."""
     import pyarrow as pa
 
-    samples = _rows_of(selection.head.samples(), selection.pairs_by_section)
+    samples = rows_of(selection.head.samples(), selection.pairs_by_section)
     pairs = [selection.pairs_by_section[sample_id] for sample_id in samples["sample_id"].to_pylist()]
     number = samples.column_names.index("pairs")
     samples = samples.set_column(number, "pairs", pa.array(pairs, type=samples.schema.field(number).type))
     sidecars.write_table(output / SAMPLES, samples)
     if STATS in selection.head.paths:
         stats = sidecars.read_table(selection.head.paths[STATS])
-        sidecars.write_table(output / STATS, _rows_of(stats, selection.pairs_by_section))
+        sidecars.write_table(output / STATS, rows_of(stats, selection.pairs_by_section))
 
 
-def _rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+def rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
+    """The rows of some sections, in the order they have."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -66,25 +69,32 @@ def _rows_of(table: pa.Table, sample_ids: Iterable[str]) -> pa.Table:
     return table.filter(pc.is_in(table["sample_id"], value_set=wanted)).combine_chunks().replace_schema_metadata(None)
 
 
-def write_manifest(selection: Selection, output: Path, splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Write SHA256SUMS and, last, the manifest: the release's, with the sections, splits and totals of the part."""
+def write_manifest(
+    selection: Selection,
+    output: Path,
+    splits: Mapping[str, Mapping[str, Any]],
+    targets: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Seal the part with the release's manifest, but with the sections, splits, target sets and totals of the part."""
     before = selection.head.manifest
     sections = [
         _section(row, selection) for row in before["sections"] if row["sample_id"] in selection.pairs_by_section
     ]
     studies = {row["study_id"] for row in sections}
     accepted = {name: [study for study in owners if study in studies] for name, owners in _accepted(before).items()}
+    # The rows of target files follow the shards of the whole release.
+    own = {name: value for name, value in before.items() if name != "targets" or selection.all_pairs}
     manifest = {
-        **before,
+        **own,
         "splits": dict(splits),
         "sections": sections,
         "accepted_licenses": {name: owners for name, owners in accepted.items() if owners},
         "totals": sidecars.totals(sections, splits),
         "selection": selection.record() | {"left_out": left_out(selection)},
-        "sha256sums": write_sums(output),
     }
-    files.write_json(output / MANIFEST, manifest)
-    return manifest
+    if targets:
+        manifest["targets"] = dict(targets)
+    return seal(output, manifest)
 
 
 def _accepted(manifest: Mapping[str, Any]) -> Mapping[str, list[str]]:
@@ -98,5 +108,6 @@ def _section(row: Mapping[str, Any], selection: Selection) -> dict[str, Any]:
     drops = list(row.get("pair_drops", []))
     if lost := row["pairs"] - n_pairs:
         drops.append(Drop("pairs", "not-selected", lost).to_dict())
+    kept = {key: value for key, value in row.items() if key != "store" or selection.request.with_stores}
     # What nobody said may be passed on may not.
-    return {"redistributable": False, **row, "pairs": n_pairs, "pair_drops": drops}
+    return {"redistributable": False, **kept, "pairs": n_pairs, "pair_drops": drops}

@@ -6,17 +6,18 @@ A plan is made from the catalog alone and is small. Whoever holds it and the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from humanst import files
-from humanst.builder import BUILD_VERSION, store_path
+from humanst.builder import BUILD_VERSION, axis_hash, store_path
 from humanst.builder.steps import section_recipe
 from humanst.catalog import Section, Study
 from humanst.errors import HumanstError, UsageError
 from humanst.findings import Finding, Findings
+from humanst.harmonize.gene_table import load_gene_table
 from humanst.shards.grouping import Chosen, section_member
 from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import EXTRACT_VERSION
@@ -82,28 +83,29 @@ def make_plan(request: ReleaseRequest) -> Plan:
     DataError
         ``leakage`` when the assignment puts members of one group on different sides.
     UsageError
-        When it names a donor or section that is not on record.
+        When it names a donor or section that is not on record; for a section that a release to be like does not have.
     """
     findings = Findings()
     everyone = {item.section.sample_id: item for item in (*request.related, *request.chosen)}
     chosen = {item.section.sample_id: item for item in request.chosen}
-    assignment = assign_splits(
-        [section_member(item.study, item.section) for item in everyone.values()],
-        findings,
-        assigned=dict(request.spec.assigned),
-        shares=request.spec.shares,
-        present=frozenset(chosen),
-    )
-    asked: dict[str, list[str]] = {}
-    for name in assignment.split:
-        asked.setdefault(chosen[name].study.study_id, []).append(name)
+    if request.like is None:
+        assignment = assign_splits(
+            [section_member(item.study, item.section) for item in everyone.values()],
+            findings,
+            assigned=dict(request.spec.assigned),
+            shares=request.spec.shares,
+            present=frozenset(chosen),
+        )
+    else:
+        assignment = request.like.assignment(chosen)
+    axes = _axes(chosen[name] for name in assignment.split)
     constant = _constant_inputs(request)
     sections = [
         PlannedSection(
             study_id=chosen[name].study.study_id,
             section_id=chosen[name].section.section_id,
             sample_id=name,
-            inputs=_inputs_hash(chosen[name], asked[chosen[name].study.study_id], request, constant),
+            inputs=_inputs_hash(chosen[name], axes, request, constant),
             record=record_hash(chosen[name]),
             group=assignment.group[name],
             split=assignment.split[name],
@@ -116,6 +118,16 @@ def make_plan(request: ReleaseRequest) -> Plan:
 
 
 def _constant_inputs(request: ReleaseRequest) -> dict[str, Any]:
+    if request.tissue is not None and not request.tissue.is_file():
+        raise UsageError(
+            "The outline of the tissue is not there",
+            file=request.tissue.name,
+            field="--tissue",
+            expected=str(request.tissue),
+            found="no such file",
+            done="Nothing was written",
+            todo="Put it there on this machine too, or make the plan again",
+        )
     return {
         "versions": [BUILD_VERSION, EXTRACT_VERSION],
         "patch": asdict(request.spec.patch),
@@ -123,18 +135,31 @@ def _constant_inputs(request: ReleaseRequest) -> dict[str, Any]:
         "tissue": None if request.tissue is None else files.sha256_file(request.tissue),
         "embed_image": request.embed_image,
         "qc": dict(request.qc),
+        "gene_table": load_gene_table().sha256,
     }
 
 
-def _inputs_hash(item: Chosen, asked: list[str], request: ReleaseRequest, constant: Mapping[str, Any]) -> str:
+def _axes(chosen: Iterable[Chosen]) -> dict[str, str]:
+    """study_id -> hash of what its gene axis depends on, where that is a union over its tables."""
+    asked: dict[str, tuple[Study, list[str]]] = {}
+    for item in chosen:
+        asked.setdefault(item.study.study_id, (item.study, []))[1].append(item.section.sample_id)
+    return {
+        study_id: axis_hash(study, names)
+        for study_id, (study, names) in asked.items()
+        if study.recipe.absent_genes == "zero"
+    }
+
+
+def _inputs_hash(item: Chosen, axes: Mapping[str, str], request: ReleaseRequest, constant: Mapping[str, Any]) -> str:
     recipe = section_recipe(item.study, item.section, request.pool_like)
     facts = {
         **constant,
         "sample_id": item.section.sample_id,
         "files": [asdict(source) for source in item.section.sources],
         "recipe": recipe.to_dict(),
-        # A gene axis that is a union over tables depends on which of them are read.
-        "axis": sorted(asked) if recipe.absent_genes == "zero" else [],
+        # A gene axis that is a union over tables depends on all of them, those of sections not asked for too.
+        "axis": axes.get(item.study.study_id),
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
@@ -201,13 +226,11 @@ def check_current(plan: Plan, request: ReleaseRequest) -> None:
     UsageError
         ``plan-outdated``, naming the first section for which it does not.
     """
-    asked: dict[str, list[str]] = {}
-    for row in plan.sections:
-        asked.setdefault(row.study_id, []).append(row.sample_id)
     constant = _constant_inputs(request)
     chosen = {item.section.sample_id: item for item in request.chosen}
+    axes = _axes(chosen[row.sample_id] for row in plan.sections)
     for row in plan.sections:
-        inputs = _inputs_hash(chosen[row.sample_id], asked[row.study_id], request, constant)
+        inputs = _inputs_hash(chosen[row.sample_id], axes, request, constant)
         found = (inputs, record_hash(chosen[row.sample_id]))
         if found != (row.inputs, row.record):
             what = "its files, recipe or parameters" if found[0] != row.inputs else "its record"

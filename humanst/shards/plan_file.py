@@ -15,7 +15,10 @@ from humanst.findings import Finding
 from humanst.shards.plan import Plan, PlannedSection, plan_totals
 from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import PLAN_SCHEMA, ReleaseSpec
+from humanst.shards.target_sets import TargetSet
 from humanst.tiles import PatchSpec
+
+_KEYS = frozenset({"spec", "gene_sets_path", "build", "folders", "recipe", "accepted_licenses"})
 
 
 def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
@@ -33,8 +36,15 @@ def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
             "pool_like": request.pool_like,
             "qc": dict(request.qc),
         },
+        "targets": [
+            {"name": one.name, "kind": one.kind, "n": one.n, "gmt": None if one.gmt is None else str(one.gmt.resolve())}
+            | {"parameters": one.parameters()}
+            for one in request.targets
+        ],
         "folders": sorted(map(str, folders)),
         "recipe": None if request.recipe is None else str(request.recipe.resolve()),
+        "like": None if request.like is None else request.like.to_dict(),
+        "excluded_groups": list(request.excluded),
         "accepted_licenses": {name: list(studies) for name, studies in request.accepted},
         "totals": plan_totals(plan),
         "left_out": [{"sample_id": name, **error.to_dict()} for name, error in plan.left_out],
@@ -68,6 +78,20 @@ def read_plan(path: Path) -> dict[str, Any]:
             done="Nothing was written",
             todo="Use that version on every machine, or make the plan again",
         )
+    try:
+        plan_of(content)
+        whole = content.keys() >= _KEYS
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UsageError(
+            "The plan is damaged",
+            code="no-plan",
+            file=path.name,
+            expected="a file as `humanst plan` writes it",
+            found="keys that are missing or of another kind",
+            todo="Make it again",
+        )
     return content
 
 
@@ -78,6 +102,26 @@ def plan_of(content: Mapping[str, Any]) -> Plan:
         tuple((row["sample_id"], error_from_dict(row)) for row in content["left_out"]),
         tuple(Finding.from_dict(row) for row in content["findings"]),
     )
+
+
+def targets_of(content: Mapping[str, Any]) -> tuple[TargetSet, ...]:
+    """The target sets of a plan.
+
+    Raises
+    ------
+    DataError
+        ``gene-sets-changed`` when gene sets are not the ones it was made with.
+    """
+    found = []
+    for row in content.get("targets", []):
+        gmt = None if row["gmt"] is None else Path(row["gmt"])
+        one = TargetSet(row["name"], row["kind"], row["n"], gmt)
+        if gmt is not None and not gmt.is_file():
+            raise _other_gene_sets(gmt, row["parameters"]["gene_sets_sha256"], "no such file")
+        if one.parameters() != row["parameters"]:
+            raise _other_gene_sets(gmt or Path(one.name), str(row["parameters"]), str(one.parameters()))
+        found.append(one)
+    return tuple(found)
 
 
 def spec_of(content: Mapping[str, Any]) -> ReleaseSpec:
@@ -91,15 +135,7 @@ def spec_of(content: Mapping[str, Any]) -> ReleaseSpec:
     spec, path = content["spec"], Path(content["gene_sets_path"])
     found = files.sha256_file(path) if path.is_file() else "no such file"
     if found != spec["gene_sets"]["sha256"]:
-        raise DataError(
-            "The gene sets are not those of the plan",
-            code="gene-sets-changed",
-            file=path.name,
-            expected=spec["gene_sets"]["sha256"],
-            found=found,
-            done="Nothing was written",
-            todo="Fetch them on this machine with the same HUMANST_CACHE_DIR, or make the plan again",
-        )
+        raise _other_gene_sets(path, spec["gene_sets"]["sha256"], found)
     return ReleaseSpec(
         version=spec["version"],
         gene_sets_path=path,
@@ -110,4 +146,16 @@ def spec_of(content: Mapping[str, Any]) -> ReleaseSpec:
         shares=tuple(spec["shares"]),
         shard_pairs=spec["shard_pairs"],
         seed=spec["seed"],
+    )
+
+
+def _other_gene_sets(path: Path, expected: str, found: str) -> DataError:
+    return DataError(
+        "The gene sets are not those of the plan",
+        code="gene-sets-changed",
+        file=path.name,
+        expected=expected,
+        found=found,
+        done="Nothing was written",
+        todo="Fetch them on this machine with the same HUMANST_CACHE_DIR, or make the plan again",
     )

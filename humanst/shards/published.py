@@ -97,10 +97,10 @@ def open_head(
     """
     try:
         path, digest = fetch_file(root.wanted(MANIFEST, sha256=root.manifest_sha256, pin=pin), settings)
-        manifest = _manifest(path)
+        manifest = read_manifest(path)
         asked = _splits(manifest, splits)
         sums_path, _ = fetch_file(root.wanted(SUMS, sha256=manifest["sha256sums"]), settings)
-        sums = _sums(sums_path, manifest)
+        sums = read_sums(sums_path, manifest)
         small = [SAMPLES, STATS, *(manifest["splits"][split]["index"] for split in asked)]
         found = {MANIFEST: path, SUMS: sums_path}
         wanted = {name: root.wanted(name, sha256=sums[name]) for name in small if name in sums}
@@ -115,7 +115,14 @@ def open_head(
     return Head(root, manifest, digest, sums, found)
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest and check it against its schema.
+
+    Raises
+    ------
+    DataError
+        ``manifest-invalid``.
+    """
     try:
         manifest = json.loads(path.read_bytes())
     except ValueError as error:
@@ -143,7 +150,18 @@ def _splits(manifest: Mapping[str, Any], asked: Sequence[str] | None) -> list[st
     return [split for split in there if asked is None or split in asked]
 
 
-def _sums(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+def read_sums(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Read SHA256SUMS: path -> sha256, checked against the hashes that the manifest holds.
+
+    Raises
+    ------
+    DataError
+        ``sums-invalid`` for a line that is none.
+    IntegrityError
+        ``sums-differ`` when both say something of a file, and not the same.
+    HostileError
+        For an unsafe name.
+    """
     sums: dict[str, str] = {}
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
         match = _SUM.fullmatch(line)
@@ -158,6 +176,9 @@ def _sums(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
         promised[split["index"]] = split["index_sha256"]
         for shard in split["shards"]:
             promised |= {shard["path"]: shard["sha256"], card_of(shard["path"]): shard["card_sha256"]}
+    promised |= {row["store"]["path"]: row["store"]["sha256"] for row in manifest["sections"] if "store" in row}
+    for entry in manifest.get("targets", {}).values():
+        promised |= dict.fromkeys((entry["columns"], *entry["beside"], *(file["path"] for file in entry["files"])))
     for name, digest in promised.items():
         if name not in sums or digest not in (None, sums[name]):
             raise IntegrityError(

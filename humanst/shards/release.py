@@ -3,7 +3,7 @@
 1. Plan: groups and splits from what is on record; refuse leakage before anything is built.
 2. Extract, a task a section: build its store if it is missing, cut its patches, score its pathways.
 3. Settle: groups grow by what reading showed; refuse leakage before any shard is written.
-4. Pack, a task a shard, in the global order of ``pack.parquet``.
+4. Pack, a task a shard, in the global order of ``pack.parquet``, and a task a section, which zips its store.
 5. Finish: the index of every split, the sidecars, SHA256SUMS and, last, the manifest; then the release takes its place.
 
 Each step reads what the one before left in the work folder, so they may run in one process or on fifty machines.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 
 from humanst import files
 from humanst.errors import HumanstError
@@ -23,7 +24,8 @@ from humanst.shards.earlier import Earlier
 from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
 from humanst.shards.finish import collect_shards, finish_release
 from humanst.shards.folder import MANIFEST, require_own_folder
-from humanst.shards.packing import make_pack, pack_stage, settle
+from humanst.shards.like import check_rebuilt, index_of
+from humanst.shards.packing import make_pack, pack_stage, settle, staging_folder
 from humanst.shards.plan import Plan, make_plan
 from humanst.shards.plan_file import plan_content
 from humanst.shards.request import Progress, ReleaseReport, ReleaseRequest
@@ -115,12 +117,19 @@ class _Build:
         if not settled.extracts:
             return ReleaseReport(request.release, {}, mine, settled.failures)
         pack = make_pack(settled, request.spec, request.work)
-        packed = pack_stage(request, pack, self._tell) if "pack" in request.stages else []
+        earlier = Earlier(request.release / MANIFEST)
+        # A run that was killed when all was done left nothing to put in place: its shards are taken from the release.
+        done_before = earlier.is_of(request.spec, settled.extracts, settled.facts)
+        again = done_before and not staging_folder(request, pack).exists()
+        packed = pack_stage(request, settled, pack, self._tell) if "pack" in request.stages or again else []
         if "finish" not in request.stages:
             return ReleaseReport(request.release, {}, (), (), n_shards=len(packed))
-        earlier = Earlier(request.release / MANIFEST)
-        earlier.tell_replaced(request.spec, settled.extracts, settled.facts)
-        manifest = finish_release(request, settled, pack, collect_shards(request, pack))
+        earlier.tell_replaced(request.spec, settled.extracts, settled.facts, request.targets)
+        if request.like is not None:
+            rows = index_of([item.index_part for item in collect_shards(request, pack)])
+            warned = check_rebuilt(request.like, rows, settled.extracts[0].card["codecs"])
+            settled = replace(settled, findings=(*settled.findings, *warned))
+        manifest = finish_release(request, settled, pack, self._tell)
         n_pairs, n_shards = manifest["totals"]["pairs"], manifest["totals"]["shards"]
         logger.info("%s: finished, %d pairs in %d shards", request.release.name, n_pairs, n_shards)
         write_failed(request.work, settled.failures)

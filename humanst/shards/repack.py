@@ -200,7 +200,7 @@ def _write_shard(
         counter = _Counter()
         offsets = _write_pairs(counter, rows, None, texts)
     entry = {key: card[key] for key in ("path", "bytes", "sha256", "n_pairs")}
-    return entry | {"card_sha256": files.sha256_file(card_path)}, _moved(rows, Path(shard.path).name, offsets)
+    return entry | {"card_sha256": files.sha256_file(card_path)}, moved_rows(rows, Path(shard.path).name, offsets)
 
 
 class _Counter:
@@ -240,7 +240,7 @@ def _card_of_whole(card_path: Path, tar: Path, inputs_hash: str) -> dict[str, An
     return card if same and files.sha256_file(tar) == card["sha256"] else None
 
 
-def _moved(rows: pa.Table, shard: str, offsets: Mapping[str, list[int]]) -> pa.Table:
+def moved_rows(rows: pa.Table, shard: str, offsets: Mapping[str, list[int]]) -> pa.Table:
     """The rows of the index, saying where their pairs lie now."""
     import pyarrow as pa
 

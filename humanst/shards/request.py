@@ -14,7 +14,9 @@ from humanst.platforms.sides import PoolLike
 from humanst.runner import Cluster
 from humanst.shards.done import SectionDone
 from humanst.shards.grouping import Chosen
+from humanst.shards.like import Like
 from humanst.shards.spec import ReleaseSpec
+from humanst.shards.target_sets import TargetSet
 
 Stage = Literal["extract", "pack", "finish"]
 STAGES: tuple[Stage, ...] = ("extract", "pack", "finish")
@@ -38,6 +40,8 @@ class ReleaseRequest:
     work
         Holds ``sections/``, ``images/``, ``genes/``, ``extract/``, ``done/``, ``pack/``, ``index/``; a later run goes
         on from it.
+    excluded
+        Exclusion groups whose sections, and all joined to them, were taken out of ``chosen``.
     recipe
         How the sections that are in no catalog are read.
     cluster
@@ -48,6 +52,10 @@ class ReleaseRequest:
         ``(index, of)``: only every ``of``-th task of the stage, from ``index`` on.
     retry_failed
         Extract only the sections that failed or were never finished before.
+    like
+        Another release that says where sections go and what organs are labelled; ``spec`` is made of it.
+    targets
+        Target sets beside the pathways in the shards; the finish stage writes them.
     """
 
     chosen: tuple[Chosen, ...]
@@ -62,11 +70,14 @@ class ReleaseRequest:
     workers: int = 1
     related: tuple[Chosen, ...] = ()
     accepted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    excluded: tuple[str, ...] = ()
     recipe: Path | None = None
     cluster: Cluster | None = None
     stages: tuple[Stage, ...] = STAGES
     share: tuple[int, int] = (0, 1)
     retry_failed: bool = False
+    like: Like | None = None
+    targets: tuple[TargetSet, ...] = ()
 
     def build_options(self) -> BuildOptions:
         """The choices that section stores are built with."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 _SCRIPT = r"""#!/bin/sh
 # Submit with: sh {name}
-# extract ({n} tasks) -> pack ({n} tasks) -> finish; each begins when all of the one before ended with exit code 0.
+# extract ({n} tasks) -> pack ({n} tasks) -> finish; each begins when all of the one before ended with exit code 0, and
+# leaves the queue when it never can.
 # Exit code 4 of extract: some sections were refused; failed.jsonl in the work folder says why. Mend them and run this
 # again, or put ACCEPT=4 before the command to release the others without them.
 # Exit code 75: stopped in time; the task is put back into the queue and goes on where it stopped.
@@ -21,7 +22,7 @@ run() {{  # run NAME ARRAY DEPENDENCY COMMAND
     name=$1 array=$2 after=$3 command=$4
     # SIGTERM goes to the step five minutes before the end: enough to finish the section in hand.
     sbatch --parsable --job-name="humanst-$name" --output={logs}/"$name"-%A_%a.log \
-        --signal=TERM@300 --requeue $SBATCH_OPTIONS $array $after \
+        --signal=TERM@300 --requeue --kill-on-invalid-dep=yes $SBATCH_OPTIONS $array $after \
         --wrap "srun $command; code=\$?; [ \$code -ne 75 ] || scontrol requeue \$SLURM_JOB_ID; \
             [ \$code -ne $ACCEPT ] || exit 0; exit \$code"
 }}

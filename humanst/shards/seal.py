@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from humanst import files
-from humanst.shards.changes import changes_text
+from humanst.shards.documents import DOCUMENTS, documents
+from humanst.shards.documents.facts import read_tables
 from humanst.shards.folder import MANIFEST, write_sums
+from humanst.shards.sidecars import exclusion_groups
 
 
 def document_names() -> frozenset[str]:
-    """Files that :func:`seal` writes besides SHA256SUMS and the manifest."""
-    return frozenset({"CHANGES.md"})
+    """Files that :func:`seal` may write besides SHA256SUMS and the manifest."""
+    return DOCUMENTS
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write what follows from a manifest, and the manifest, into a folder that holds all the rest.
+
+    Documents that another manifest left there are replaced, or removed where this one has none.
 
     Parameters
     ----------
@@ -35,7 +39,12 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     dict
         The manifest as written.
     """
-    files.write_bytes(folder / "CHANGES.md", changes_text(manifest).encode())
-    sealed = {**manifest, "sha256sums": write_sums(folder)}
+    told = {**manifest, "exclusion_groups": exclusion_groups(manifest["sections"])}
+    texts = documents(told, read_tables(folder, told))
+    for name in sorted(DOCUMENTS - set(texts)):
+        files.remove(folder / name)
+    for name, text in texts.items():
+        files.write_bytes(folder / name, text.encode())
+    sealed = {**told, "sha256sums": write_sums(folder)}
     files.write_json(folder / MANIFEST, sealed)
     return sealed

@@ -175,7 +175,7 @@ def select_pairs(head: Head, request: SelectionRequest) -> Selection:
     shards: dict[str, tuple[ShardPlan, ...]] = {}
     counted: dict[str, int] = {}
     for split, table in tables.items():
-        _check_rows(split, table, head.manifest["splits"][split], samples)
+        check_rows(split, table, head.manifest["splits"][split], samples)
         mask = _mask(table, samples, request.where)
         if sections is not None:
             ids, id_of_row = coded(table["sample_id"])
@@ -280,8 +280,14 @@ def _require_columns(table: pa.Table, names: Sequence[str], file: str) -> None:
         )
 
 
-def _check_rows(split: str, table: pa.Table, entry: Mapping[str, Any], samples: Mapping[str, Any]) -> None:
-    """Rows count as the manifest says, name its shards and its sections, and lie inside their shards."""
+def check_rows(split: str, table: pa.Table, entry: Mapping[str, Any], samples: Mapping[str, Any]) -> None:
+    """Check that rows count as the manifest says, name its shards and its sections, and lie inside their shards.
+
+    Raises
+    ------
+    DataError
+        ``index-invalid`` or ``missing-column``.
+    """
     _require_columns(table, INDEX_COLUMNS, entry["index"])
     counted = {row["values"]: row["counts"] for row in table["shard"].value_counts().to_pylist()}
     promised = {str(shard["path"]).rsplit("/", 1)[-1]: shard["n_pairs"] for shard in entry["shards"]}

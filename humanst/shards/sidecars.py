@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst import files
 from humanst.catalog import Section, Study
+from humanst.catalog.citing import study_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,8 +22,9 @@ def section_rows(
     facts: Mapping[str, SectionFacts],
     studies: Mapping[str, Study],
     sections: Mapping[str, Section],
+    stores: Mapping[str, Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """One mapping a section for the manifest: identity, licence, split, and what went in, out and away."""
+    """One mapping a section for the manifest: identity, licence, split, its store, and what went in, out and away."""
     rows = []
     for extract in extracts:
         card, study = extract.card, studies[extract.sample_id]
@@ -38,6 +40,7 @@ def section_rows(
                 "group": facts[extract.sample_id].donor_group,
                 "split": facts[extract.sample_id].split,
                 "license": study.license,
+                "licenses": list(study.licenses(sections[extract.sample_id])),
                 "redistributable": study.may_pass_on(sections[extract.sample_id]),
                 "um_per_pixel": about["um_per_pixel"],
                 "target": about["target"],
@@ -53,10 +56,29 @@ def section_rows(
                 "findings": [finding for finding in about["findings"] if finding["severity"] != "note"],
                 "picture": about["picture"],
                 "extract_inputs": card["inputs"],
+                "store": dict(stores[extract.sample_id]),
                 "metadata": dict(sections[extract.sample_id].metadata),
             }
         )
     return rows
+
+
+def study_rows(studies: Iterable[Study]) -> list[dict[str, Any]]:
+    """One mapping a study for the manifest, by id: whom to cite, where it is, its licence; ``None`` = unknown."""
+    return [
+        {
+            "study_id": study.study_id,
+            "title": study.title,
+            "doi": study.doi,
+            "accessions": dict(study.accessions),
+            "url": study_url(study),
+            "license": study.license,
+            "license_url": study.license_url,
+            "license_source": study.license_source,
+            "citation": study.citation,
+        }
+        for study in sorted({study.study_id: study for study in studies}.values(), key=lambda study: study.study_id)
+    ]
 
 
 def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -68,6 +90,7 @@ def totals(sections: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[s
         "pairs_redistributable": sum(section["pairs"] for section in sections if section["redistributable"]),
         "shards": sum(len(split["shards"]) for split in splits.values()),
         "bytes": sum(shard["bytes"] for split in splits.values() for shard in split["shards"]),
+        "store_bytes": sum(section["store"]["bytes"] for section in sections if "store" in section),
     }
 
 
@@ -81,6 +104,16 @@ def accepted_licenses(
     here = {section["study_id"] for section in sections}
     found = {name: [study for study in studies if study in here] for name, studies in accepted}
     return {name: studies for name, studies in found.items() if studies}
+
+
+def exclusion_groups(sections: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Test set of others (``hest_bench``, ...) -> ``sample_id`` of its sections that are in the release."""
+    found: dict[str, list[str]] = {}
+    for section in sections:
+        for name in section.get("metadata", {}).get("exclusion_groups", "").split(";"):
+            if name:
+                found.setdefault(name, []).append(section["sample_id"])
+    return {name: sorted(found[name]) for name in sorted(found)}
 
 
 _FLAT = (
@@ -127,18 +160,23 @@ def read_table(path: Path) -> pa.Table:
     return pq.read_table(path)
 
 
-def write_pathway_stats(path: Path, extracts: Sequence[Extracted]) -> str:
-    """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone."""
+def write_pathway_stats(path: Path, records: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """Write targets/pathway_stats.parquet: raw mean and sd a section and pathway, so that z can be undone.
+
+    Parameters
+    ----------
+    records
+        ``(sample_id, pathways of its extract's card)``.
+    """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {
         name: [] for name in ("sample_id", "pathway", "n_members", "n_measured", "raw_mean", "raw_sd", "masked_because")
     }
-    for extract in extracts:
-        about = extract.card["pathways"]
+    for sample_id, about in records:
         for number, name in enumerate(about["names"]):
             row = {
-                "sample_id": extract.sample_id,
+                "sample_id": sample_id,
                 "pathway": name,
                 "masked_because": about["masked"].get(name, ""),
                 **{key: about[key][number] for key in ("n_members", "n_measured", "raw_mean", "raw_sd")},

@@ -18,7 +18,7 @@ SHARD_CARD_SCHEMA = "humanst.shard-card/1"
 EXTRACT_SCHEMA = "humanst.extract/1"
 PACK_SCHEMA = "humanst.pack/1"
 # Raised whenever the same inputs would give other patches, targets or shards.
-EXTRACT_VERSION = 2
+EXTRACT_VERSION = 3
 PACK_VERSION = 1
 
 

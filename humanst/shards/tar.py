@@ -8,6 +8,7 @@ files reads it. No extended header is ever written, so the offset of a member's 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Protocol
 
 from humanst.errors import DataError
@@ -18,7 +19,11 @@ NAME_BYTES = 100
 SIZE_LIMIT_BYTES = 8**11 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_CHECKSUM = slice(148, 156)
+_OWNER = b"0000644\0" + 2 * b"0000000\0"
+_TIME = b"00000000000\0"
+_REST = (b"0" + bytes(100) + b"ustar\x0000").ljust(BLOCK_BYTES - 156, b"\0")
+# The checksum counts its own field as eight spaces.
+_SUM_OF_CONSTANTS = sum(_OWNER + _TIME + _REST + 8 * b" ")
 
 
 class CountingFile(Protocol):
@@ -70,52 +75,47 @@ def member_header(name: str, size: int) -> bytes:
             found=f"{size:,}",
             done="The member was not written",
         )
-    header = bytearray(BLOCK_BYTES)
-    header[0 : len(name)] = name.encode("ascii")
-    header[100:124] = _octal(0o644, 8) + _octal(0, 8) + _octal(0, 8)
-    header[124:148] = _octal(size, 12) + _octal(0, 12)
-    # The checksum counts its own field as eight spaces; the last of them stays.
-    header[_CHECKSUM] = b" " * 8
-    header[156:157] = b"0"
-    header[257:265] = b"ustar\x0000"
-    header[148:155] = _octal(sum(header), 7)
-    return bytes(header)
-
-
-def _octal(value: int, width: int) -> bytes:
-    return b"%0*o\x00" % (width - 1, value)
+    name_field, size_field = name.encode("ascii"), b"%011o\0" % size
+    # The checksum is the sum of all bytes of the header; zeros add nothing, and the rest is the same for every member.
+    checksum = _SUM_OF_CONSTANTS + sum(name_field) + sum(size_field)
+    return b"".join((name_field.ljust(NAME_BYTES, b"\0"), _OWNER, size_field, _TIME, b"%06o\0 " % checksum, _REST))
 
 
 def write_member(out: CountingFile, name: str, data: bytes) -> tuple[int, int]:
-    """Append one member to an archive that began at byte 0 of ``out``.
+    """Append one member; see :func:`write_members`."""
+    return write_members(out, [(name, data)])[0]
+
+
+def write_members(out: CountingFile, members: Sequence[tuple[str, bytes]]) -> list[tuple[int, int]]:
+    """Append members, all in one go, to an archive that began at byte 0 of ``out``.
 
     Parameters
     ----------
     out
         The archive; ``out.n_bytes`` is the position of the next byte.
-    name
-        See :func:`member_header`.
-    data
-        The member's content.
+    members
+        Their names (see :func:`member_header`) and contents.
 
     Returns
     -------
-    offset, length
-        Position of the first byte of the data in the archive, and number of data bytes (without padding).
+    list of (offset, length)
+        Position of the first byte of each one's data in the archive, and number of data bytes (without padding).
 
     Raises
     ------
     DataError
-        For a bad name or size, or when ``out`` does not stand at a block border.
+        For a bad name or size, or when ``out`` does not stand at a block border; nothing is written then.
     """
-    header = member_header(name, len(data))
-    _require_block_border(out.n_bytes, name)
-    out.write(header)
-    offset = out.n_bytes
-    out.write(data)
-    if padding := -len(data) % BLOCK_BYTES:
-        out.write(bytes(padding))
-    return offset, len(data)
+    position = out.n_bytes
+    _require_block_border(position, members[0][0] if members else None)
+    pieces, places = [], []
+    for name, data in members:
+        padding = bytes(-len(data) % BLOCK_BYTES)
+        pieces += [member_header(name, len(data)), data, padding]
+        places.append((position + BLOCK_BYTES, len(data)))
+        position += BLOCK_BYTES + len(data) + len(padding)
+    out.write(b"".join(pieces))
+    return places
 
 
 def end_of_archive(position: int) -> bytes:

@@ -19,9 +19,12 @@ from humanst import files
 from humanst.errors import DataError, IntegrityError
 from humanst.findings import Findings
 from humanst.schemas import check_document
+from humanst.shards.verify_documents import check_documents
+from humanst.shards.verify_stores import check_stores, is_unpacked_store
+from humanst.shards.verify_targets import check_targets
 
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
-INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index"})
+INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index", "document", "store", "targets"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,10 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
         _check_index(release, split, entry, findings)
     _check_sections(manifest, findings)
     _check_pairs(release, manifest, findings)
+    check_stores(release, manifest, findings)
+    check_documents(release, manifest, findings)
+    if not findings.refused:
+        check_targets(release, manifest, findings)
     return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
 
 
@@ -127,7 +134,8 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
         findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
     listed = {line[66:]: line[:64] for line in sums.read_text("utf-8", "replace").splitlines()}
     here = {p.relative_to(release).as_posix() for p in release.rglob("*") if p.is_file()}
-    for name in sorted(here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}):
+    strangers = here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}
+    for name in sorted(name for name in strangers if not is_unpacked_store(name, manifest)):
         findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")
     for name, expected in sorted(listed.items()):
         if name not in here:
@@ -253,8 +261,15 @@ def _check_index(release: Path, split: str, entry: Mapping[str, Any], findings: 
 
 
 def _check_sections(manifest: Mapping[str, Any], findings: Findings) -> None:
-    """Every spot of the source is a pair or a named drop; every group stays on one side."""
+    """Every spot of the source is a pair or a named drop; every group stays on one side, recipe-only sections too."""
     sides: dict[str, set[str]] = {}
+    here = {section["sample_id"] for section in manifest["sections"]}
+    for entry in manifest.get("recipe_only", []):
+        sides.setdefault(entry["group"], set()).add(entry["split"])
+        if entry["sample_id"] in here:
+            _expect(
+                findings, "recipe-only", "MANIFEST.json", "recipe_only", "sections without pairs", entry["sample_id"]
+            )
     for section in manifest["sections"]:
         sides.setdefault(section["group"], set()).add(section["split"])
         spots_lost = sum(drop["n"] for drop in section["drops"] if drop["what"] == "spots")

@@ -11,6 +11,7 @@ from humanst.splits.groups import (
     group_sections,
     hashed_split,
     is_unknown,
+    joined_to,
     release_age,
     take_in,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "hashed_split",
     "is_unknown",
     "join_found",
+    "joined_to",
     "read_assignment",
     "release_age",
     "require_no_crossing",

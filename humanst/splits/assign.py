@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from humanst.errors import DataError, UsageError
@@ -105,8 +105,8 @@ def join_found(assignment: Assignment, members: Iterable[Member], links: Sequenc
     """Let groups grow by what reading showed; nobody changes sides.
 
     Linked groups of one split become one. Where a link crosses splits and one of its sections was added in a later
-    release, that section stays out, and with it the sections of its group that are as new. Where neither is newer,
-    there is nobody to leave out.
+    release, that section stays out, and with it whatever as new is the same tissue, through its group or further
+    links, and not on the older one's side. Where neither is newer, there is nobody to leave out.
 
     Raises
     ------
@@ -117,14 +117,15 @@ def join_found(assignment: Assignment, members: Iterable[Member], links: Sequenc
     sides = assignment.split
     crossing = [link for link in sorted(links) if sides[link.one] != sides[link.other]]
     left_out = dict(assignment.left_out)
+    near = _neighbours(assignment.group, links)
     for link in crossing:
         if age[link.one] == age[link.other]:
             continue
         old, new = sorted((link.one, link.other), key=lambda name: age[name])
         found = tuple(f"{sides[name]} ({assignment.group[name]})" for name in (old, new))
-        for name, group in assignment.group.items():
-            if group == assignment.group[new] and age[name] >= age[new]:
-                left_out.setdefault(name, _between(name, f"the same {link.by} in {old} and {new}", found))
+        as_new = {name for name in assignment.group if sides[name] != sides[old] and age[name] >= age[new]}
+        for name in sorted(_reached(new, near, as_new)):
+            left_out.setdefault(name, _between(name, f"the same {link.by} in {old} and {new}", found))
     _refuse([link for link in crossing if not {link.one, link.other} & set(left_out)], assignment)
     group_of = {name: group for name, group in assignment.group.items() if name not in left_out}
     for link in sorted(links):
@@ -132,6 +133,27 @@ def join_found(assignment: Assignment, members: Iterable[Member], links: Sequenc
             kept, gone = sorted((group_of[link.one], group_of[link.other]), key=lambda name: (age.get(name, ()), name))
             group_of = {name: kept if group == gone else group for name, group in group_of.items()}
     return Assignment(group_of, {name: sides[name] for name in group_of}, dict(sorted(left_out.items())))
+
+
+def _neighbours(group_of: Mapping[str, str], links: Iterable[Link]) -> dict[str, set[str]]:
+    """Who is the same tissue by a step: sections and, in parentheses, their groups."""
+    near: dict[str, set[str]] = {}
+    steps = [(name, f"({group})") for name, group in group_of.items()] + [(link.one, link.other) for link in links]
+    for one, other in steps:
+        near.setdefault(one, set()).add(other)
+        near.setdefault(other, set()).add(one)
+    return near
+
+
+def _reached(start: str, near: Mapping[str, set[str]], among: Collection[str]) -> set[str]:
+    """The sections ``among`` those given that steps lead to, from one to the next of them."""
+    seen, todo = {start}, [start]
+    while todo:
+        here = todo.pop()
+        new = {name for name in near.get(here, ()) if name in among or name.startswith("(")} - seen
+        seen |= new
+        todo += new
+    return {name for name in seen if not name.startswith("(")}
 
 
 def require_no_crossing(assignment: Assignment) -> None:

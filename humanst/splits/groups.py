@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from humanst.findings import Findings
@@ -164,6 +164,14 @@ def take_in(
             sets.group(node).settled = True
     found = [sorted(group.members, key=lambda member: member.age) for group in sets.groups.values() if group.members]
     return Grouping(dict(sorted((group[0].sample_id, group) for group in found)), left_out)
+
+
+def joined_to(members: Iterable[Member], names: Collection[str]) -> frozenset[str]:
+    """The sections of these names and all that are joined to them, whenever any of them was added."""
+    # As of one release, nobody stays out.
+    groups = take_in([replace(member, release_added="") for member in members]).groups
+    found = [group for group in groups.values() if any(member.sample_id in names for member in group)]
+    return frozenset(member.sample_id for group in found for member in group)
 
 
 def _groups_at(sets: _UnionFind, keys: Iterable[str]) -> list[_Group]:

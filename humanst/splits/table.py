@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from humanst.errors import UsageError
-from humanst.splits.groups import SPLITS
+from humanst.splits.groups import SPLITS, is_unknown
 
 
 def read_assignment(path: Path) -> dict[str, str]:
@@ -15,7 +15,7 @@ def read_assignment(path: Path) -> dict[str, str]:
     Raises
     ------
     UsageError
-        For a file without these columns, or a split that does not exist.
+        For a file without these columns, a split that does not exist, or a row that names nobody.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as handle:
@@ -42,7 +42,16 @@ def read_assignment(path: Path) -> dict[str, str]:
         )
     assigned: dict[str, str] = {}
     for row in rows:
-        name = row[key].strip()
+        name = (row[key] or "").strip()
+        if is_unknown(name):
+            raise UsageError(
+                "The assignment names nobody in a row",
+                file=path.name,
+                field=key,
+                expected="a donor or a section",
+                found=repr(name),
+                todo="Name sections of unknown donor in a file with the columns sample_id and split",
+            )
         if assigned.setdefault(name, row["split"]) != row["split"]:
             raise UsageError("The assignment contradicts itself", file=path.name, field=key, found=f"{name} twice")
     return assigned

@@ -12,14 +12,32 @@ from humanst import files
 CARD_SCHEMA = "humanst.section-card/1"
 
 
+class TreeDigest:
+    """The digest of a tree of files, which are noted in any order."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, tuple[int, str]] = {}
+
+    def add(self, name: str, n_bytes: int, sha256: str) -> None:
+        """Note a file by its path below the root."""
+        self._files[name] = (n_bytes, sha256)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``n_files``, ``n_bytes``, and ``tree_sha256``: over ``<path> NUL <sha256> LF`` of all files, by path."""
+        digest = hashlib.sha256()
+        for name, (_, sha256) in sorted(self._files.items()):
+            digest.update(f"{name}\0{sha256}\n".encode())
+        n_bytes = sum(n for n, _ in self._files.values())
+        return {"n_files": len(self._files), "n_bytes": n_bytes, "tree_sha256": digest.hexdigest()}
+
+
 def tree_digest(store: Path) -> dict[str, Any]:
     """Number of files, bytes and one digest over (relative path, sha256) of a folder."""
-    digest, n_files, n_bytes = hashlib.sha256(), 0, 0
-    for path in sorted((p for p in store.rglob("*") if p.is_file()), key=lambda p: p.relative_to(store).as_posix()):
-        digest.update(f"{path.relative_to(store).as_posix()}\0{files.sha256_file(path)}\n".encode())
-        n_files += 1
-        n_bytes += path.stat().st_size
-    return {"n_files": n_files, "n_bytes": n_bytes, "tree_sha256": digest.hexdigest()}
+    tree = TreeDigest()
+    for path in store.rglob("*"):
+        if path.is_file():
+            tree.add(path.relative_to(store).as_posix(), path.stat().st_size, files.sha256_file(path))
+    return tree.to_dict()
 
 
 def card_path(store: Path) -> Path:

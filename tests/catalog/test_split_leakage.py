@@ -13,7 +13,7 @@ import yaml
 
 from humanst.catalog import Section, Study, load_catalog
 from humanst.findings import Findings
-from humanst.shards.grouping import section_member
+from humanst.shards.grouping import Chosen, excluded, section_member
 from humanst.splits import Assignment, assign_splits, group_sections
 
 
@@ -33,11 +33,8 @@ def facts(real_data: Path) -> dict[str, Any]:
     return content
 
 
-def test_whatever_two_sections_share_they_are_on_one_side(
-    everything: list[tuple[Study, Section]], assignment: Assignment
-) -> None:
-    """Read from the rows themselves, not from what the grouping makes of them."""
-    assert assignment.left_out == {}
+def related(everything: list[tuple[Study, Section]]) -> list[set[str]]:
+    """Sections that share anything, read from the rows themselves, not from what the grouping makes of them."""
     graph = nx.Graph()
     for study, section in everything:
         row = section.metadata
@@ -50,10 +47,35 @@ def test_whatever_two_sections_share_they_are_on_one_side(
         images = [source for source in section.sources if source.role == "image" and not source.member]
         shared += [("md5", image.md5) for image in images if image.md5]
         graph.add_edges_from((section.sample_id, key) for key in shared)
-    groups = [{name for name in found if isinstance(name, str)} for found in nx.connected_components(graph)]
+    return [{name for name in found if isinstance(name, str)} for found in nx.connected_components(graph)]
+
+
+def test_whatever_two_sections_share_they_are_on_one_side(
+    everything: list[tuple[Study, Section]], assignment: Assignment
+) -> None:
+    assert assignment.left_out == {}
+    groups = related(everything)
     assert sum(map(len, groups)) == len(everything) == len(assignment.split)
     assert any(len(group) > 1 for group in groups)
     assert [group for group in groups if len({assignment.split[name] for name in group}) > 1] == []
+
+
+@pytest.mark.parametrize("label", ["her2st", "hest_bench", "dlpfc"])
+def test_an_exclusion_group_takes_all_that_are_related_along(
+    everything: list[tuple[Study, Section]], label: str
+) -> None:
+    of_it = {s.sample_id for _, s in everything if label in s.metadata["exclusion_groups"].split(";")}
+    gone = excluded([Chosen(study, section) for study, section in everything], [label])
+    # A study with a section of unknown donor is one group.
+    blind = {study.study_id for study, section in everything if section.metadata["donor_id"] == "unknown"}
+    studies = [{s.sample_id for study, s in everything if study.study_id == name} for name in blind]
+    graph = nx.Graph()
+    for group in [*related(everything), *studies]:
+        nx.add_path(graph, sorted(group))
+        graph.add_nodes_from(group)
+    expected = {name for group in nx.connected_components(graph) if group & of_it for name in group}
+    assert gone == expected
+    assert of_it <= gone < {section.sample_id for _, section in everything}
 
 
 def test_a_slide_is_on_one_side(everything: list[tuple[Study, Section]], assignment: Assignment) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from scipy.sparse import csr_matrix, save_npz
 
 PATHWAYS = ["HYPOXIA", "MYC_TARGETS", "EMT"]
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
@@ -109,7 +111,7 @@ def _shard(path: Path, pairs: list[tuple[dict[str, Any], list[bytes]]]) -> list[
     return rows
 
 
-def _split(path: Path, split: str, shards: list[list[tuple[dict[str, Any], list[bytes]]]], schema: Any) -> Any:
+def write_split(path: Path, split: str, shards: list[list[tuple[dict[str, Any], list[bytes]]]], schema: Any) -> Any:
     rows, entries = [], []
     for number, pairs in enumerate(shards):
         tar = path / "data" / split / f"{split}-{number:05d}.tar"
@@ -140,7 +142,7 @@ def write_release(path: Path) -> None:
     contents = {"train": [train[:16], train[16:]], "val": [[_pair("open_D1", n) for n in range(5)]], "test": []}
     schema, splits = None, {}
     for split, shards in contents.items():
-        schema, splits[split] = _split(path, split, shards, schema)
+        schema, splits[split] = write_split(path, split, shards, schema)
     counted: dict[str, int] = {}
     for row, _ in (pair for shards in contents.values() for pairs in shards for pair in pairs):
         counted[row["sample_id"]] = counted.get(row["sample_id"], 0) + 1
@@ -152,10 +154,41 @@ def write_release(path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(stats), path / "targets" / "pathway_stats.parquet")
     (path / "README.md").write_text("A release of 37 pairs.\n")
     (path / "CITATION.bib").write_text("@misc{open}\n")
-    for sample in SECTIONS:
-        (path / "sections").mkdir(exist_ok=True)
-        (path / "sections" / f"{sample}.zarr.zip").write_bytes(b"a section store of " + sample.encode())
+    for row in sections:
+        row["store"] = write_store(path, str(row["sample_id"]), int(row["spots_out"]))
     write_head(path, splits, sections)
+
+
+def store_files(sample: str, n_spots: int) -> dict[str, bytes]:
+    """The files of a section store, as far as they say which section and how many spots it holds."""
+    about = {"sample_id": sample, "spots_out": n_spots, "counts_out": 900}
+    documents: dict[str, Any] = {
+        "zarr.json": {"node_type": "group", "attributes": {"humanst": about}},
+        "tables/table/obs/zarr.json": {"node_type": "group", "attributes": {"_index": "spot_id"}},
+        "tables/table/obs/spot_id/zarr.json": {"node_type": "array", "shape": [n_spots]},
+    }
+    chunk = {"tables/table/obs/spot_id/c/0": sample.encode() * 50_000}
+    return {name: json.dumps(content).encode() for name, content in documents.items()} | chunk
+
+
+def write_store(path: Path, sample: str, n_spots: int, **more: bytes) -> dict[str, Any]:
+    """Zip a section store; returns what the manifest says of it."""
+    contents = dict(sorted((store_files(sample, n_spots) | more).items()))
+    name = f"sections/{sample}.zarr.zip"
+    (path / "sections").mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path / name, "w") as archive:
+        for member, data in contents.items():
+            archive.writestr(zipfile.ZipInfo(member), data)
+    tree = "".join(f"{member}\0{sha(data)}\n" for member, data in contents.items())
+    return {
+        "path": name,
+        "bytes": (path / name).stat().st_size,
+        "sha256": sha((path / name).read_bytes()),
+        "inputs": sha(sample.encode()),
+        "n_files": len(contents),
+        "n_bytes": sum(map(len, contents.values())),
+        "tree_sha256": sha(tree.encode()),
+    }
 
 
 def _section(sample: str, n_pairs: int) -> dict[str, Any]:
@@ -183,11 +216,26 @@ def _section(sample: str, n_pairs: int) -> dict[str, Any]:
     }
 
 
-def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]]) -> None:
+def study_row(study: str, license_id: str) -> dict[str, Any]:
+    return {
+        "study_id": study,
+        "title": f"The {study} study",
+        "doi": f"10.1234/{study}",
+        "accessions": {},
+        "url": f"https://doi.org/10.1234/{study}",
+        "license": license_id,
+        "license_url": None,
+        "license_source": "made by hand",
+        "citation": f"Nobody et al., The {study} study. Journal (2020). https://doi.org/10.1234/{study}",
+    }
+
+
+def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]], **more: Any) -> None:
     """Write SHA256SUMS and the manifest over what is there."""
     files = sorted(p for p in path.rglob("*") if p.is_file() and p.name not in ("MANIFEST.json", "SHA256SUMS"))
     sums = "".join(f"{sha(p.read_bytes())}  {p.relative_to(path).as_posix()}\n" for p in files)
     (path / "SHA256SUMS").write_text(sums)
+    rows = SECTIONS.values()
     manifest = {
         "schema": "humanst.release/1",
         "version": "1.2.3",
@@ -204,6 +252,9 @@ def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]
         "pathways": {"set": "few", "names": PATHWAYS, "sha256": "0" * 64, "scorer": "none", "n_members": [1, 1, 1]},
         "organs": {"breast": 0, "lung": 1},
         "splits": splits,
+        "studies": [
+            study_row(name, license_id) for name, license_id in sorted({row[0]: row[4] for row in rows}.items())
+        ],
         "sections": sections,
         "codecs": CODECS,
         "findings": [],
@@ -211,6 +262,7 @@ def write_head(path: Path, splits: dict[str, Any], sections: list[dict[str, Any]
         "totals": {"sections": 4, "pairs": 37, "donor_groups": 4},
         "changes": [{"version": "1", "notes": ["Made for tests"]}],
         "sha256sums": sha(sums.encode()),
+        **more,
     }
     (path / "MANIFEST.json").write_text(json.dumps(manifest))
 
@@ -226,3 +278,44 @@ def pairs_of(path: Path) -> dict[str, dict[str, dict[str, bytes]]]:
                 assert handle is not None
                 found.setdefault(tar.parent.name, {}).setdefault(key, {})[suffix] = handle.read()
     return found
+
+
+def add_targets(path: Path, **more: Any) -> None:
+    """Add two target sets to a release that is there: total counts as values, and one count a pair; seal it anew."""
+    manifest = json.loads((path / "MANIFEST.json").read_bytes())
+    names = [row["sample_id"] for row in manifest["sections"]]
+    tables = {
+        "values/columns.parquet": [{"name": "n_counts", "n_members": 1}, {"name": "unmeasured", "n_members": 1}],
+        "values/stats.parquet": [{"sample_id": name, "pathway": "n_counts", "raw_mean": 1.5} for name in names],
+        "counts/genes.parquet": [
+            {"ensembl_id": f"ENSG{gene}", "symbol": f"G{gene}", "n_sections_measured": len(names)} for gene in range(40)
+        ],
+    }
+    for name, content in tables.items():
+        (path / "targets" / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(content), path / "targets" / name)
+    flags = pa.FixedSizeListArray.from_arrays(pa.array([True] * 40 * len(names)), 40)
+    pq.write_table(pa.table({"sample_id": names, "measured": flags}), path / "targets/counts/measured.parquet")
+    files: dict[str, list[dict[str, Any]]] = {"values": [], "counts": []}
+    for entry in manifest["splits"].values():
+        rows = pq.read_table(path / entry["index"]).to_pylist()
+        for shard in entry["shards"]:
+            totals = [row["n_counts"] for row in rows if row["shard"] == Path(shard["path"]).name]
+            stem = Path(shard["path"]).stem
+            values = np.array([[total, np.nan] for total in totals], dtype="<f4")
+            np.save(path / f"targets/values/{stem}.npy", values)
+            places = (np.arange(len(totals)), np.array(totals) % 40)
+            counts = csr_matrix((np.array(totals, dtype=np.int32), places), shape=(len(totals), 40))
+            save_npz(path / f"targets/counts/{stem}.npz", counts, compressed=False)
+            for name, suffix in (("values", "npy"), ("counts", "npz")):
+                files[name].append({"path": f"targets/{name}/{stem}.{suffix}", "n_rows": len(totals)})
+    common = {"parameters": {"version": 1}}
+    manifest["targets"] = {
+        "values": common
+        | {"kind": "gmt", "dtype": "float32", "n_columns": 2, "columns": "targets/values/columns.parquet"}
+        | {"beside": ["targets/values/stats.parquet"], "files": files["values"]},
+        "counts": common
+        | {"kind": "counts", "dtype": "int32", "n_columns": 40, "columns": "targets/counts/genes.parquet"}
+        | {"beside": ["targets/counts/measured.parquet"], "files": files["counts"]},
+    }
+    write_head(path, manifest["splits"], manifest["sections"], targets=manifest["targets"], **more)

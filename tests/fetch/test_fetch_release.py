@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from humanst.catalog import load_catalog
 from humanst.cli import humanst
 from humanst.cli.output import run_and_exit
 from humanst.errors import DataError
+from humanst.shards.seal import document_names
 from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
 from tests.fetch.small_release import SECTIONS, pairs_of, sha, write_head, write_release
@@ -97,6 +99,11 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha(path.read_bytes()) for path in files}
 
 
+def packed(folder: Path) -> dict[str, str]:
+    """Path -> sha256 of all but the unpacked section stores."""
+    return {name: digest for name, digest in digests(folder).items() if not re.search(r"\.zarr[/.](?!zip$)", name)}
+
+
 def shard_bytes(server: FaultServer, below: str = "/") -> int:
     return sum(n for path, n in server.sent.items() if path.startswith(below) and path.endswith(".tar"))
 
@@ -122,7 +129,8 @@ def test_all_of_a_release_is_the_release(command: Command, release: Path, served
     keep_promise("fetch atlas", result)
     output = cache / "releases" / "1.2.3"
     assert result["output"] == str(output)
-    assert digests(output) == digests(release)
+    assert plan["store_bytes"] == sum(path.stat().st_size for path in release.rglob("*.zarr.zip"))
+    assert packed(output) == digests(release)
     assert not verify_release(output).findings.refused
     assert shard_bytes(served) == tars
     asked = sum(served.hits.values())
@@ -132,7 +140,7 @@ def test_all_of_a_release_is_the_release(command: Command, release: Path, served
     (output / "data/val/val-00000.tar").write_bytes(b"damaged")
     code, result = command(*ALL)
     assert (code, result["already"]) == (0, False)
-    assert digests(output) == digests(release)
+    assert packed(output) == digests(release)
     assert sum(served.hits.values()) == asked + 1, "and what is damaged is asked for alone"
 
 
@@ -141,11 +149,12 @@ def test_all_pairs_without_the_section_stores(command: Command, release: Path) -
     assert (code, result["everything"], result["n_pairs"]) == (0, False, 37)
     output = Path(result["output"])
     assert verify_release(output).findings.to_list() == []
+    own = {"MANIFEST.json", "SHA256SUMS", *document_names()}
     kept = {name: digest for name, digest in digests(release).items() if not name.startswith("sections/")}
-    own = ("MANIFEST.json", "SHA256SUMS")
     found = digests(output)
-    assert found.keys() == kept.keys()
-    assert {name for name, digest in kept.items() if found[name] != digest} == set(own)
+    assert found.keys() - own == kept.keys() - own
+    assert {name for name, digest in kept.items() if name not in own and found[name] != digest} == set()
+    assert "Made for tests" in (output / "CHANGES.md").read_text(), "documents follow from the manifest"
     manifest = json.loads((output / "MANIFEST.json").read_bytes())
     assert manifest["selection"]["left_out"] == [f"sections/{name}.zarr.zip" for name in sorted(SECTIONS)]
     assert command("--accept-license", "CC-BY-NC-4.0")[1]["already"]
@@ -201,11 +210,12 @@ def test_a_few_pairs_are_read_by_their_ranges(
         "sections": None,
         "n_pairs": 3,
         "left_out": [
-            "README.md",
+            *(name for name in ("CITATION.bib", "README.md") if name not in document_names()),
             *(f"sections/{name}.zarr.zip" for name in sorted(("open_A1", "open_B1", "open_D1", "shut_C1"))),
         ],
     }
-    assert (output / "CITATION.bib").read_bytes() == (release / "CITATION.bib").read_bytes()
+    assert "Made for tests" in (output / "CHANGES.md").read_text()
+    assert not any("store" in row for row in manifest["sections"])
     assert manifest["accepted_licenses"] == {}
     drops = {row["sample_id"]: row["pair_drops"] for row in manifest["sections"]}
     total = sum(key.startswith("open_A1") for key in pairs_of(release)["train"])
@@ -236,7 +246,7 @@ def test_a_part_loads_like_any_release(command: Command, release: Path) -> None:
     output = Path(result["output"])
     assert not verify_release(output).findings.refused
     names = sorted(path.name for path in (output / "sections").iterdir())
-    assert names == ["open_B1.zarr.zip", "open_D1.zarr.zip"]
+    assert names == [f"open_{name}.zarr{end}" for name in ("B1", "D1") for end in ("", ".card.json", ".zip")]
     before = PairDataset(release, "train", where="sample_id == 'open_B1'")
     after = PairDataset(output, "train", check_members=True)
     assert len(after) == len(before) == 3
@@ -541,7 +551,7 @@ def test_a_killed_fetch_goes_on_where_it_stopped(
     assert command("-o", str(output), *arguments, fault="slow")[0] == 0
     if arguments is ALL:
         total = sum(path.stat().st_size for path in release.rglob("*.tar"))
-        assert digests(output) == digests(release)
+        assert packed(output) == digests(release)
     else:
         total = few_bytes(release)
         check_part(output, release, FEW_KEYS)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 from PIL import Image
+from scipy import sparse
 
 from humanst.catalog import load_catalog
 from tests.fetch.small_release import pairs_of
@@ -319,6 +320,34 @@ def test_a_part_of_it_over_http_holds_the_same_members(built: tuple[Path, dict[s
     assert run_humanst("verify", str(tmp_path / "part")).returncode == 0
 
 
+def test_a_section_that_is_fetched_opens_with_spatialdata_and_is_the_store_that_was_built(
+    built: tuple[Path, dict[str, Any]], real_data: Path, tmp_path: Path
+) -> None:
+    import spatialdata
+
+    release, _ = built
+    asked = ("--sections", "her2st_B4", "--with-sections", "-o", str(tmp_path / "part"))
+    result = run_humanst("fetch", "atlas", "--release", str(release), *asked, cache=tmp_path / "cache")
+    assert result.returncode == 0, result.stderr
+    unpacked = tmp_path / "part" / "sections" / "her2st_B4.zarr"
+    was, here = (
+        {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (store_of(release, "B4"), unpacked)
+    )
+    assert here == was
+    section = spatialdata.read_zarr(unpacked)
+    table = section["table"]
+    with gzip.open(real_data / "her2st/data/ST-cnts/B4.tsv.gz") as handle:
+        counts = pd.read_csv(handle, sep="\t", index_col=0)
+    lost = sum(drop["counts"] for drop in section_of(release, "B4")["drops"])
+    assert table.X.sum() + lost == counts.to_numpy().sum()
+    assert set(table.obs_names) <= set(counts.index)
+    assert len(section["spots"]) == table.n_obs == section_of(release, "B4")["spots_out"]
+    picture = section["he"]["scale0"].image if "scale0" in section["he"] else section["he"]
+    assert np.asarray(picture).mean() > 100, "bright background and stained tissue"
+    assert run_humanst("verify", str(tmp_path / "part")).returncode == 0
+
+
 def test_shards_read_with_the_standard_tar_module_and_webdataset(built: tuple[Path, dict[str, Any]]) -> None:
     import webdataset as wds
 
@@ -352,3 +381,59 @@ def test_no_machine_path_is_in_the_release(built: tuple[Path, dict[str, Any]]) -
     for path in [*release.glob("*.json"), *release.glob("*/*/*.json")]:
         assert needle not in path.read_bytes(), path
     assert os.sep + "home" not in (release / "MANIFEST.json").read_text()
+
+
+def test_added_counts_are_those_of_the_published_tables(
+    built: tuple[Path, dict[str, Any]], real_data: Path, tmp_path: Path
+) -> None:
+    """Genes whose symbols both sides use, to the integer; components of every pair are finite."""
+    release = tmp_path / "copy"
+    shutil.copytree(built[0], release)
+    work = built[0].with_name(f"{built[0].name}.work")
+    options = ["--set", "counts,hvg:50,pca:50", "--work", str(work), "--workers", "1", "--json"]
+    added = run_humanst("add-targets", str(release), *options)
+    assert added.returncode == 0, added.stderr
+    assert run_humanst("verify", str(release)).returncode == 0
+    genes = pq.read_table(release / "targets/counts/genes.parquet").to_pandas()
+    tables = {f"her2st_{name}": count_table(real_data, name) for name in SECTIONS}
+    n_compared = 0
+    for path in sorted(release.glob("targets/counts/*.npz")):
+        index = pq.read_table(release / "index" / f"{path.stem.split('-')[0]}.parquet").to_pandas()
+        rows = index[index["shard"] == f"{path.stem}.tar"].reset_index(drop=True)
+        found = pd.DataFrame(sparse.load_npz(path).toarray(), columns=genes["symbol"])
+        assert (found.sum(axis=1) == rows["n_counts"]).all()
+        for sample_id, table in tables.items():
+            mine = rows[rows["sample_id"] == sample_id]
+            both = sorted(set(table.columns) & set(genes["symbol"][~genes["symbol"].duplicated(keep=False)]))
+            more = found.loc[mine.index, both].to_numpy() - table.loc[mine["spot_id"], both].to_numpy()
+            # A column under a gene's former name is counted to the gene as well.
+            assert (more >= 0).all()
+            assert (more > 0).any(axis=0).sum() <= 3
+            n_compared += len(mine) * len(both)
+        values = np.load(release / "targets" / "pca-50" / f"{path.stem}.npy")
+        assert np.isfinite(values).all()
+    assert n_compared > 5_000_000
+
+
+def test_a_section_that_is_taken_down_is_gone_and_all_others_are_as_they_were(
+    built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    release, out = built[0], tmp_path / "out"
+    gone = section_of(release, "C2")
+    result = run_humanst("export", str(release), "--without", "C2", "-o", str(out), "--json")
+    assert result.returncode == 0, result.stderr
+    assert [(row["sample_id"], row["pairs"]) for row in output_json(result)["gone"]] == [
+        (gone["sample_id"], gone["pairs"])
+    ]
+    before, after = pairs_of(release), pairs_of(out)
+    kept = {
+        split: {key: members for key, members in pairs.items() if not key.startswith(f"{gone['sample_id']}_")}
+        for split, pairs in before.items()
+    }
+    assert after == {split: pairs for split, pairs in kept.items() if pairs}
+    assert sum(map(len, before.values())) == sum(map(len, after.values())) + gone["pairs"]
+    assert run_humanst("verify", str(out)).returncode == 0
+    metadata = {row["section_id"]: row["metadata"] for row in manifest_of(release)["sections"]}
+    own = {v for v in metadata["C2"].values() if v not in {w for name in ("B4", "C3") for w in metadata[name].values()}}
+    texts = [path.read_text() for path in out.rglob("*") if path.suffix in (".json", ".md", ".tsv", ".bib")]
+    assert [value for value in own - {gone["sample_id"], "C2"} if any(f'"{value}"' in text for text in texts)] == []

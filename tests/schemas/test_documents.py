@@ -26,6 +26,17 @@ SECTION = {
     "counts_in": 30,
     "counts_out": 25,
 }
+STUDY = {
+    "study_id": "tiny",
+    "title": "A tiny study",
+    "doi": None,
+    "accessions": {"zenodo": "1"},
+    "url": "https://doi.org/10.5281/zenodo.1",
+    "license": "CC0-1.0",
+    "license_url": None,
+    "license_source": "Zenodo",
+    "citation": "Nobody et al., A tiny study. Zenodo (2020). https://doi.org/10.5281/zenodo.1",
+}
 GOOD: dict[str, dict[str, Any]] = {
     "manifest": {
         "schema": "humanst.release/1",
@@ -47,6 +58,7 @@ GOOD: dict[str, dict[str, Any]] = {
             "val": {**EMPTY},
             "test": {**EMPTY},
         },
+        "studies": [STUDY],
         "sections": [SECTION],
         "changes": [{"version": "1", "notes": ["Made for tests"]}],
         "sha256sums": SHA,

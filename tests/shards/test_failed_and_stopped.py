@@ -94,6 +94,35 @@ def test_a_plan_that_splits_a_group_is_not_packed(made: Made, humanst_here: Run,
     assert humanst_here(build).exception.facts.code == "plan-outdated"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "names"),
+    [
+        ("no sections", "no-plan", "plan.json"),
+        ("a row less a key", "no-plan", "plan.json"),
+        ("no outline", "usage", "outline.geojson"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_says_why(
+    fault: str, code: str, names: str, humanst_here: Run, tmp_path: Path
+) -> None:
+    plan, outline = tmp_path / "plan.json", tmp_path / "outline.geojson"
+    outline.write_text("{}")
+    arguments = ["plan", "demo_st", "--sections", "A1", "--tissue", str(outline), "-o", str(plan)]
+    assert humanst_here(arguments).exception is None
+    content = json.loads(plan.read_text())
+    if fault == "no sections":
+        del content["sections"]
+    elif fault == "a row less a key":
+        del content["sections"][0]["split"]
+    else:
+        outline.unlink()
+    plan.write_text(json.dumps(content))
+    error = humanst_here(["build-shards", "--plan", str(plan), "-o", str(tmp_path / "out"), "--workers", "1"]).exception
+    assert (getattr(error, "exit_code", None), error.facts.code) == (2, code)  # type: ignore[union-attr]
+    assert names in str(error)
+    assert not (tmp_path / "out").exists()
+
+
 def test_dead_locks_are_cleared_and_those_in_use_are_not(tmp_path: Path) -> None:
     release, work = tmp_path / "out", tmp_path / "out.work"
     ended = subprocess.run([sys.executable, "-c", ""], check=True)

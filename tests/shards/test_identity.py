@@ -13,6 +13,7 @@ import pytest
 import pyvips
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import csr_matrix
 
 from humanst.shards.identity import counts_sketch, links_between, picture_hashes
 
@@ -76,13 +77,15 @@ def test_real_pictures_are_told_apart_and_found_again(real_data: Path) -> None:
         assert all(found({"one": rgb, "two": copy}) for copy in copies(rgb))
 
 
-def spots(seed: int, n: int) -> NDArray[np.int64]:
+def spots(seed: int, n: int, *, n_genes: int = 2000, mean: float = 3000) -> csr_matrix:
+    """``n`` spots whose depth differs; genes are as frequent in every section, as in one organ."""
     rng = np.random.default_rng(seed)
-    counts = rng.integers(200, 8000, n)
-    return np.column_stack((counts, (counts * rng.uniform(0.3, 0.6, n)).astype(np.int64)))
+    share = np.random.default_rng(0).dirichlet(np.full(n_genes, 0.3))
+    depth = rng.gamma(2, mean / 2, n) + 30
+    return csr_matrix(rng.poisson(depth[:, None] * share * rng.gamma(2, 0.5, (n, n_genes))))
 
 
-def by_counts(**tables: NDArray[np.int64]) -> set[tuple[str, str]]:
+def by_counts(**tables: csr_matrix) -> set[tuple[str, str]]:
     rgb = np.zeros((8, 8, 3), dtype=np.uint8)
     links = links_between({name: identity(name, rgb, counts_sketch(table)) for name, table in tables.items()})
     assert {link.by for link in links} <= {"counts"}
@@ -91,13 +94,25 @@ def by_counts(**tables: NDArray[np.int64]) -> set[tuple[str, str]]:
 
 def test_counts_are_known_in_any_order_and_when_some_spots_are_missing() -> None:
     table = spots(1, 600)
-    shuffled = np.random.default_rng(2).permutation(table)
+    rng = np.random.default_rng(2)
+    shuffled = table[rng.permutation(600)]
     assert by_counts(a=table, b=shuffled) == {("a", "b")}
     assert by_counts(a=table, b=shuffled[:480]) == {("a", "b")}
+    assert by_counts(a=table, b=table[:, rng.permutation(2000)]) == {("a", "b")}, "whatever its genes are called"
     assert by_counts(a=table, b=shuffled[:100]) == set(), "a sixth of a section is another choice of tissue"
-    others = {f"s{seed}": spots(seed, 2000) for seed in range(12)}
+    others = {f"s{seed}": spots(seed, 400) for seed in range(12)}
     assert by_counts(**others) == set()
     assert by_counts(a=spots(1, 12), b=spots(1, 12)) == set(), "twelve spots say too little"
+
+
+@pytest.mark.parametrize("mean", [60, 200])
+def test_two_large_sections_of_one_small_panel_are_two(mean: float) -> None:
+    """They have many pairs of transcripts and genes in common, for there are not that many."""
+    one, other = (spots(seed, 15_000, n_genes=280, mean=mean) for seed in (1, 2))
+    pairs = [{(int(row.sum()), row.nnz) for row in table[:4000]} for table in (one, other)]
+    assert len(pairs[0] & pairs[1]) > len(pairs[0]) / 3
+    assert by_counts(a=one, b=other) == set()
+    assert by_counts(a=one, b=one[::-1]) == {("a", "b")}
 
 
 def test_the_bytes_of_an_image_are_the_first_reason() -> None:
