@@ -35,6 +35,8 @@ class Pair(TypedDict):
         ``<sample_id>_<spot>``, and the id that stays the same over re-sharding.
     metadata
         The pair's row of the index, without the columns that only locate bytes.
+    targets, target_masks
+        Of further target sets that were asked for: name to (C,) values, 0 where unmeasured, and (C,) bool.
     """
 
     image: Any
@@ -45,6 +47,8 @@ class Pair(TypedDict):
     key: str
     uid: str
     metadata: dict[str, Any]
+    targets: dict[str, NDArray[Any]]
+    target_masks: dict[str, NDArray[np.bool_]]
 
 
 class Batch(Sequence[Pair]):
@@ -62,6 +66,8 @@ class Batch(Sequence[Pair]):
         (B,) int64.
     columns
         The describing columns of the index: name to (B,) numbers or a list of text.
+    targets, target_masks
+        Name of a further target set to (B, C) values and bool.
     """
 
     def __init__(
@@ -71,11 +77,14 @@ class Batch(Sequence[Pair]):
         vectors: NDArray[np.float32],
         labels: list[int],
         columns: dict[str, NDArray[Any] | list[str]],
+        targets: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]],
     ) -> None:
         self.images, self.holder = images, holder
         self.pathways, self.mask = split_targets(vectors)
         self.labels = np.array(labels, dtype=np.int64)
         self.columns = columns
+        self.targets = {name: values for name, (values, _) in targets.items()}
+        self.target_masks = {name: mask for name, (_, mask) in targets.items()}
 
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> Self:
@@ -87,6 +96,9 @@ class Batch(Sequence[Pair]):
         batch.pathways = np.array([pair["pathways"] for pair in pairs], dtype=np.float32)
         batch.mask = np.array([pair["mask"] for pair in pairs], dtype=np.bool_)
         batch.labels = np.array([pair["label"] for pair in pairs], dtype=np.int64)
+        for kind in ("targets", "target_masks"):
+            sets = pairs[0][kind] if pairs else {}
+            setattr(batch, kind, {name: np.stack([pair[kind][name] for pair in pairs]) for name in sets})
         names = pairs[0]["metadata"] if pairs else {}
         columns = {name: [pair["metadata"][name] for pair in pairs] for name in names}
         batch.columns = {name: _column(values) for name, values in columns.items()}
@@ -114,6 +126,8 @@ class Batch(Sequence[Pair]):
             key=metadata["key"],
             uid=metadata["uid"],
             metadata=metadata,
+            targets={name: values[index] for name, values in self.targets.items()},
+            target_masks={name: mask[index] for name, mask in self.target_masks.items()},
         )
 
 

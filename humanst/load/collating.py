@@ -26,7 +26,8 @@ def collate(pairs: Batch | Sequence[Pair]) -> dict[str, Any]:
         another ``transform`` made are stacked as they are). ``pathways``: float32 (B, P), 0 where unmeasured.
         ``mask``: bool (B, P), true where measured. ``log10_counts_z``: float32 (B,). ``label``: int64 (B,).
         ``key`` and ``uid``: lists of text. ``metadata``: column name to a tensor of numbers or a list of text, each
-        of length B; 64-bit as Python has them.
+        of length B; 64-bit as Python has them. With further target sets, ``targets`` and ``target_masks``: name to
+        (B, C) numbers, 0 where unmeasured, and bool.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def collate(pairs: Batch | Sequence[Pair]) -> dict[str, Any]:
             todo="Run humanst verify on the release",
         )
     columns = {name: _column(values) for name, values in batch.columns.items()}
-    return {
+    made = {
         "image": _stack_images(batch),
         "pathways": torch.from_numpy(batch.pathways),
         "mask": torch.from_numpy(batch.mask),
@@ -55,6 +56,10 @@ def collate(pairs: Batch | Sequence[Pair]) -> dict[str, Any]:
         "uid": columns["uid"],
         "metadata": columns,
     }
+    if batch.targets:
+        made["targets"] = {name: torch.from_numpy(values) for name, values in batch.targets.items()}
+        made["target_masks"] = {name: torch.from_numpy(mask) for name, mask in batch.target_masks.items()}
+    return made
 
 
 def _stack_images(batch: Batch) -> Any:

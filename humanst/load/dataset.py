@@ -48,6 +48,8 @@ class PairDataset:
     max_corrupt
         Share of pairs that batches may lack because they cannot be decoded: each is named in a warning, and one more
         ends the run. ``dataset[i]`` never leaves a pair out.
+    targets
+        Further target sets of the release to give beside the pathways, for example ``("counts", "hvg-1000")``.
 
     Raises
     ------
@@ -75,6 +77,7 @@ class PairDataset:
         verify: bool = True,
         check_members: bool = False,
         max_corrupt: float = MAX_CORRUPT,
+        targets: Sequence[str] = (),
     ) -> None:
         self._reader = PairReader(
             release,
@@ -84,6 +87,7 @@ class PairDataset:
             verify=verify,
             check_members=check_members,
             max_corrupt=max_corrupt,
+            targets=targets,
         )
         self.split = split
 
@@ -101,6 +105,10 @@ class PairDataset:
     def pathway_names(self) -> tuple[str, ...]:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
+
+    def target_columns(self, name: str) -> list[str]:
+        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
+        return self._reader.targets.columns(name)
 
     @property
     def table(self) -> pa.Table:

@@ -118,9 +118,12 @@ class Rows:
 
     def __init__(self, release: Release, split: str, *, where: str | None = None) -> None:
         table = release.index(split)
+        places = _places_in_shards(table)
         if where is not None:
-            table = table.filter(pa.array(_mask(release, table, where)))
+            mask = _mask(release, table, where)
+            table, places = table.filter(pa.array(mask)), places[mask]
         self.table: pa.Table = table.combine_chunks()
+        self._places = places
         self._columns = {name: _column(self.table, name) for name in self.table.column_names}
         self._described = {name: column for name, column in self._columns.items() if name not in LOCATION_COLUMNS}
         self._offsets, self._lengths = offsets, lengths = self._locations("offset"), self._locations("length")
@@ -151,6 +154,10 @@ class Rows:
     def shard(self, row: int) -> str:
         """Name of the shard that holds a row."""
         return str(self._columns["shard"][row])
+
+    def place_in_shard(self, row: int) -> int:
+        """Number of a row among all pairs of its shard, as files beside the shard count them."""
+        return int(self._places[row])
 
     def by_shard(self) -> dict[str, NDArray[np.int64]]:
         """Shard name to its rows, shards in order of first appearance, rows ascending."""
@@ -198,6 +205,18 @@ class Rows:
         """Give the describing columns of all rows as a ``pandas.DataFrame``."""
         frame: pd.DataFrame = self.table.select(list(self.metadata_columns)).to_pandas()
         return frame
+
+
+def _places_in_shards(table: pa.Table) -> NDArray[np.int32]:
+    """(n,) int32: how many rows of the same shard come before each row."""
+    from humanst.load.sections import codes
+
+    names, shard_of_row = codes(table["shard"])
+    order = np.argsort(shard_of_row, kind="stable")
+    sizes = np.bincount(shard_of_row, minlength=len(names))
+    places = np.empty(len(order), dtype=np.int32)
+    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places
 
 
 def _mask(release: Release, table: pa.Table, where: str) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from humanst.load.samplers import WeightedSampler, balanced_weights
 from humanst.load.slides import SlideBatchSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -46,6 +46,7 @@ def dataloader(
     rank: int | None = None,
     world: int | None = None,
     tail: Tail = "exact",
+    targets: Sequence[str] = (),
     transform: Callable[[NDArray[np.uint8]], Any] | Mapping[str, Any] | None = None,
     verify: bool = True,
     max_corrupt: float = MAX_CORRUPT,
@@ -56,7 +57,7 @@ def dataloader(
 
     Parameters
     ----------
-    release, split, where, verify, max_corrupt
+    release, split, where, targets, verify, max_corrupt
         See ``PairDataset``. With workers, shards are verified here, once, instead of in every worker. Several
         releases with their weights (``{"one": 1.0, "two": 0.5}``) make a ``MixedStream``.
     batch_size
@@ -96,7 +97,7 @@ def dataloader(
     """
     _check_ways(batch_size, release, stream=stream, balance=balance, slides=slides, shuffle=shuffle)
     reading: dict[str, Any] = {"split": split, "where": where, "verify": verify, "max_corrupt": max_corrupt}
-    reading["transform"] = transform
+    reading |= {"transform": transform, "targets": targets}
     ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
     order = {**ranks, "tail": tail, "batch_size": batch_size or BATCH_SIZE}
     order["shuffle"] = split == "train" if shuffle is None else shuffle

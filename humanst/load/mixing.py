@@ -155,6 +155,8 @@ def _check(streams: Sequence[PlainPairStream], weights: Sequence[float] | None) 
         wrong = ("one batch size, rank and world", "several")
     elif len({(stream.pathway_names, stream.release.side_px) for stream in streams}) > 1:
         wrong = ("the same pathways in the same order, and patches of one size", "others")
+    elif len({str([(name, stream.target_columns(name)) for name in stream.target_names]) for stream in streams}) > 1:
+        wrong = ("the same target sets with the same columns", "others")
     elif weights is not None and (len(weights) != len(streams) or not all(weight > 0 for weight in weights)):
         wrong = (f"{len(streams)} weights above 0", str(list(weights)))
     if wrong:

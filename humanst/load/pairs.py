@@ -15,6 +15,7 @@ from humanst.load.index import Rows
 from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
+from humanst.load.target_sets import TargetSets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +43,9 @@ class PairReader:
     check_members
         Also compare every member with its own hash in the index, each time it is read.
     max_corrupt
-        Share of pairs that :meth:`decode_or_leave_out` may leave out.
+        Share of pairs that batches may leave out.
+    targets
+        Further target sets of the release that come along.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class PairReader:
         verify: bool = True,
         check_members: bool = False,
         max_corrupt: float = MAX_CORRUPT,
+        targets: Sequence[str] = (),
     ) -> None:
         self.release = open_release(release)
         self.corrupt = CorruptPairs(max_corrupt)
         self.rows = Rows(self.release, split, where=where)
         self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
+        self.targets = TargetSets(self.release, targets, self.rows)
         self.transform = transform
         self.empty: Empty = Memory()
         self.check_members = check_members
@@ -219,6 +224,7 @@ class Building:
             vectors.reshape(n, len(self._reader.release.pathway_names)),
             self._labels,
             self._reader.rows.columns_of(self._rows),
+            self._reader.targets.take(self._rows),
         )
 
 

@@ -22,7 +22,7 @@ from humanst.load.pairs import Building, PairReader
 from humanst.load.state import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class PlainPairStream:
         Pairs a batch of one rank. Give the one the ``DataLoader`` uses: the workers take whole batches in turn.
     shuffle
         False gives the pairs in the order of the release, each epoch.
-    where, transform, verify, check_members, max_corrupt
+    where, transform, verify, check_members, max_corrupt, targets
         As in ``PairDataset``.
 
     Raises
@@ -89,6 +89,7 @@ class PlainPairStream:
         verify: bool = True,
         check_members: bool = False,
         max_corrupt: float = MAX_CORRUPT,
+        targets: Sequence[str] = (),
     ) -> None:
         check_tail(tail, batch_size)
         self.rank, self.world = find_rank(rank, world)
@@ -100,6 +101,7 @@ class PlainPairStream:
             verify=verify,
             check_members=check_members,
             max_corrupt=max_corrupt,
+            targets=targets,
         )
         self.split, self.seed, self.shuffle = split, seed, shuffle
         self.batch_size = batch_size or CHUNK_PAIRS
@@ -125,6 +127,15 @@ class PlainPairStream:
     def pathway_names(self) -> tuple[str, ...]:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
+
+    def target_columns(self, name: str) -> list[str]:
+        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
+        return self._reader.targets.columns(name)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The further target sets that were asked for."""
+        return self._reader.targets.names
 
     @property
     def n_rows(self) -> int:
