@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -256,6 +257,38 @@ def _found(folder: Path, words: tuple[str, ...]) -> list[str]:
         elif path.is_file():
             texts.append(path.read_bytes().decode("latin-1"))
     return [word for word in words if any(word in text for text in texts)]
+
+
+def test_unpacked_stores_stay_where_a_takedown_is_in_place(release: Path, tmp_path: Path) -> None:
+    """They are on no record: a new folder has none, the same folder keeps those of the sections that stay."""
+    for number in (1, 4):
+        with ZipFile(release / f"sections/sample_{number}.zarr.zip") as archive:
+            archive.extractall(release / f"sections/sample_{number}.zarr")
+        (release / f"sections/sample_{number}.zarr.card.json").write_text("{}")
+    before = {name: digest for name, digest in digests(release).items() if "sample_1.zarr/" in name}
+    export(release, tmp_path / "out", without=("sample_5",))
+    export(release, release, without=("sample_4",))
+    assert before.items() <= digests(release).items()
+    assert [name for name in digests(release) if "sample_4" in name] == []
+    assert [name for name in digests(tmp_path / "out") if ".zarr/" in name] == []
+    verify_release(tmp_path / "out").raise_if_bad()
+
+
+def test_a_part_that_was_fetched_loses_sections_too(release: Path, tmp_path: Path) -> None:
+    content = manifest_of(release)
+    content["selection"] = {
+        "version": "1",
+        "manifest_sha256": "0" * 64,
+        "splits": ["train", "val"],
+        "where": None,
+        "sections": None,
+        "n_pairs": 13,
+        "left_out": [],
+    }
+    (release / "MANIFEST.json").write_text(json.dumps(content))
+    export(release, tmp_path / "out", without=("sample_4",))
+    assert manifest_of(tmp_path / "out")["selection"]["n_pairs"] == 11
+    verify_release(tmp_path / "out").raise_if_bad()
 
 
 def test_nothing_to_leave_gives_the_very_same_release(release: Path, tmp_path: Path) -> None:

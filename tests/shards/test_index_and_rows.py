@@ -17,7 +17,7 @@ from humanst.shards.index import index_schema, join_index, write_index
 def index_rows(n: int) -> pa.Table:
     rng = np.random.default_rng(n)
     columns = [
-        [f"{field.name}-{value}" for value in rng.integers(50, size=n)]
+        pa.array([f"{field.name}-{value}" for value in range(50)]).take(rng.integers(50, size=n))
         if pa.types.is_string(field.type)
         else pa.array(rng.integers(1000, size=n)).cast(field.type)
         for field in index_schema()
@@ -25,7 +25,7 @@ def index_rows(n: int) -> pa.Table:
     return pa.table(columns, schema=index_schema())
 
 
-@pytest.mark.parametrize("sizes", [(), (5,), (4096, 4096, 7), (40_000, 40_000, 60_000)])
+@pytest.mark.parametrize("sizes", [(), (5,), (4096, 4096, 7), (40_000, 30_000)])
 def test_a_joined_index_has_the_bytes_of_one_written_whole(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     tables = [index_rows(size) for size in sizes]
     parts = [tmp_path / f"{number}.parquet" for number in range(len(sizes))]

@@ -7,7 +7,8 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ def test_three_array_tasks_of_a_plan(made: Made, humanst_here: Run, tmp_path: Pa
         assert leftovers(tmp_path) == []
 
 
+@contextmanager
+def two_workers() -> Iterator[LocalCluster]:
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    try:
+        yield cluster
+    finally:
+        # On a busy machine workers take longer to end than Dask waits for them; it kills them then.
+        with suppress(TimeoutError):
+            cluster.close()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_dask_cluster_of_which_a_worker_is_killed_in_the_middle_of_a_task(
     made: Made, humanst_here: Run, tmp_path: Path
@@ -89,7 +101,7 @@ def test_a_dask_cluster_of_which_a_worker_is_killed_in_the_middle_of_a_task(
                     return
             time.sleep(0.01)
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with two_workers() as cluster:
         killer = threading.Thread(target=kill_one)
         killer.start()
         result = humanst_here(
