@@ -108,5 +108,5 @@ def _print(content: dict[str, Any], root: Path) -> None:
     click.echo(f"one pair: {example['key']}, image {example['image']}, pathways {example['pathways']}")
     click.echo(f"done in {content['seconds']} s; the release is {content['release']}")
     click.echo("read it:  from humanst import dataloader")
-    click.echo(f"          for batch in dataloader({content['release']!r}, 'train', 64): ...")
+    click.echo(f"          for batch in dataloader({content['release']!r}, batch_size=64): ...")
     say(f"The vendor files are below {root}/atlas/mirror, the section stores below {root}/work/sections")

@@ -68,7 +68,7 @@ def find_release(asked: str | None, catalog: Catalog) -> ReleaseRoot:
     if known is not None:
         return ReleaseRoot(known.version, known.url.rstrip("/"), known.hosts, known.manifest_sha256, known.license)
     if _ADDRESS.fullmatch(name):
-        return ReleaseRoot(_name_of(name), name, _hosts_of(name))
+        return release_at(name)
     if name and not _VERSION.fullmatch(name) and (Path(name) / MANIFEST).is_file():
         folder = Path(name).resolve()
         # A folder of one's own is what it is: its manifest is believed, and all else by what the manifest says.
@@ -82,6 +82,18 @@ def find_release(asked: str | None, catalog: Catalog) -> ReleaseRoot:
         done="Nothing was asked for",
         todo="Give the address of the folder that holds MANIFEST.json; a folder named like a version as ./<folder>",
     )
+
+
+def release_at(address: str) -> ReleaseRoot:
+    """The release at a URL, on record or not.
+
+    Raises
+    ------
+    UsageError
+        For what is no address.
+    """
+    url = address.rstrip("/")
+    return ReleaseRoot(_name_of(url), url, _hosts_of(url))
 
 
 def _name_of(address: str) -> str:

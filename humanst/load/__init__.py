@@ -13,23 +13,49 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from humanst.load.batch import Pair
+    from humanst.load.collating import collate
     from humanst.load.dataset import PairDataset
-    from humanst.load.loader import collate, dataloader
-    from humanst.load.pairs import Pair
+    from humanst.load.loader import dataloader
+    from humanst.load.mixing import MixedStream
+    from humanst.load.order import EpochSampler
     from humanst.load.release import Release, open_release
+    from humanst.load.samplers import WeightedSampler, balanced_weights
+    from humanst.load.slides import SlideBatchSampler
     from humanst.load.stream import PairStream
+    from humanst.load.transforms import TimmTransform
 
 _WHERE = {
-    "Pair": "humanst.load.pairs",
+    "Pair": "humanst.load.batch",
+    "MixedStream": "humanst.load.mixing",
     "PairDataset": "humanst.load.dataset",
     "PairStream": "humanst.load.stream",
+    "EpochSampler": "humanst.load.order",
     "Release": "humanst.load.release",
-    "collate": "humanst.load.loader",
+    "SlideBatchSampler": "humanst.load.slides",
+    "TimmTransform": "humanst.load.transforms",
+    "WeightedSampler": "humanst.load.samplers",
+    "balanced_weights": "humanst.load.samplers",
+    "collate": "humanst.load.collating",
     "dataloader": "humanst.load.loader",
     "open_release": "humanst.load.release",
 }
 
-__all__ = ["Pair", "PairDataset", "PairStream", "Release", "collate", "dataloader", "open_release"]
+__all__ = [
+    "EpochSampler",
+    "MixedStream",
+    "Pair",
+    "PairDataset",
+    "PairStream",
+    "Release",
+    "SlideBatchSampler",
+    "TimmTransform",
+    "WeightedSampler",
+    "balanced_weights",
+    "collate",
+    "dataloader",
+    "open_release",
+]
 
 
 def __getattr__(name: str) -> Any:

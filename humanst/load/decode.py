@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NPY_1_0 = b"\x93NUMPY\x01\x00"
 
 
-def decode_jpg(data: bytes, *, side_px: int = 224) -> NDArray[np.uint8]:
+def decode_jpg(data: bytes, *, side_px: int = 224, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Decode a patch.
 
     Parameters
@@ -30,7 +30,9 @@ def decode_jpg(data: bytes, *, side_px: int = 224) -> NDArray[np.uint8]:
     data
         A JPEG file.
     side_px
-        The side it must have; read from its header before any pixel is decoded.
+        The side it must have. A larger one finds no room, and is not decoded.
+    out
+        (side_px, side_px, 3) uint8, contiguous, to decode into; by default new memory. Undefined after an error.
 
     Returns
     -------
@@ -42,13 +44,14 @@ def decode_jpg(data: bytes, *, side_px: int = 224) -> NDArray[np.uint8]:
     DataError
         When it is no JPEG, is cut short, or has another size.
     """
+    shape = (side_px, side_px, 3)
+    room = np.empty(shape, dtype=np.uint8) if out is None else out
     try:
-        height_px, width_px, _, _ = simplejpeg.decode_jpeg_header(data)
-        if (height_px, width_px) != (side_px, side_px):
-            raise _bad("jpg", f"{side_px} x {side_px} px", f"{width_px} x {height_px} px")
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB")
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB", buffer=room)
     except ValueError as error:
-        raise _bad("jpg", "a whole JPEG image", str(error)) from error
+        raise _bad("jpg", f"a whole JPEG image of {side_px} x {side_px} px", str(error)) from error
+    if pixels.shape != shape:
+        raise _bad("jpg", f"{side_px} x {side_px} px", f"{pixels.shape[1]} x {pixels.shape[0]} px")
     return pixels
 
 
@@ -94,6 +97,11 @@ def decode_npy(data: bytes, *, length: int | None = None) -> NDArray[np.float32]
     DataError
         When it is anything else than such a vector, shorter or longer than its header says.
     """
+    return np.frombuffer(npy_values(data, length=length), dtype="<f4").astype(np.float32)
+
+
+def npy_values(data: bytes, *, length: int | None = None) -> bytes:
+    """Give the bare little-endian float32 numbers of a target vector; see :func:`decode_npy`."""
     if data[:8] != _NPY_1_0:
         raise _bad("pathway.npy", "npy format 1.0", repr(data[:8]))
     begin = 10 + int.from_bytes(data[8:10], "little")
@@ -102,7 +110,7 @@ def decode_npy(data: bytes, *, length: int | None = None) -> NDArray[np.float32]
         raise _bad("pathway.npy", f"{length} pathways", str(count))
     if len(data) - begin != 4 * count:
         raise _bad("pathway.npy", f"{4 * count} bytes of numbers", str(len(data) - begin))
-    return np.frombuffer(data, dtype="<f4", offset=begin).astype(np.float32)
+    return data[begin:]
 
 
 @lru_cache(maxsize=64)
@@ -130,12 +138,12 @@ def split_targets(vector: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDA
     Parameters
     ----------
     vector
-        (P,) float32, NaN where a pathway is unmeasured.
+        (..., P) float32, NaN where a pathway is unmeasured.
 
     Returns
     -------
     values, mask
-        (P,) float32 with 0 for every NaN, and (P,) bool, true where measured. ``vector`` stays as it is.
+        (..., P) float32 with 0 for every NaN, and bool, true where measured. ``vector`` stays as it is.
     """
     mask = ~np.isnan(vector)
     return np.where(mask, vector, np.float32(0)), mask

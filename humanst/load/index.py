@@ -19,6 +19,8 @@ from humanst.errors import DataError
 from humanst.load.release import not_on_record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -46,7 +48,7 @@ def read_index(release: Release, split: Split) -> pa.Table:
         When a column is missing, a key comes twice, or rows do not add up to the pairs the manifest counts.
     """
     try:
-        data = release.file(split.index).read_bytes()
+        data = release.local(split.index, split.index_sha256).read_bytes()
     except OSError as error:
         raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=str(error)) from error
     digest = hashlib.sha256(data).hexdigest()
@@ -96,7 +98,8 @@ class Rows:
     split
         Name of the split.
     where
-        Keep the rows this expression is true for (grammar of ``humanst.select``); None keeps all.
+        Keep the rows this expression is true for (grammar of ``humanst.select``), over columns of the index and facts
+        of the sections in the manifest (``organ``, ``study_id``, ...); None keeps all.
 
     Attributes
     ----------
@@ -115,12 +118,12 @@ class Rows:
 
     def __init__(self, release: Release, split: str, *, where: str | None = None) -> None:
         table = release.index(split)
+        places = _places_in_shards(table)
         if where is not None:
-            from humanst.select import compile_where
-
-            mask = np.asarray(compile_where(where, table.column_names).mask(table), dtype=np.bool_)
-            table = table.filter(pa.array(mask))
+            mask = _mask(release, table, where)
+            table, places = table.filter(pa.array(mask)), places[mask]
         self.table: pa.Table = table.combine_chunks()
+        self._places = places
         self._columns = {name: _column(self.table, name) for name in self.table.column_names}
         self._described = {name: column for name, column in self._columns.items() if name not in LOCATION_COLUMNS}
         self._offsets, self._lengths = offsets, lengths = self._locations("offset"), self._locations("length")
@@ -152,6 +155,10 @@ class Rows:
         """Name of the shard that holds a row."""
         return str(self._columns["shard"][row])
 
+    def place_in_shard(self, row: int) -> int:
+        """Number of a row among all pairs of its shard, as files beside the shard count them."""
+        return int(self._places[row])
+
     def by_shard(self) -> dict[str, NDArray[np.int64]]:
         """Shard name to its rows, shards in order of first appearance, rows ascending."""
         if not len(self):
@@ -169,13 +176,25 @@ class Rows:
         cuts = zip(MEMBERS, self._offsets[row].tolist(), self._lengths[row].tolist(), strict=True)
         return {member: data[offset - begin : offset - begin + length] for member, offset, length in cuts}
 
+    def places(self, member: str, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """First byte and end of a member of several rows, in their shards."""
+        number = MEMBERS.index(member)
+        starts, lengths = self._offsets[rows, number], self._lengths[rows, number]
+        return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
+
     def hash_of(self, row: int, member: str) -> str:
         """Give the blake2b-64 hex digest on record for a member of a row."""
         return str(self._columns[f"{member}_hash"][row])
 
-    def metadata(self, row: int) -> dict[str, Any]:
-        """Give what the index says about a row as plain Python values, without the columns that only locate bytes."""
-        return {name: _plain(column[row]) for name, column in self._described.items()}
+    def keys_of(self, rows: Sequence[int]) -> list[str]:
+        """Give the keys of several rows."""
+        keys: list[str] = _taken(self._columns["key"], np.asarray(rows, dtype=np.int64))
+        return keys
+
+    def columns_of(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Give what the index says about rows, but where its bytes lie: arrays, and lists of text."""
+        numbers = np.asarray(rows, dtype=np.int64)
+        return {name: _taken(column, numbers) for name, column in self._described.items()}
 
     @property
     def metadata_columns(self) -> tuple[str, ...]:
@@ -188,6 +207,28 @@ class Rows:
         return frame
 
 
+def _places_in_shards(table: pa.Table) -> NDArray[np.int32]:
+    """(n,) int32: how many rows of the same shard come before each row."""
+    from humanst.load.sections import codes
+
+    names, shard_of_row = codes(table["shard"])
+    order = np.argsort(shard_of_row, kind="stable")
+    sizes = np.bincount(shard_of_row, minlength=len(names))
+    places = np.empty(len(order), dtype=np.int32)
+    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return places
+
+
+def _mask(release: Release, table: pa.Table, where: str) -> NDArray[np.bool_]:
+    """(n,) bool: the rows for which a condition holds. A name of both the index and the sections means the index's."""
+    from humanst.load.sections import columns_for, fact_names, section_facts
+    from humanst.select import compile_where
+
+    of_sections = fact_names(section_facts(release)) - set(table.column_names)
+    condition = compile_where(where, [*table.column_names, *sorted(of_sections)])
+    return np.asarray(condition.mask(columns_for(table, release, condition.columns)), dtype=np.bool_)
+
+
 def _column(table: pa.Table, name: str) -> Any:
     column = table[name].combine_chunks()
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
@@ -195,8 +236,8 @@ def _column(table: pa.Table, name: str) -> Any:
     return column
 
 
-def _plain(value: Any) -> Any:
-    return value.as_py() if isinstance(value, pa.Scalar) else value.item()
+def _taken(column: Any, rows: NDArray[np.int64]) -> Any:
+    return column[rows] if isinstance(column, np.ndarray) else column.take(rows).to_pylist()
 
 
 def row_number(index: object, length: int) -> int:

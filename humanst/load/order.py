@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from humanst.errors import UsageError
+from humanst.load.state import Order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,12 +47,22 @@ def keyed_permutation(n: int, *key: str | int) -> NDArray[np.int64]:
         (n,) int64, each number from 0 to n - 1 once: the order of SplitMix64 of the position, started from the
         blake2b-64 of the key.
     """
+    return np.argsort(_mixed(n, key), kind="stable").astype(np.int64)
+
+
+def keyed_uniform(n: int, *key: str | int) -> NDArray[np.float64]:
+    """Draw n numbers in [0, 1) as a pure function of ``key``: the upper 53 bits of SplitMix64 of the position."""
+    return (_mixed(n, key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(n: int, key: tuple[str | int, ...]) -> NDArray[np.uint64]:
     text = "|".join(str(part) for part in key)
     start = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
     mixed = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(start)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MIX_1)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MIX_2)
-    return np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable").astype(np.int64)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def check_tail(tail: str, batch_size: int | None) -> None:
@@ -151,6 +162,11 @@ def find_rank(rank: int | None = None, world: int | None = None) -> tuple[int, i
     return numbers
 
 
+def available_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _process_group() -> tuple[int, int] | None:
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
@@ -180,6 +196,8 @@ class EpochSampler:
         See :func:`find_rank`.
     tail, batch_size
         See :func:`rank_slice`.
+    source
+        Identity of the rows, which a saved state must share (``PairDataset.source``).
 
     Raises
     ------
@@ -197,23 +215,26 @@ class EpochSampler:
         world: int | None = None,
         tail: Tail = "exact",
         batch_size: int | None = None,
+        source: str = "",
     ) -> None:
         check_tail(tail, batch_size)
         self.n, self.shuffle, self.seed = n, shuffle, seed
         self.rank, self.world = find_rank(rank, world)
         self._slice = rank_slice(n, self.rank, self.world, tail=tail, batch_size=batch_size)
-        self.epoch = 0
+        self.order = Order("rows", source, n, seed, shuffle, tail, batch_size, self.rank, self.world)
+        self.epoch, self.start = 0, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives."""
-        self.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose order the next iteration gives, and how many of its rows to pass over."""
+        self.epoch, self.start = epoch, start
 
     def __len__(self) -> int:
         return len(self._slice)
 
     def __iter__(self) -> Iterator[int]:
+        rows = self._slice[self.start :]
         if not self.shuffle:
-            yield from self._slice
+            yield from rows
             return
         order = keyed_permutation(self.n, "rows", self.seed, self.epoch)
-        yield from order[self._slice.start : self._slice.stop].tolist()
+        yield from order[rows.start : rows.stop].tolist()

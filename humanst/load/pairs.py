@@ -1,54 +1,27 @@
-"""One pair from the bytes of its shard. Both front ends make their pairs here, so they cannot differ."""
+"""Pairs from the bytes of their shards. Both front ends make their pairs here, so they cannot differ."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from humanst.errors import HumanstError, IntegrityError
-from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
+from humanst.errors import DataError, HumanstError, IntegrityError
+from humanst.load.batch import Batch, Empty, Pair
+from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
+from humanst.load.decode import decode_jpg, decode_json, npy_values
 from humanst.load.index import Rows
+from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
+from humanst.load.target_sets import TargetSets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-
-class Pair(TypedDict):
-    """What both front ends give for one pair.
-
-    Attributes
-    ----------
-    image
-        (side_px, side_px, 3) uint8, RGB; or what ``transform`` made of it.
-    pathways
-        (P,) float32, z per section; 0 where unmeasured.
-    mask
-        (P,) bool, true where measured.
-    log10_counts_z
-        float32, library size, z per section.
-    label
-        Organ code, named in ``Release.organs``.
-    key, uid
-        ``<sample_id>_<spot>``, and the id that stays the same over re-sharding.
-    metadata
-        The pair's row of the index, without the columns that only locate bytes.
-    """
-
-    image: Any
-    pathways: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    log10_counts_z: np.float32
-    label: int
-    key: str
-    uid: str
-    metadata: dict[str, Any]
 
 
 class PairReader:
@@ -69,6 +42,10 @@ class PairReader:
         Hash each shard when it is first opened in a process.
     check_members
         Also compare every member with its own hash in the index, each time it is read.
+    max_corrupt
+        Share of pairs that batches may leave out.
+    targets
+        Further target sets of the release that come along.
     """
 
     def __init__(
@@ -80,22 +57,30 @@ class PairReader:
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         verify: bool = True,
         check_members: bool = False,
+        max_corrupt: float = MAX_CORRUPT,
+        targets: Sequence[str] = (),
     ) -> None:
         self.release = open_release(release)
+        self.corrupt = CorruptPairs(max_corrupt)
         self.rows = Rows(self.release, split, where=where)
+        self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
+        self.targets = TargetSets(self.release, targets, self.rows)
         self.transform = transform
+        self.empty: Empty = Memory()
         self.check_members = check_members
 
     def verify(self) -> None:
-        """Hash every shard these rows need now, for this process and those it starts.
+        """Hash every shard on this disk that these rows need now, for this process and those it starts.
 
         Raises
         ------
         IntegrityError
             For the first shard that is not the one on record.
         """
-        self.files.verify(list(self.rows.by_shard()))
+        # What lies elsewhere is verified when it comes.
+        if not self.files.is_remote:
+            self.files.verify(list(self.rows.by_shard()))
 
     def pair(self, row: int) -> Pair:
         """Read and decode one row.
@@ -105,59 +90,167 @@ class PairReader:
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
-        return self.decode(row, self.files.read(self.rows.shard(row), start, stop), start)
+        building = self.build(1)
+        building.add(row, self.rows.key(row), *self.read(row))
+        return building.done()[0]
 
-    def decode(self, row: int, data: bytes, begin: int) -> Pair:
-        """Decode one row from ``data``, which holds the bytes of its shard from ``begin`` on.
+    def read(self, row: int) -> tuple[bytes, int]:
+        """The bytes that hold the members of a row, and where in the shard they begin."""
+        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
+        return self.files.read(self.rows.shard(row), start, stop), start
+
+    def batch(self, rows: Sequence[int], n_pairs: int) -> Batch:
+        """Read and decode several rows, without those that are corrupt while there are few of them.
+
+        Parameters
+        ----------
+        n_pairs
+            Pairs that this process reads in an epoch.
+
+        Raises
+        ------
+        IntegrityError
+            ``too-many-corrupt``, or when a shard is not the one on record.
+        HostileError
+            What is hostile is not merely corrupt.
+        """
+        building = self.build(len(rows))
+        for row, key in zip(rows, self.rows.keys_of(rows), strict=True):
+            building.add_or_leave_out(row, key, *self.read(row), n_pairs)
+        return building.done()
+
+    def vectors(self) -> NDArray[np.float32]:
+        """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
 
         Raises
         ------
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        members = self.rows.members(row, data, begin)
+        n_pathways = len(self.release.pathway_names)
+        found = np.empty((len(self.rows), n_pathways), dtype=np.float32)
+        for shard, rows in self.rows.by_shard().items():
+            for row, (start, stop) in zip(rows.tolist(), self.rows.places("npy", rows), strict=True):
+                data = self.files.read(shard, start, stop)
+                try:
+                    found[row] = np.frombuffer(npy_values(data, length=n_pathways), dtype="<f4")
+                except HumanstError as error:
+                    raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
+        return found
+
+    def build(self, n: int) -> Building:
+        """Start a batch of up to ``n`` pairs."""
+        return Building(self, n)
+
+
+class Building:
+    """A batch that is being filled, in memory for ``n`` images.
+
+    Parameters
+    ----------
+    reader
+        What the pairs are read with.
+    n
+        How many pairs there will be at most.
+
+    Attributes
+    ----------
+    places
+        Of each pair in the batch: its number among all that were to be added, those left out counted.
+    """
+
+    def __init__(self, reader: PairReader, n: int) -> None:
+        self._reader = reader
+        side_px = reader.release.side_px
+        self._images, self._holder = reader.empty((n, side_px, side_px, 3))
+        self._rows: list[int] = []
+        self._labels: list[int] = []
+        self._vectors: list[bytes] = []
+        self.places: list[int] = []
+        self._n_left_out = 0
+
+    def __len__(self) -> int:
+        return len(self._rows) + self._n_left_out
+
+    def add_or_leave_out(self, row: int, key: str, data: bytes, begin: int, n_pairs: int) -> None:
+        """As :meth:`add`, but leave out a corrupt pair while there are few of them among ``n_pairs``.
+
+        Raises
+        ------
+        IntegrityError, HostileError
+            See :meth:`PairReader.batch`.
+        """
         try:
-            if self.check_members:
-                self._check_hashes(row, members)
+            self.add(row, key, data, begin)
+        except (DataError, IntegrityError) as error:
+            self._reader.corrupt.leave_out(row, error, n_pairs)
+            self._n_left_out += 1
+
+    def add(self, row: int, key: str, data: bytes, begin: int) -> None:
+        """Decode a row from ``data``, which holds the bytes of its shard from ``begin`` on.
+
+        Raises
+        ------
+        IntegrityError, DataError, HostileError
+            Naming shard and key.
+        """
+        reader = self._reader
+        members = reader.rows.members(row, data, begin)
+        try:
+            if reader.check_members:
+                _check_hashes(reader.rows, row, members)
             document = decode_json(members["json"])
-            image = decode_jpg(members["jpg"], side_px=self.release.side_px)
-            vector = decode_npy(members["npy"], length=len(self.release.pathway_names))
+            decode_jpg(members["jpg"], side_px=reader.release.side_px, out=self._images[len(self._rows)])
+            vector = npy_values(members["npy"], length=len(reader.release.pathway_names))
+            if document["key"] != key:
+                raise _other_pair(key, document["key"])
         except HumanstError as error:
-            raise error.located(file=self.rows.shard(row), field=self.rows.key(row)) from error.__cause__
-        metadata = self.rows.metadata(row)
-        if document["key"] != metadata["key"]:
-            raise self._other_pair(row, document["key"])
-        pathways, mask = split_targets(vector)
-        return Pair(
-            image=image if self.transform is None else self.transform(image),
-            pathways=pathways,
-            mask=mask,
-            log10_counts_z=np.float32(metadata["log10_counts_z"]),
-            label=document["label"],
-            key=metadata["key"],
-            uid=metadata["uid"],
-            metadata=metadata,
+            raise error.located(file=reader.rows.shard(row), field=key) from error.__cause__
+        self.places.append(len(self))
+        self._rows.append(row)
+        self._labels.append(document["label"])
+        self._vectors.append(vector)
+
+    def done(self) -> Batch:
+        """The batch of the pairs that were added."""
+        n, transform = len(self._rows), self._reader.transform
+        vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
+        images: NDArray[np.uint8] | list[Any] = self._images[:n]
+        if transform is not None:
+            images = [transform(image) for image in images]
+        return Batch(
+            images,
+            self._holder if transform is None else None,
+            vectors.reshape(n, len(self._reader.release.pathway_names)),
+            self._labels,
+            self._reader.rows.columns_of(self._rows),
+            self._reader.targets.take(self._rows),
         )
 
-    def _check_hashes(self, row: int, members: dict[str, bytes]) -> None:
-        for member, data in members.items():
-            expected, found = self.rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
-            if expected != found:
-                raise IntegrityError(
-                    f"The {member} of this pair changed after its shard was verified",
-                    expected=f"blake2b-64 {expected}",
-                    found=f"blake2b-64 {found}",
-                    done="The pair was not used",
-                    todo="Fetch this shard again",
-                )
 
-    def _other_pair(self, row: int, found: str) -> IntegrityError:
-        return IntegrityError(
-            "The index leads to another pair",
-            file=self.rows.shard(row),
-            expected=f"key {self.rows.key(row)}",
-            found=f"key {found}",
-            done="The pair was not used",
-            todo="Run humanst verify on the release",
-        )
+def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
+    for member, data in members.items():
+        expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
+        if expected != found:
+            raise IntegrityError(
+                f"The {member} of this pair changed after its shard was verified",
+                expected=f"blake2b-64 {expected}",
+                found=f"blake2b-64 {found}",
+                done="The pair was not used",
+                todo="Fetch this shard again",
+            )
+
+
+def _other_pair(key: str, found: str) -> IntegrityError:
+    return IntegrityError(
+        "The index leads to another pair",
+        expected=f"key {key}",
+        found=f"key {found}",
+        done="The pair was not used",
+        todo="Run humanst verify on the release",
+    )
+
+
+def _source(index_sha256: str, where: str | None) -> str:
+    """Identity of the selected rows: the same index under the same condition."""
+    return hashlib.sha256(f"{index_sha256}|{where or ''}".encode()).hexdigest()[:16]

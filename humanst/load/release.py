@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from humanst.load.remote import Remote
+
 _Stamp = tuple[str, int, int, int]
 _verified: dict[Path, _Stamp] = {}
 
@@ -45,6 +47,8 @@ class Release:
         Side of a patch in pixels.
     manifest
         The whole manifest, for what has no field of its own.
+    remote
+        Where it comes from, of a release at an address; ``path`` is its folder in the cache then.
     """
 
     path: Path
@@ -54,6 +58,7 @@ class Release:
     splits: Mapping[str, Split]
     side_px: int
     manifest: Mapping[str, Any]
+    remote: Remote | None = None
 
     def split(self, name: str) -> Split:
         """Look up the split called ``name``.
@@ -96,6 +101,18 @@ class Release:
         """
         return self.path / safe_relative_path(relative)
 
+    def local(self, relative: str, sha256: str) -> Path:
+        """Path of a file that has this hash on record; fetched first when the release lies elsewhere.
+
+        Raises
+        ------
+        HostileError
+            When the name would leave the folder.
+        HumanstError
+            When it cannot be fetched.
+        """
+        return self.file(relative) if self.remote is None else self.remote.get(relative, sha256=sha256)
+
     def verify_shard(self, path: str) -> Path:
         """Check size and sha256 of a shard unless this process did so already and the file has not changed since.
 
@@ -118,6 +135,10 @@ class Release:
         """
         shard = self._shard(path)
         file = self.file(shard.path)
+        if self.remote is not None and (file not in _verified or not file.is_file()):
+            file = self.remote.get(shard.path, sha256=shard.sha256, n_bytes=shard.n_bytes)
+            _verified[file] = _stamp(file, shard)
+            return file
         stamp = _stamp(file, shard)
         if _verified.get(file) == stamp:
             return file
@@ -168,13 +189,16 @@ def accept_stamps(stamps: Mapping[Path, _Stamp]) -> None:
     _verified.update(stamps)
 
 
-def open_release(path: str | Path | Release) -> Release:
-    """Open a release folder.
+def open_release(path: str | Path | Release, *, manifest_sha256: str | None = None) -> Release:
+    """Open a release folder, or the one at an address.
 
     Parameters
     ----------
     path
-        The folder, whatever its name. An already opened release is returned as it is.
+        The folder, whatever its name; or ``https://``, ``hf://`` or ``s3://`` and the place of such a folder, whose
+        files are fetched into the cache when they are needed. An already opened release is returned as it is.
+    manifest_sha256
+        Of a release at an address: the hash its manifest must have. Without one the first that comes is believed.
 
     Returns
     -------
@@ -189,7 +213,7 @@ def open_release(path: str | Path | Release) -> Release:
     """
     if isinstance(path, Release):
         return path
-    folder = Path(path)
+    folder, remote = _place(path, manifest_sha256)
     manifest = read_manifest(folder)
     names = get_field(manifest, "pathways.names", list)
     if not all(isinstance(name, str) for name in names):
@@ -202,4 +226,22 @@ def open_release(path: str | Path | Release) -> Release:
         splits={name: parse_split(manifest, name) for name in get_field(manifest, "splits", dict)},
         side_px=get_field(manifest, "patch.side_px", int),
         manifest=manifest,
+        remote=remote,
     )
+
+
+def _place(path: str | Path, manifest_sha256: str | None) -> tuple[Path, Remote | None]:
+    # What fetches is imported where something has to be fetched only.
+    if not isinstance(path, str) or "://" not in path:
+        return Path(path), None
+    from humanst.load.remote import is_address, open_remote
+
+    if not is_address(path):
+        raise UsageError(
+            "This is no address of a release",
+            code="unknown-release",
+            expected="a folder, or https://, hf:// or s3:// and the place of one",
+            found=repr(path),
+        )
+    remote = open_remote(path, manifest_sha256)
+    return remote.folder, remote

@@ -1,27 +1,28 @@
-"""Pairs in order: an iterable dataset that reads each shard from start to end.
+"""Pairs in order: an iterable dataset that reads each shard from start to end (``humanst.load.blocks``).
 
-The order of an epoch is a pure function of the seed and the epoch: shards are permuted, then pairs inside blocks of
-at most 4,096 neighbours of a shard (a whole shard as humanst builds them). Pairs were shuffled over all sections when
-the release was built, so a block is a fair sample of the split. Ranks and workers are cut out of that order by
-position, not by shard (``humanst.load.order``): there may be fewer shards than workers, every pair comes exactly
-once, and the batches of a rank do not depend on its number of workers.
-
-No tar is walked: the index gives the place of every pair, neighbours are read in one run, and the bytes a worker
-holds are those of its own pairs of one block.
+Ranks and workers are cut out of the order of an epoch by position, not by shard (``humanst.load.order``): there may be
+fewer shards than workers, every pair comes exactly once, and the batches of a rank do not depend on its number of
+workers.
 """
 
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from humanst.load.order import Tail, check_tail, find_rank, find_worker, keyed_permutation, of_worker, rank_slice
-from humanst.load.pairs import Pair, PairReader
+from humanst.errors import UsageError
+from humanst.load.batch import Batch, Empty, Pair
+from humanst.load.blocks import Blocks
+from humanst.load.corrupt import MAX_CORRUPT
+from humanst.load.order import Tail, check_tail, find_rank, find_worker, of_worker, rank_slice
+from humanst.load.pairs import Building, PairReader
+from humanst.load.state import Order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,11 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BLOCK_PAIRS = 4096
 CHUNK_PAIRS = 64
-# Reading over a gap of this size costs less than a further request, on disks and on network file systems.
-GAP_BYTES = 256 << 10
-RUN_BYTES = 8 << 20
 
 
 class PlainPairStream:
@@ -59,7 +56,7 @@ class PlainPairStream:
         Pairs a batch of one rank. Give the one the ``DataLoader`` uses: the workers take whole batches in turn.
     shuffle
         False gives the pairs in the order of the release, each epoch.
-    where, transform, verify, check_members
+    where, transform, verify, check_members, max_corrupt, targets
         As in ``PairDataset``.
 
     Raises
@@ -91,19 +88,31 @@ class PlainPairStream:
         transform: Callable[[NDArray[np.uint8]], Any] | None = None,
         verify: bool = True,
         check_members: bool = False,
+        max_corrupt: float = MAX_CORRUPT,
+        targets: Sequence[str] = (),
     ) -> None:
         check_tail(tail, batch_size)
         self.rank, self.world = find_rank(rank, world)
         self._reader = PairReader(
-            release, split, where=where, transform=transform, verify=verify, check_members=check_members
+            release,
+            split,
+            where=where,
+            transform=transform,
+            verify=verify,
+            check_members=check_members,
+            max_corrupt=max_corrupt,
+            targets=targets,
         )
         self.split, self.seed, self.shuffle = split, seed, shuffle
-        self._chunk = batch_size or CHUNK_PAIRS
-        self._shards = self._reader.rows.by_shard()
+        self.batch_size = batch_size or CHUNK_PAIRS
+        self._blocks = Blocks(self._reader, seed=seed, shuffle=shuffle)
         total = len(self._reader.rows)
         self._slice = rank_slice(total, self.rank, self.world, tail=tail, batch_size=batch_size)
-        self.n_left_out = total % (self.world * self._chunk) if tail == "drop" else 0
-        self._epoch: Any = 0
+        self.n_left_out = total % (self.world * self.batch_size) if tail == "drop" else 0
+        self.order = Order("stream", self._reader.source, total, seed, shuffle, tail, batch_size, self.rank, self.world)
+        # Epoch, pairs to pass over, and the worker among workers that these were counted in.
+        self._position: Any = [0, 0, 0, 1]
+        self._given = 0
         logger.info(
             "Stream of %s: rank %d of %d reads %d of %d pairs an epoch; %d are left out",
             *(split, self.rank, self.world, len(self._slice), total, self.n_left_out),
@@ -119,14 +128,57 @@ class PlainPairStream:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
 
+    def target_columns(self, name: str) -> list[str]:
+        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
+        return self._reader.targets.columns(name)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The further target sets that were asked for."""
+        return self._reader.targets.names
+
+    @property
+    def n_rows(self) -> int:
+        """Pairs that all ranks choose from."""
+        return self.order.n_pairs
+
     @property
     def epoch(self) -> int:
         """The epoch whose order the next iteration gives."""
-        return int(self._epoch)
+        return int(self._position[0])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration gives. Every rank must choose the same."""
-        self._epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose order the next iteration gives, and how many of the rank's pairs to pass over.
+
+        Every rank must choose the same. With workers, ``start`` is a whole number of batches.
+        """
+        self._set_position(epoch, start, 0, 1)
+
+    def _set_position(self, *position: int) -> None:
+        self._given = 0
+        for place, number in enumerate(position):
+            self._position[place] = number
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration stands: pass it to :meth:`load_state_dict` of an equal stream to go on from there.
+
+        Counts the pairs that this process gave. Where a ``DataLoader`` asks ahead, save the loader's state instead
+        (:func:`humanst.load.dataloader`), or use torchdata's ``StatefulDataLoader``, which asks each worker.
+        """
+        worker, workers = find_worker()
+        epoch, start = int(self._position[0]), int(self._position[1])
+        return self.order.state(epoch, start + self._given) | {"worker": worker, "workers": workers}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken: the next iteration gives the rest of that epoch.
+
+        Raises
+        ------
+        UsageError
+            ``other-order`` for the state of another order.
+        """
+        epoch, pairs = self.order.position(state)
+        self._set_position(epoch, pairs, int(state.get("worker", 0)), int(state.get("workers", 1)))
 
     def verify(self) -> None:
         """Hash every shard of the stream now; worker processes started afterwards need not do it again.
@@ -138,53 +190,65 @@ class PlainPairStream:
         """
         self._reader.verify()
 
+    def use_memory(self, empty: Empty) -> None:
+        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
+        if self._reader.transform is None:
+            self._reader.empty = empty
+
     def __len__(self) -> int:
         return len(self._slice)
 
     def __iter__(self) -> Iterator[Pair]:
+        self._given = given = 0
+        for building in self._buildings():
+            for place, pair in zip(building.places, building.done(), strict=True):
+                self._given = given + place + 1
+                yield pair
+            self._given = given = given + len(building)
+
+    def batches(self) -> Iterator[Batch]:
+        """Iterate over whole batches of ``batch_size`` pairs (64 without one), the last one short."""
+        self._given = 0
+        for building in self._buildings():
+            self._given += len(building)
+            yield building.done()
+
+    def pairs_at(self, epoch: int, places: NDArray[np.int64]) -> Iterator[Pair | None]:
+        """The pairs at some places (ascending) of this rank's part of an epoch; ``None`` for one that is left out."""
+        for row, key, data in self._blocks.at(epoch, places + self._slice.start):
+            building = self._reader.build(1)
+            building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), len(self))
+            yield building.done()[0] if building.places else None
+
+    def _buildings(self) -> Iterator[Building]:
+        """Chunk after chunk of this worker, each decoded as it is asked for."""
+        epoch, passed, *counted_in = (int(number) for number in self._position)
         worker, workers = find_worker()
-        for shard, begin, rows in self._blocks(self.epoch):
-            positions = np.arange(begin, begin + rows.size)
-            mine = (positions >= self._slice.start) & (positions < self._slice.stop)
-            mine &= of_worker(positions, self._slice.start, worker, workers, chunk=self._chunk)
-            yield from self._pairs(shard, rows[mine])
+        # What one of several workers gave is passed over in its own share; what a whole rank gave, in front of all.
+        own = passed if counted_in != [0, 1] else 0
+        if own and counted_in != [worker, workers]:
+            raise _other_workers(counted_in, (worker, workers))
+        start, n_pairs = self._slice.start + passed - own, len(self) // workers
+        positions = np.arange(start, self._slice.stop)
+        positions = positions[of_worker(positions, start, worker, workers, chunk=self.batch_size)][own:]
+        pairs = self._blocks.at(epoch, positions)
+        # Cut where chunks were cut from the start of the epoch: the first may be short after a resume.
+        borders = np.flatnonzero(np.diff((positions - start) // self.batch_size)) + 1
+        for part in np.split(positions, borders) if positions.size else []:
+            building = self._reader.build(part.size)
+            for row, key, data in islice(pairs, part.size):
+                building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), n_pairs)
+            yield building
 
-    def _blocks(self, epoch: int) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
-        """Shard, first position, rows in order: for each block that has positions of this rank."""
-        names = list(self._shards)
-        order = keyed_permutation(len(names), "shards", self.seed, epoch) if self.shuffle else range(len(names))
-        position = 0
-        for name in (names[number] for number in order):
-            rows = self._shards[name]
-            for first in range(0, rows.size, BLOCK_PAIRS):
-                block = rows[first : first + BLOCK_PAIRS]
-                begin, position = position, position + block.size
-                if begin >= self._slice.stop or position <= self._slice.start:
-                    continue
-                if self.shuffle:
-                    block = block[keyed_permutation(block.size, "block", self.seed, epoch, name, first)]
-                yield name, begin, block
 
-    def _pairs(self, shard: str, rows: NDArray[np.int64]) -> Iterator[Pair]:
-        held: dict[int, bytes] = {}
-        for run in self._runs(rows):
-            starts, stops = self._reader.rows.starts[run], self._reader.rows.stops[run]
-            begin = int(starts[0])
-            data = self._reader.files.read(shard, begin, int(stops.max()))
-            for row, start, stop in zip(run.tolist(), starts.tolist(), stops.tolist(), strict=True):
-                held[row] = data[start - begin : stop - begin]
-        for row in rows.tolist():
-            yield self._reader.decode(row, held.pop(row), int(self._reader.rows.starts[row]))
-
-    def _runs(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Rows in file order, cut where a gap is wide or a run grows long; each part is read at once."""
-        in_file = rows[np.argsort(self._reader.rows.starts[rows], kind="stable")]
-        starts, stops = self._reader.rows.starts[in_file], self._reader.rows.stops[in_file]
-        if not in_file.size:
-            return []
-        wide = starts[1:] - stops[:-1] > GAP_BYTES
-        long = np.diff((starts - starts[0]) // RUN_BYTES) > 0
-        return np.split(in_file, np.flatnonzero(wide | long) + 1)
+def _other_workers(counted_in: list[int], here: tuple[int, int]) -> UsageError:
+    return UsageError(
+        "The state was counted in one of several workers and does not fit this one",
+        code="other-order",
+        expected=f"worker {counted_in[0]} of {counted_in[1]}",
+        found=f"worker {here[0]} of {here[1]}",
+        todo="Resume with as many workers, or save the state of humanst.load.dataloader, which fits any number",
+    )
 
 
 def _with_torch() -> type[PlainPairStream]:
@@ -193,14 +257,11 @@ def _with_torch() -> type[PlainPairStream]:
     from torch.utils.data import IterableDataset
 
     class PairStream(PlainPairStream, IterableDataset):  # type: ignore[misc, type-arg, unused-ignore]
-        # The epoch lies in shared memory, so that persistent workers see it change.
+        # The position lies in shared memory, so that persistent workers see it change.
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            self._epoch = torch.zeros((), dtype=torch.int64)
-            self._epoch.share_memory_()
-
-        def set_epoch(self, epoch: int) -> None:
-            self._epoch.fill_(epoch)
+            self._position = torch.tensor(self._position, dtype=torch.int64)
+            self._position.share_memory_()
 
     PairStream.__doc__ = PlainPairStream.__doc__
     PairStream.__qualname__ = "PairStream"

@@ -257,7 +257,7 @@ def test_a_part_loads_like_any_release(command: Command, release: Path) -> None:
     assert (output / "data/val/val-00000.tar").read_bytes() == (release / "data/val/val-00000.tar").read_bytes()
     assert (output / "index/val.parquet").read_bytes() == (release / "index/val.parquet").read_bytes()
     pytest.importorskip("torch")
-    batches = list(dataloader(output, "train", batch_size=2, workers=1))
+    batches = list(dataloader(output, batch_size=2, workers=1))
     assert sorted(key for batch in batches for key in batch["key"]) == sorted(pairs_of(output)["train"])
 
 

@@ -157,3 +157,17 @@ def test_check_members_sees_a_change_after_the_opening(own_release: Any, member:
     with pytest.raises(IntegrityError, match=f"The {member} of this pair changed") as caught:
         dataset[5]
     assert (caught.value.facts.file, caught.value.facts.field) == ("train-00000.tar", own_release.keys["train"][5])
+
+
+def test_a_selection_as_anndata(release: Any) -> None:
+    dataset = PairDataset(release.path, "train", where="sample_id != 's1'")
+    made = dataset.to_anndata()
+    assert list(made.obs_names) == [key for key in release.keys["train"] if not key.startswith("s1_")]
+    assert list(made.var_names) == list(dataset.pathway_names)
+    for row in (0, 7, len(dataset) - 1):
+        key = made.obs_names[row]
+        assert np.array_equal(made.X[row], release.vectors[key], equal_nan=True)
+        document = release.documents[key]
+        assert made.obsm["spatial"][row].tolist() == [document["x_um"], document["y_um"]]
+        assert made.obs["n_counts"].iloc[row] == document["n_counts"]
+    assert np.isnan(made.X).any()

@@ -120,8 +120,8 @@ def test_drop_gives_equal_steps_and_leaves_out_others_each_epoch(uneven_release:
 
 
 def test_large_shards_are_read_in_blocks(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("humanst.load.stream.BLOCK_PAIRS", 5)
-    monkeypatch.setattr("humanst.load.stream.RUN_BYTES", 20_000)
+    monkeypatch.setattr("humanst.load.blocks.BLOCK_PAIRS", 5)
+    monkeypatch.setattr("humanst.load.blocks.RUN_BYTES", 20_000)
     stream = PlainPairStream(release.path, "train", batch_size=2)
     seen = []
     for worker in range(2):
@@ -131,7 +131,7 @@ def test_large_shards_are_read_in_blocks(release: Any, monkeypatch: pytest.Monke
 
 
 def test_wide_gaps_are_not_read(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("humanst.load.stream.GAP_BYTES", 2000)
+    monkeypatch.setattr("humanst.load.blocks.GAP_BYTES", 2000)
     stream = PlainPairStream(release.path, "train", batch_size=1, shuffle=False)
     as_worker(monkeypatch, 0, 16)
     reads = []

@@ -1,0 +1,88 @@
+"""Real process groups over eleven uneven shards: every key once, or the same number of steps; never a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.load.conftest import write_release
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZES = [13, 1, 9, 4, 11, 2, 7, 3, 5, 1, 6]
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def eleven(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return write_release(tmp_path_factory.mktemp("eleven") / "r", {"train": SIZES})
+
+
+@pytest.fixture(scope="module")
+def told(torch: ModuleType, eleven: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+    """World size -> what each of its ranks read."""
+    found = {}
+    out = tmp_path_factory.mktemp("ranks")
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    for world in (1, 2):
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.load.ddp_rank", eleven.path, out, str(rank), str(world), str(BATCH)],
+                cwd=ROOT,
+                env=environment | {"GLOO_SOCKET_IFNAME": "lo"},
+            )
+            for rank in range(world)
+        ]
+        assert [rank.wait(300) for rank in ranks] == [0] * world
+        found[world] = [json.loads((out / f"keys-{world}-{rank}.json").read_text()) for rank in range(world)]
+    return found
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_exact_gives_every_key_once(told: dict[int, list[Any]], eleven: Any, world: int) -> None:
+    for runs in zip(*told[world], strict=True):
+        if runs[0]["tail"] == "exact":
+            for epoch in range(2):
+                keys = Counter(key for run in runs for batch in run["epochs"][epoch] for key in batch)
+                assert keys == Counter(eleven.keys["train"])
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_drop_gives_all_ranks_the_same_steps_and_leaves_out_others_each_epoch(
+    told: dict[int, list[Any]], eleven: Any, world: int
+) -> None:
+    n_left_out = sum(SIZES) % (world * BATCH)
+    assert n_left_out == {1: 2, 2: 6}[world]
+    for runs in zip(*told[world], strict=True):
+        if runs[0]["tail"] == "drop":
+            left_out = []
+            for epoch in range(2):
+                steps = {len(run["epochs"][epoch]) for run in runs}
+                assert steps == {sum(SIZES) // (world * BATCH)}
+                keys = Counter(key for run in runs for batch in run["epochs"][epoch] for key in batch)
+                assert set(keys.values()) == {1}
+                left_out.append(set(eleven.keys["train"]) - set(keys))
+            assert [len(out) for out in left_out] == [n_left_out] * 2
+            assert left_out[0] != left_out[1]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_orders_differ_between_epochs_and_not_between_numbers_of_workers(
+    told: dict[int, list[Any]], world: int
+) -> None:
+    for of_rank in told[world]:
+        ways: dict[tuple[bool, str], list[Any]] = {}
+        for run in of_rank:
+            assert run["epochs"][0] != run["epochs"][1]
+            ways.setdefault((run["stream"], run["tail"]), []).append(run["epochs"])
+        assert len(ways) == 4
+        for runs in ways.values():
+            assert len(runs) == 4
+            assert all(epochs == runs[0] for epochs in runs)

@@ -1,0 +1,78 @@
+"""Memory of batches is used again, and never while somebody still sees it."""
+
+from __future__ import annotations
+
+import gc
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from humanst.load import PairDataset, dataloader
+from humanst.load.decode import decode_jpg
+from humanst.load.memory import Memory
+
+
+def test_memory_is_given_again_only_when_no_view_is_left() -> None:
+    memory = Memory()
+    first, _ = memory((2, 3))
+    place, part = first.ctypes.data, first[1:]
+    del first
+    second, _ = memory((2, 3))
+    assert second.ctypes.data != place
+    part[:] = 7
+    second[:] = 1
+    assert (part == 7).all()
+    del part
+    gc.collect()
+    third, _ = memory((3, 2))
+    assert third.ctypes.data == place
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("kept", ["batch", "view", "numpy"])
+def test_what_is_kept_stays_as_it_was(torch: ModuleType, release: Any, stream: bool, workers: int, kept: str) -> None:
+    """All images of three epochs are kept in one way or another, and compared when all have been read."""
+    loader = dataloader(release.path, 4, workers=workers, stream=stream)
+    take = {"batch": lambda image: image, "view": lambda image: image[1:], "numpy": lambda image: image[1:].numpy()}
+    held = []
+    for _ in range(3 if kept == "batch" else 1):
+        for batch in loader:
+            skip = len(batch["key"]) - len(take[kept](batch["image"]))
+            held.append((batch["key"][skip:], take[kept](batch["image"])))
+            del batch
+    for keys, images in held:
+        for key, image in zip(keys, images, strict=True):
+            expected = decode_jpg(release.jpgs[key])
+            assert np.array_equal(np.asarray(image).transpose(1, 2, 0), expected)
+
+
+def test_workers_use_their_memory_again(torch: ModuleType, release: Any) -> None:
+    loader = dataloader(release.path, 4, workers=1)
+    for _ in range(4):
+        for batch in loader:
+            assert batch["image"].is_shared()
+    used = int((loader._slots.states != 0).sum())
+    assert used <= 6, "two batches read ahead, one here, and what the end of an epoch leaves"
+
+
+def test_epochs_that_are_broken_off_cost_no_memory_and_mix_nothing(torch: ModuleType, release: Any) -> None:
+    loader = dataloader(release.path, 4, workers=1, seed=3)
+    expected = [batch["key"] for batch in dataloader(release.path, 4, workers=0, seed=3)]
+    for _ in range(20):
+        loader.set_epoch(0)
+        for batch, keys in zip(loader, expected[:3], strict=False):
+            assert batch["key"] == keys
+            assert np.array_equal(batch["image"][0].permute(1, 2, 0), decode_jpg(release.jpgs[keys[0]]))
+    assert int((loader._slots.states != 0).sum()) <= 8
+
+
+def test_a_transform_may_keep_its_image(torch: ModuleType, release: Any) -> None:
+    """The identity hands out the very memory that was decoded into."""
+    dataset = PairDataset(release.path, "train", transform=lambda image: image)
+    batches = [dataset.__getitems__(range(start, start + 10)) for start in (0, 10, 20)]
+    for batch in batches:
+        for pair in batch:
+            assert np.array_equal(pair["image"], decode_jpg(release.jpgs[pair["key"]]))
