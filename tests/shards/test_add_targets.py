@@ -32,6 +32,9 @@ from tests.shards.conftest import SECTIONS, Made, digests
 Run = Callable[[Sequence[str]], Result]
 ASKED = "counts,hvg:20,pca:3"
 
+# Documents that speak of the target sets of a release, or of what was done to it.
+TELL_OF_SETS = {"MANIFEST.json", "SHA256SUMS", "CHANGES.md", "README.md", "croissant.json"}
+
 
 @dataclass(frozen=True)
 class Sets:
@@ -132,7 +135,7 @@ def test_gene_sets_given_again_are_the_pathways_of_the_shards_bit_for_bit(sets: 
 
 def test_what_was_there_keeps_its_bytes_and_the_whole_verifies(sets: Sets) -> None:
     before, after = digests(sets.plain), digests(sets.release)
-    changed = {"MANIFEST.json", "SHA256SUMS", "CHANGES.md"}
+    changed = TELL_OF_SETS
     assert {name: after[name] for name in before if name not in changed} == {
         name: digest for name, digest in before.items() if name not in changed
     }
@@ -154,7 +157,7 @@ def test_a_build_with_target_sets_gives_the_same_files_and_tells_of_those_it_dro
     result = run(humanst_here, "build-shards", "-o", str(tmp_path / "out"), *options)
     assert "not as before: the target sets again, which were not asked for" in result.output
     built, added = digests(tmp_path / "out"), digests(sets.release)
-    changed = {"MANIFEST.json", "SHA256SUMS", "CHANGES.md"}
+    changed = TELL_OF_SETS
     assert {name.replace("/mine/", "/again/"): built[name] for name in built if name not in changed} == {
         name: digest for name, digest in added.items() if name not in changed
     }
