@@ -13,9 +13,10 @@ from benchmarks.build_meter import cpu_seconds
 from humanst import files
 from humanst.shards.extracting import read_all_done
 from humanst.shards.pack import PackTask, pack_shard
-from humanst.shards.packing import PACK, PACK_CARD, settle
+from humanst.shards.packing import PACK, PACK_CARD
 from humanst.shards.plan import make_plan
 from humanst.shards.request import ReleaseRequest
+from humanst.shards.settling import settle
 
 N_SHARDS = 4
 

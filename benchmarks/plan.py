@@ -25,10 +25,11 @@ from humanst.shards.done import SectionDone
 from humanst.shards.extract import Extracted
 from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.grouping import Chosen
-from humanst.shards.packing import make_pack, settle
+from humanst.shards.packing import make_pack
 from humanst.shards.plan import make_plan
 from humanst.shards.plan_file import plan_content, plan_of, read_plan
 from humanst.shards.request import ReleaseRequest
+from humanst.shards.settling import settle
 from humanst.shards.spec import ReleaseSpec, uid_of
 
 STEPS = ("plan", "settle", "pack")

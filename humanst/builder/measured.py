@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,14 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
 def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, folder: Path) -> MeasuredGenes | None:
     """:func:`measured_genes`, kept in ``folder`` under the name of its inputs, so that a study's tables are read once.
 
-    An axis that lacks a table is not kept: the table may be there the next time. Neither is that of a lab's own folder,
-    whose files have no digest on record.
+    An axis that lacks a table is not kept: the table may be there the next time. That of a lab's folder, whose files
+    have no digest on record, is kept in memory for as long as no file of it changes.
     """
     wanted = list(asked)
-    if study.recipe.absent_genes != "zero" or isinstance(study, FolderStudy):
+    if isinstance(study, FolderStudy) and study.recipe.absent_genes == "zero":
+        names = frozenset(section.sample_id for section in wanted)
+        return _folder_genes(_FolderTables(_stamps(study), names, pin, study))
+    if study.recipe.absent_genes != "zero":
         return measured_genes(study, wanted, pin=pin)
     name = axis_hash(study, (section.sample_id for section in wanted))[:16]
     path = folder / f"{study.study_id}-{name}.json"
@@ -110,6 +114,29 @@ def kept_measured_genes(study: Study, asked: Iterable[Section], *, pin: bool, fo
         if found is not None and not found.missing:
             files.write_json(path, {"sections": found.sections, "ensembl_ids": sorted(found.ensembl_ids)})
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderTables:
+    """The count tables of a lab's folder as they lie there: equal while no file changes."""
+
+    stamps: tuple[tuple[str, int, int], ...]
+    asked: frozenset[str]
+    pin: bool
+    study: Study = field(compare=False)
+
+
+def _stamps(study: FolderStudy) -> tuple[tuple[str, int, int], ...]:
+    paths = {source.path for section in study.sections for source in section.sources}
+    found = ((path, (study.folder / path).stat()) for path in sorted(paths) if (study.folder / path).exists())
+    return tuple((path, status.st_size, status.st_mtime_ns) for path, status in found)
+
+
+@lru_cache(maxsize=2)
+def _folder_genes(tables: _FolderTables) -> MeasuredGenes | None:
+    # Every section of the folder asks for this: without it, each would read the tables of all.
+    asked = [section for section in tables.study.sections if section.sample_id in tables.asked]
+    return measured_genes(tables.study, asked, pin=tables.pin)
 
 
 def axis_hash(study: Study, asked: Iterable[str]) -> str:

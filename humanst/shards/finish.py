@@ -14,9 +14,10 @@ from humanst.errors import InterruptedRun
 from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
-from humanst.shards.packing import Pack, Settled, shard_tasks, staging_folder, store_tasks
+from humanst.shards.packing import Pack, shard_tasks, staging_folder, store_tasks
 from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.seal import seal
+from humanst.shards.settling import Settled
 from humanst.shards.spec import RELEASE_SCHEMA
 from humanst.shards.store_zips import Zipped, collect_zips
 from humanst.shards.target_writing import Means, write_sets

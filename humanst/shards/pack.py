@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst import files
+from humanst.errors import IntegrityError
 from humanst.shards.extract import PATCHES
 from humanst.shards.extract_rows import PATHWAYS, ROWS, take_rows
 from humanst.shards.index import index_schema, pair_json, write_index
@@ -202,12 +203,30 @@ def _write_tar(task: PackTask, contents: _Contents) -> tuple[pa.Table, str, int]
             facts = contents.facts[source]
             members = {"jpg": jpg, "json": pair_json(row, facts), "npy": npy_bytes(values)}
             text = pair_text(facts.organ, facts.disease, facts.platform)
-            for name, value in write_pair(aside, row["key"], members, text).items():
+            placed = write_pair(aside, row["key"], members, text)
+            if placed["jpg_hash"] != row["jpg_hash"]:
+                raise _damaged(contents, source, row)
+            for name, value in placed.items():
                 places[name].append(value)
         aside.write(end_of_archive(aside.n_bytes))
         digest, n_bytes = aside.sha256, aside.n_bytes
     groups = [contents.facts[source].donor_group for source in sources]
     return _index_rows(table, {"shard": [task.name] * len(jpgs), "donor_group": groups, **places}), digest, n_bytes
+
+
+def _damaged(contents: _Contents, source: int, row: Mapping[str, Any]) -> IntegrityError:
+    path = contents.extracts[source]
+    return IntegrityError(
+        "A patch is not the one that was cut",
+        code="extract-damaged",
+        section=contents.facts[source].sample_id,
+        file=f"{path.name}/{PATCHES}",
+        field=row["key"],
+        expected=f"blake2b {row['jpg_hash']}",
+        found="other bytes",
+        done="The shard was not written",
+        todo=f"Remove {path.name} from the work folder's extract/ and run again: the section is cut anew",
+    )
 
 
 def _gather(contents: _Contents) -> tuple[pa.Table, list[bytes]]:

@@ -1,16 +1,13 @@
-"""The pack stage: final groups, ``pack.parquet`` (the global order of pairs), and a task a shard and a section store.
+"""The pack stage: ``pack.parquet`` (the global order of pairs), and a task a shard and a section store.
 
-Groups are final here: what reading the sections showed joins groups of one split, leaves a newcomer out, or stops the
-build (:func:`humanst.splits.join_found`). ``pack.parquet`` and its card lie in a folder named by their inputs, so any
-task may make them and all make the same.
+``pack.parquet`` and its card lie in a folder named by their inputs, so any task may make them and all make the same.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,108 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst import files
-from humanst.errors import DataError, HumanstError, InterruptedRun
-from humanst.findings import Finding, Findings
+from humanst.errors import DataError
 from humanst.locks import held
 from humanst.runner import run_tasks
-from humanst.shards.done import SectionDone
 from humanst.shards.extract import Extracted
 from humanst.shards.extract_rows import ROWS, read_uids
-from humanst.shards.grouping import section_facts
-from humanst.shards.identity import links_between
-from humanst.shards.pack import Packed, PackTask, SectionFacts, pack_shard
-from humanst.shards.plan import Plan
+from humanst.shards.pack import Packed, PackTask, pack_shard
 from humanst.shards.request import Progress, ReleaseRequest
-from humanst.shards.spec import PACK_SCHEMA, PACK_VERSION, ReleaseSpec, order_of
+from humanst.shards.settling import Settled
+from humanst.shards.spec import PACK_SCHEMA, ReleaseSpec, order_of
 from humanst.shards.store_zips import Zipped, ZipTask, zip_section, zip_tasks
-from humanst.splits import SPLITS, Assignment, join_found, require_no_crossing, warn_of_empty_splits
+from humanst.splits import SPLITS
 
 logger = logging.getLogger(__name__)
 
 PACK = "pack.parquet"
 PACK_CARD = "pack.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """What goes into a release, once all sections are read.
-
-    Attributes
-    ----------
-    extracts, facts
-        The sections that are in, by sample_id.
-    failures
-        The others, with their reasons.
-    """
-
-    extracts: tuple[Extracted, ...]
-    facts: Mapping[str, SectionFacts]
-    failures: tuple[tuple[str, HumanstError], ...]
-    findings: tuple[Finding, ...]
-
-    def inputs(self, spec: ReleaseSpec) -> str:
-        """Hash of all that the shards are made from."""
-        content = {
-            "pack_version": PACK_VERSION,
-            "seed": spec.seed,
-            "shard_pairs": spec.shard_pairs,
-            "extracts": [[extract.sample_id, extract.card["inputs"]] for extract in self.extracts],
-            "facts": [asdict(self.facts[extract.sample_id]) for extract in self.extracts],
-        }
-        return hashlib.sha256(files.canonical_json(content)).hexdigest()
-
-
-def settle(request: ReleaseRequest, plan: Plan, done: Mapping[str, SectionDone]) -> Settled:
-    """Take the sections that were extracted, with their final groups.
-
-    Raises
-    ------
-    InterruptedRun
-        When sections of the plan were never reached.
-    DataError
-        ``leakage`` when sections of different splits turn out to be the same tissue, or a plan splits a group.
-    """
-    missing = [section.sample_id for section in plan.sections if section.sample_id not in done]
-    if missing:
-        raise InterruptedRun(
-            f"{len(missing)} of {len(plan.sections)} sections were not extracted",
-            code="not-extracted",
-            expected="a card in done/ for every section of the plan",
-            found=f"none for {', '.join(missing[:5])}" + (", ..." if len(missing) > 5 else ""),
-            done="No shard was written",
-            todo="Run the extract stage again with --retry-failed: it does these and those that failed",
-        )
-    extracted = {name: item.extracted for name, item in sorted(done.items()) if item.extracted is not None}
-    failures = [(name, item.error) for name, item in sorted(done.items()) if item.error is not None]
-    assignment = _final_groups(plan, extracted)
-    require_no_crossing(assignment)
-    here = tuple(extract for name, extract in extracted.items() if name in assignment.split)
-    left_out = {**dict(plan.left_out), **assignment.left_out}
-    chosen = {item.section.sample_id: item for item in request.chosen}
-    return Settled(
-        here,
-        section_facts(here, chosen, assignment, request.like.organs if request.like else None) if here else {},
-        tuple(sorted([*failures, *left_out.items()], key=lambda item: item[0])),
-        tuple(_findings(plan, here, assignment)),
-    )
-
-
-def _final_groups(plan: Plan, extracted: Mapping[str, Extracted]) -> Assignment:
-    rows = [section for section in plan.sections if section.sample_id in extracted]
-    planned = Assignment({row.sample_id: row.group for row in rows}, {row.sample_id: row.split for row in rows})
-    links = links_between({name: extract.card["identity"] for name, extract in extracted.items()})
-    return join_found(planned, [row.member() for row in rows], links)
-
-
-def _findings(plan: Plan, here: Sequence[Extracted], assignment: Assignment) -> Findings:
-    """Warnings that are about the sections of the release, whatever else was planned."""
-    studies = {extract.card["section"]["study_id"] for extract in here}
-    findings = Findings()
-    findings.extend(
-        found for found in plan.findings if found.facts.code != "empty-split" and found.facts.study in studies
-    )
-    warn_of_empty_splits(assignment.split.values(), findings)
-    return findings
 
 
 @dataclass(frozen=True, slots=True)

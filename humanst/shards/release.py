@@ -25,10 +25,11 @@ from humanst.shards.extracting import extract_stage, read_all_done, sweep_work
 from humanst.shards.finish import collect_shards, finish_release
 from humanst.shards.folder import MANIFEST, require_own_folder
 from humanst.shards.like import check_rebuilt, index_of
-from humanst.shards.packing import make_pack, pack_stage, settle, staging_folder
+from humanst.shards.packing import make_pack, pack_stage, staging_folder
 from humanst.shards.plan import Plan, make_plan
 from humanst.shards.plan_file import plan_content
 from humanst.shards.request import Progress, ReleaseReport, ReleaseRequest
+from humanst.shards.settling import settle
 
 __all__ = ["Progress", "ReleaseReport", "ReleaseRequest", "build_release"]
 

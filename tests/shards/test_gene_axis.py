@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,10 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 
-from humanst.catalog import Source, load_catalog
+from humanst.builder import measured
+from humanst.builder.folders import study_from_folder
+from humanst.builder.measured import MeasuredGenes, kept_measured_genes
+from humanst.catalog import Source, load_catalog, load_recipe
 from tests.shards.conftest import Made
+from tests.studies import ST_RECIPE
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -61,3 +67,33 @@ def test_a_plan_holds_until_any_table_of_its_axis_changes(
     assert getattr(getattr(error, "facts", None), "code", None) == "plan-outdated", error
     assert humanst_here(["plan", "demo_st", "--sections", "A1", "-o", str(plan)]).exception is None
     assert json.loads(plan.read_text())["sections"][0]["inputs"] != inputs
+
+
+def test_the_tables_of_a_folder_are_read_once_until_one_of_them_changes(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab"
+    shutil.copytree(made.atlas / "mirror" / "demo_st", lab)
+    recipe = tmp_path / "recipe.yaml"
+    files = {"counts": "data/ST-cnts/{section}.tsv.gz", "spots": "data/ST-spotfiles/{section}_selection.tsv"}
+    recipe.write_text(yaml.safe_dump({**ST_RECIPE, "files": files}))
+    study = study_from_folder(lab, load_recipe(recipe))
+    read: list[str] = []
+    reading = measured.read_genes
+    monkeypatch.setattr(measured, "read_genes", lambda *given: (read.append(str(given[1])), reading(*given))[1])
+
+    def axis() -> MeasuredGenes:
+        found = kept_measured_genes(study, study.sections[:1], pin=False, folder=tmp_path / "genes")
+        assert found is not None
+        return found
+
+    first = axis()
+    assert axis() is first
+    assert len(read) == len(study.sections) > 1
+    (other,) = (lab / source.path for source in study.sections[1].sources if source.role == "counts")
+    with gzip.open(other, "rt") as table:
+        head, *rest = table.read().splitlines()
+    rows = [f"{row}\t1" for row in rest]
+    with gzip.open(other, "wt") as table:
+        table.write("\n".join([f"{head}\tENSG00000141510", *rows]))
+    assert axis().ensembl_ids - first.ensembl_ids == {"ENSG00000141510"}
