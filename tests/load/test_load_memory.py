@@ -30,9 +30,14 @@ def test_memory_is_given_again_only_when_no_view_is_left() -> None:
     assert third.ctypes.data == place
 
 
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("kept", ["batch", "view", "numpy"])
+@pytest.mark.parametrize(
+    ("kept", "stream", "workers"),
+    [
+        *(("batch", False, 1), ("batch", True, 2)),
+        *(("view", False, 0), ("view", False, 1), ("view", True, 1)),
+        *(("numpy", True, 0), ("numpy", False, 2)),
+    ],
+)
 def test_what_is_kept_stays_as_it_was(torch: ModuleType, release: Any, stream: bool, workers: int, kept: str) -> None:
     """All images of three epochs are kept in one way or another, and compared when all have been read."""
     loader = dataloader(release.path, 4, workers=workers, stream=stream)

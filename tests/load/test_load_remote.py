@@ -27,8 +27,7 @@ def server(uneven_release: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         yield server
 
 
-@pytest.mark.parametrize("fault", ["ok", "resume", "no-range"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("fault", "workers"), [("ok", 2), ("resume", 0), ("no-range", 2)])
 def test_every_pair_comes_once_though_connections_are_cut(
     torch: ModuleType, server: FaultServer, uneven_release: Any, fault: str, workers: int
 ) -> None:
