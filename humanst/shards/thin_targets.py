@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ def thin_targets(
 ) -> dict[str, dict[str, Any]]:
     """Put the target sets into ``output``; returns their entries of the manifest.
 
-    What was fitted on a section that leaves stays as it was fitted: components and chosen genes name it, nothing more.
+    What was fitted on a section that leaves stays as it was fitted: how many there were is told, not which.
 
     Parameters
     ----------
@@ -55,5 +55,14 @@ def thin_targets(
             elif shard is not None:
                 carry(source, thinned, output, file["path"])
                 rows.append(dict(file))
-        entries[name] = {**entry, "files": rows}
+        entries[name] = {**entry, **_fit_without(entry, stay), "files": rows}
     return entries
+
+
+def _fit_without(entry: Mapping[str, Any], stay: Collection[str]) -> dict[str, Any]:
+    """Which sections a set was fitted on, of those that stay; of the others how many."""
+    if "fitted_on" not in entry:
+        return {}
+    here = [sample_id for sample_id in entry["fitted_on"] if sample_id in stay]
+    gone = int(entry.get("fitted_on_gone", 0)) + len(entry["fitted_on"]) - len(here)
+    return {"fitted_on": here, **({"fitted_on_gone": gone} if gone else {})}

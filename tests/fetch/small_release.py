@@ -313,7 +313,7 @@ def add_targets(path: Path, **more: Any) -> None:
     manifest["targets"] = {
         "values": common
         | {"kind": "gmt", "dtype": "float32", "n_columns": 2, "columns": "targets/values/columns.parquet"}
-        | {"beside": ["targets/values/stats.parquet"], "files": files["values"]},
+        | {"beside": ["targets/values/stats.parquet"], "files": files["values"], "fitted_on": names},
         "counts": common
         | {"kind": "counts", "dtype": "int32", "n_columns": 40, "columns": "targets/counts/genes.parquet"}
         | {"beside": ["targets/counts/measured.parquet"], "files": files["counts"]},

@@ -184,6 +184,8 @@ def test_index_tables_and_stores_follow(release: Path, tmp_path: Path) -> None:
         assert pq.read_table(output / f"targets/{name}.parquet")["sample_id"].unique().to_pylist() == [
             f"sample_{number}" for number in (1, 4, 5)
         ]
+    values = manifest["targets"]["values"]
+    assert (values["fitted_on"], values["fitted_on_gone"]) == (["sample_1", "sample_4", "sample_5"], 2)
     assert manifest["organs"] == manifest_of(release)["organs"]
     assert manifest["totals"]["pairs"] == 8
     assert manifest["totals"]["shards"] == 4
