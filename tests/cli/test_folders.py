@@ -28,6 +28,9 @@ from humanst.errors import DataError, UsageError
 from tests.helpers import ROOT, output_json, run_humanst
 from tests.studies import ST_RECIPE
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("folders")
+
 ST_FILES = {
     "counts": "data/ST-cnts/{section}.tsv.gz",
     "spots": "data/ST-spotfiles/{section}_selection.tsv",

@@ -19,6 +19,9 @@ from humanst.load import PairDataset
 from tests.helpers import run_humanst
 from tests.studies import ST_RECIPE, write_world
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("masks")
+
 SECTION = "A1"
 
 

@@ -26,7 +26,15 @@ def test_a_stopped_build_says_so_and_ends_its_workers(sent: signal.Signals, demo
     }
     call = [sys.executable, "-c", "from humanst.cli import main; main()", "build", "-o", str(tmp_path / "out")]
     call += ["--workers", "2"]
-    with subprocess.Popen(call, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        call,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A run of the tests in the background of a script has SIGINT ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         deadline = time.monotonic() + 120
         workers: list[psutil.Process] = []
         while len(workers) < 2 and time.monotonic() < deadline:

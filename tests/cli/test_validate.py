@@ -17,6 +17,9 @@ from humanst.validate import Report
 from tests.harmonize.scenes import Scene, scene
 from tests.helpers import output_json, run_humanst
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("validate")
+
 UNKNOWN_OF_OTHERS = {"conservation", "provenance", "target geometry", "measured genes"}
 
 

@@ -17,6 +17,9 @@ from scipy import ndimage
 from humanst.demo import Truth, load_truth
 from tests.demo.test_cross_platform import KINDS
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("in-place")
+
 UM_PER_RASTER_PIXEL = 4.0
 TARGETS = {
     "visium": ("circle", 55.0),

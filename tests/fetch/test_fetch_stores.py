@@ -21,6 +21,9 @@ from humanst.shards.unpack import unpack_stores
 from humanst.shards.verify import verify_release
 from tests.fetch.small_release import SECTIONS, sha, store_files, write_head, write_release, write_store
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("fetch-stores")
+
 Command = Callable[..., tuple[int, dict[str, Any]]]
 ALL = ["--accept-license", "CC-BY-NC-4.0", "--with-sections"]
 TABLE = "tables/table/obs"

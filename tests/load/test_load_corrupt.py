@@ -50,7 +50,7 @@ def test_few_are_left_out_by_name(
     assert [len(batch) for batch in batches].count(8) >= 10
     assert len(batches) == 13, "a batch that lacks a pair is a batch"
     assert sorted(key for batch in batches for key in batch) == sorted(set(many.keys["train"]) - set(bad))
-    told = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(told) == 2
     for key, shard in zip(bad, ("train-00000.tar", "train-00001.tar"), strict=True):
         assert any(key in text and shard in text for text in told)

@@ -15,6 +15,9 @@ import pytest
 
 from tests.load.conftest import write_release
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("ddp")
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = [13, 1, 9, 4, 11, 2, 7, 3, 5, 1, 6]
 BATCH = 4

@@ -20,6 +20,9 @@ from humanst.platforms.visium_hd import read
 from tests.helpers import output_json, run_humanst
 from tests.platforms.hd_folders import codes_of, local, recipe
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("hd-sections")
+
 
 def real_files(folder: Path, **more: str) -> LocalFiles:
     names = {

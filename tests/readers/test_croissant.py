@@ -13,6 +13,9 @@ import pytest
 
 from tests.readers.world import Plain
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("croissant")
+
 
 @pytest.fixture(scope="session")
 def loaded(plain: Plain) -> Any:

@@ -29,6 +29,9 @@ from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
 from tests.shards.conftest import SECTIONS, Made, digests
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("add-targets")
+
 Run = Callable[[Sequence[str]], Result]
 ASKED = "counts,hvg:20,pca:3"
 

@@ -32,6 +32,9 @@ from tests.shards.conftest import digests
 from tests.shards.drawn_release import CLOSED, Drawn, write_drawn
 from tests.shards.test_no_room import FullDisk
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("export")
+
 Contents = dict[str, list[list[Drawn]]]
 A, B, C, D, E = (
     Drawn(1, "train", 1, False),

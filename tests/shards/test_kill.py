@@ -17,6 +17,9 @@ import pytest
 from tests.helpers import run_humanst
 from tests.shards.conftest import Made, digests
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("kill")
+
 # `make faults-long` kills a hundred.
 KILLS = int(os.environ.get("HUMANST_BUILD_KILLS", "5"))
 SECTION = "demo_st_A1"

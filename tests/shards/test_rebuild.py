@@ -20,6 +20,9 @@ from tests.fetch.small_release import pairs_of
 from tests.helpers import output_json, run_humanst
 from tests.shards.conftest import Made
 
+# What is made once for these tests would be made again by a second worker.
+pytestmark = pytest.mark.xdist_group("rebuild")
+
 CLOSED = "CC-BY-NC-4.0"
 # Its organ is the second of the release, and would be the first of a build of its own.
 STUDY = "demo_visium_v1"

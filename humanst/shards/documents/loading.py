@@ -10,7 +10,7 @@ from humanst.shards.documents.facts import filled_splits
 _HUMANST = """\
 from humanst import dataloader
 
-for batch in dataloader(RELEASE, "{split}", batch_size=64):
+for batch in dataloader(RELEASE, 64, split="{split}"):
     batch["image"], batch["pathways"], batch["mask"]  # uint8 (64, 3, {side}, {side}); float32 and bool (64, {p})"""
 
 _DATASETS = """\
