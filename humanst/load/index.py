@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from humanst.errors import DataError
 from humanst.load.release import not_on_record
+from humanst.load.sections import codes, columns_for, fact_names, rows_of, section_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,15 +162,8 @@ class Rows:
 
     def by_shard(self) -> dict[str, NDArray[np.int64]]:
         """Shard name to its rows, shards in order of first appearance, rows ascending."""
-        if not len(self):
-            return {}
-        codes = self.table["shard"].combine_chunks().dictionary_encode()
-        if isinstance(codes, pa.ChunkedArray):
-            codes = codes.unify_dictionaries().combine_chunks()
-        number = codes.indices.to_numpy(zero_copy_only=False)
-        order = np.argsort(number, kind="stable").astype(np.int64)
-        borders = np.cumsum(np.bincount(number, minlength=len(codes.dictionary)))
-        return dict(zip(codes.dictionary.to_pylist(), np.split(order, borders[:-1]), strict=True))
+        names, shard_of_row = codes(self.table["shard"])
+        return dict(zip(names, rows_of(shard_of_row, len(names)), strict=True))
 
     def members(self, row: int, data: bytes, begin: int) -> dict[str, bytes]:
         """Cut the members of a row out of ``data``, which holds the shard's bytes from ``begin`` on."""
@@ -209,24 +203,21 @@ class Rows:
 
 def _places_in_shards(table: pa.Table) -> NDArray[np.int32]:
     """(n,) int32: how many rows of the same shard come before each row."""
-    from humanst.load.sections import codes
-
     names, shard_of_row = codes(table["shard"])
-    order = np.argsort(shard_of_row, kind="stable")
-    sizes = np.bincount(shard_of_row, minlength=len(names))
-    places = np.empty(len(order), dtype=np.int32)
-    places[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    places = np.empty(len(shard_of_row), dtype=np.int32)
+    for rows in rows_of(shard_of_row, len(names)):
+        places[rows] = np.arange(len(rows))
     return places
 
 
 def _mask(release: Release, table: pa.Table, where: str) -> NDArray[np.bool_]:
     """(n,) bool: the rows for which a condition holds. A name of both the index and the sections means the index's."""
-    from humanst.load.sections import columns_for, fact_names, section_facts
     from humanst.select import compile_where
 
-    of_sections = fact_names(section_facts(release)) - set(table.column_names)
+    facts = section_facts(release)
+    of_sections = fact_names(facts) - set(table.column_names)
     condition = compile_where(where, [*table.column_names, *sorted(of_sections)])
-    return np.asarray(condition.mask(columns_for(table, release, condition.columns)), dtype=np.bool_)
+    return np.asarray(condition.mask(columns_for(table, facts, condition.columns)), dtype=np.bool_)
 
 
 def _column(table: pa.Table, name: str) -> Any:

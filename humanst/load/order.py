@@ -181,7 +181,27 @@ def find_worker() -> tuple[int, int]:
     return (0, 1) if info is None else (info.id, info.num_workers)
 
 
-class EpochSampler:
+class RankSampler:
+    """What samplers of rows share: this rank's part of an epoch of ``n`` positions, and where to begin in it."""
+
+    def __init__(
+        self, n: int, *, seed: int, rank: int | None, world: int | None, tail: Tail, batch_size: int | None
+    ) -> None:
+        check_tail(tail, batch_size)
+        self.seed = seed
+        self.rank, self.world = find_rank(rank, world)
+        self._slice = rank_slice(n, self.rank, self.world, tail=tail, batch_size=batch_size)
+        self.epoch, self.start = 0, 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose order the next iteration gives, and how many of its rows to pass over."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        return len(self._slice)
+
+
+class EpochSampler(RankSampler):
     """Row numbers of one rank for a map-style dataset, epoch by epoch; a sampler for ``DataLoader(sampler=...)``.
 
     Parameters
@@ -217,19 +237,9 @@ class EpochSampler:
         batch_size: int | None = None,
         source: str = "",
     ) -> None:
-        check_tail(tail, batch_size)
-        self.n, self.shuffle, self.seed = n, shuffle, seed
-        self.rank, self.world = find_rank(rank, world)
-        self._slice = rank_slice(n, self.rank, self.world, tail=tail, batch_size=batch_size)
+        super().__init__(n, seed=seed, rank=rank, world=world, tail=tail, batch_size=batch_size)
+        self.n, self.shuffle = n, shuffle
         self.order = Order("rows", source, n, seed, shuffle, tail, batch_size, self.rank, self.world)
-        self.epoch, self.start = 0, 0
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch whose order the next iteration gives, and how many of its rows to pass over."""
-        self.epoch, self.start = epoch, start
-
-    def __len__(self) -> int:
-        return len(self._slice)
 
     def __iter__(self) -> Iterator[int]:
         rows = self._slice[self.start :]

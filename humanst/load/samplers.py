@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.errors import UsageError
-from humanst.load.order import Tail, check_tail, find_rank, keyed_uniform, rank_slice
+from humanst.load.order import RankSampler, Tail, keyed_uniform
+from humanst.load.sections import columns_for, fact_names, section_facts
 from humanst.load.state import Order
 
 if TYPE_CHECKING:
@@ -52,10 +53,8 @@ def balanced_weights(dataset: PairDataset, by: str = "study_id", *, power: float
 
 def groups_of(dataset: PairDataset, by: str) -> tuple[list[Any], NDArray[np.int64]]:
     """The different values of ``by`` in the order of their text, and (n,) int64: which one each pair has."""
-    from humanst.load.sections import columns_for, fact_names, section_facts
-
-    table = dataset.table
-    known = {*table.column_names, *fact_names(section_facts(dataset.release))}
+    table, facts = dataset.table, section_facts(dataset.release)
+    known = {*table.column_names, *fact_names(facts)}
     if by not in known:
         raise UsageError(
             "Nothing is known of the pairs by this name",
@@ -64,13 +63,13 @@ def groups_of(dataset: PairDataset, by: str) -> tuple[list[Any], NDArray[np.int6
             expected=", ".join(sorted(known)),
             found=repr(by),
         )
-    column = columns_for(table, dataset.release, [by])[by]
+    column = columns_for(table, facts, [by])[by]
     listed = column.tolist() if isinstance(column, np.ndarray) else column.to_pylist()
     values, group = np.unique(np.array([str(value) for value in listed], dtype=np.str_), return_inverse=True)
     return values.tolist(), group.astype(np.int64)
 
 
-class WeightedSampler:
+class WeightedSampler(RankSampler):
     """Row numbers drawn with replacement in proportion to weights, cut into ranks; for ``DataLoader(sampler=...)``.
 
     Parameters
@@ -100,24 +99,13 @@ class WeightedSampler:
         batch_size: int | None = None,
         source: str = "",
     ) -> None:
-        check_tail(tail, batch_size)
         self._border = _borders(np.asarray(weights, dtype=np.float64))
         self.n_draws = len(self._border) if n_draws is None else n_draws
-        self.seed = seed
-        self.rank, self.world = find_rank(rank, world)
-        self._slice = rank_slice(self.n_draws, self.rank, self.world, tail=tail, batch_size=batch_size)
+        super().__init__(self.n_draws, seed=seed, rank=rank, world=world, tail=tail, batch_size=batch_size)
         self.order = Order(
             *("weighted", source, len(self._border), seed, True, tail, batch_size, self.rank, self.world),
             details=f"{self.n_draws} draws, weights {_digest(self._border)}",
         )
-        self.epoch, self.start = 0, 0
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch whose draws the next iteration gives, and how many of them to pass over."""
-        self.epoch, self.start = epoch, start
-
-    def __len__(self) -> int:
-        return len(self._slice)
 
     def __iter__(self) -> Iterator[int]:
         mine = self._slice[self.start :]

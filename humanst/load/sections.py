@@ -55,7 +55,12 @@ def codes(column: Any) -> tuple[list[Any], NDArray[np.int64]]:
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
 
 
-def columns_for(table: pa.Table, release: Release, names: Iterable[str]) -> dict[str, Any]:
+def rows_of(group: NDArray[np.int64], n_groups: int) -> list[NDArray[np.int64]]:
+    """The rows of each group, ascending; ``group`` says which one each row has."""
+    order = np.argsort(group, kind="stable").astype(np.int64)
+    return np.split(order, np.cumsum(np.bincount(group, minlength=n_groups))[:-1]) if n_groups else []
+
+
+def columns_for(table: pa.Table, facts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict[str, Any]:
     """The columns called ``names``: of the index where it has them, else facts of each pair's section."""
-    facts = section_facts(release)
     return {name: table[name] if name in table.column_names else of_pairs(table, facts, name) for name in names}

@@ -12,6 +12,7 @@ import numpy as np
 from humanst.errors import UsageError
 from humanst.load.order import find_rank, keyed_permutation, keyed_uniform
 from humanst.load.samplers import groups_of
+from humanst.load.sections import rows_of
 from humanst.load.state import Order
 
 if TYPE_CHECKING:
@@ -184,8 +185,6 @@ def _large_slides(
     names: list[str], slide_of_row: NDArray[np.int64], per_slide: int
 ) -> tuple[list[str], list[NDArray[np.int64]], int]:
     """The slides with at least ``per_slide`` pairs, their rows, and how many pairs these are."""
-    order = np.argsort(slide_of_row, kind="stable").astype(np.int64)
-    borders = np.cumsum(np.bincount(slide_of_row, minlength=len(names)))
-    found = zip(names, np.split(order, borders[:-1]), strict=True) if len(names) else ()
+    found = zip(names, rows_of(slide_of_row, len(names)), strict=True)
     large = [(name, rows) for name, rows in found if len(rows) >= per_slide]
     return [name for name, _ in large], [rows for _, rows in large], sum(len(rows) for _, rows in large)

@@ -169,11 +169,7 @@ def _take_over(source: Path, target: Path, sha256: str) -> None:
     """Give a file of the release a second name, or a copy where the file system has none."""
     if not source.is_file():
         raise _damaged(source.name, sha256, "no such file")
-    if files.link(source, target):
-        return
-    with source.open("rb") as handle, files.write_aside(target) as aside:
-        while chunk := handle.read(files.CHUNK_BYTES):
-            aside.write(chunk)
+    files.link_or_copy(source, target)
 
 
 def _require_unchanged(staging: Path, sums: Mapping[str, str], kept: set[str]) -> None:
