@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from humanst.load.batch import Batch, Empty, Pair
+from humanst.load.batch import Batch, Pair
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.index import row_number
 from humanst.load.order import find_worker
-from humanst.load.pairs import PairReader
+from humanst.load.pairs import PairReader, PairSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from humanst.load.release import Release
 
 
-class PairDataset:
+class PairDataset(PairSource):
     """The pairs of one split, each read where the index says it lies.
 
     A map-style dataset for ``torch.utils.data.DataLoader`` (which asks for ``__len__`` and ``__getitem__`` only), and
@@ -92,23 +92,9 @@ class PairDataset:
         self.split = split
 
     @property
-    def release(self) -> Release:
-        """The opened release."""
-        return self._reader.release
-
-    @property
     def source(self) -> str:
         """Identity of the selected rows, for samplers whose state is saved."""
         return self._reader.source
-
-    @property
-    def pathway_names(self) -> tuple[str, ...]:
-        """Names of the P pathways, in the order of the target vectors."""
-        return self.release.pathway_names
-
-    def target_columns(self, name: str) -> list[str]:
-        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
-        return self._reader.targets.columns(name)
 
     @property
     def table(self) -> pa.Table:
@@ -119,16 +105,6 @@ class PairDataset:
     def metadata(self) -> pd.DataFrame:
         """What the index says about each pair; row i belongs to ``dataset[i]``."""
         return self._reader.rows.to_pandas()
-
-    def verify(self) -> None:
-        """Hash every shard these pairs need now; worker processes started afterwards need not do it again.
-
-        Raises
-        ------
-        IntegrityError
-            For the first shard that is not the one on record.
-        """
-        self._reader.verify()
 
     def pathways(self) -> NDArray[np.float32]:
         """Read the targets of all pairs and none of their images.
@@ -162,11 +138,6 @@ class PairDataset:
         from humanst.load.as_anndata import to_anndata
 
         return to_anndata(self)
-
-    def use_memory(self, empty: Empty) -> None:
-        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
-        if self._reader.transform is None:
-            self._reader.empty = empty
 
     def __len__(self) -> int:
         return len(self._reader.rows)

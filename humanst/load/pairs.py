@@ -251,6 +251,41 @@ def _other_pair(key: str, found: str) -> IntegrityError:
     )
 
 
+class PairSource:
+    """What both front ends say of the pairs they give."""
+
+    _reader: PairReader
+
+    @property
+    def release(self) -> Release:
+        """The opened release."""
+        return self._reader.release
+
+    @property
+    def pathway_names(self) -> tuple[str, ...]:
+        """Names of the P pathways, in the order of the target vectors."""
+        return self.release.pathway_names
+
+    def target_columns(self, name: str) -> list[str]:
+        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
+        return self._reader.targets.columns(name)
+
+    def verify(self) -> None:
+        """Hash every shard these pairs need now; worker processes started afterwards need not do it again.
+
+        Raises
+        ------
+        IntegrityError
+            For the first shard that is not the one on record.
+        """
+        self._reader.verify()
+
+    def use_memory(self, empty: Empty) -> None:
+        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
+        if self._reader.transform is None:
+            self._reader.empty = empty
+
+
 def _source(index_sha256: str, where: str | None) -> str:
     """Identity of the selected rows: the same index under the same condition."""
     return hashlib.sha256(f"{index_sha256}|{where or ''}".encode()).hexdigest()[:16]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.errors import UsageError
-from humanst.load.batch import Batch, Empty, Pair
+from humanst.load.batch import Batch, Pair
 from humanst.load.blocks import Blocks
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.order import Tail, check_tail, find_rank, find_worker, of_worker, rank_slice
-from humanst.load.pairs import Building, PairReader
+from humanst.load.pairs import Building, PairReader, PairSource
 from humanst.load.state import Order
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 CHUNK_PAIRS = 64
 
 
-class PlainPairStream:
+class PlainPairStream(PairSource):
     """The stream without torch. Use ``PairStream``, which is this class where torch is not installed.
 
     Parameters
@@ -119,20 +119,6 @@ class PlainPairStream:
         )
 
     @property
-    def release(self) -> Release:
-        """The opened release."""
-        return self._reader.release
-
-    @property
-    def pathway_names(self) -> tuple[str, ...]:
-        """Names of the P pathways, in the order of the target vectors."""
-        return self.release.pathway_names
-
-    def target_columns(self, name: str) -> list[str]:
-        """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
-        return self._reader.targets.columns(name)
-
-    @property
     def target_names(self) -> tuple[str, ...]:
         """The further target sets that were asked for."""
         return self._reader.targets.names
@@ -179,21 +165,6 @@ class PlainPairStream:
         """
         epoch, pairs = self.order.position(state)
         self._set_position(epoch, pairs, int(state.get("worker", 0)), int(state.get("workers", 1)))
-
-    def verify(self) -> None:
-        """Hash every shard of the stream now; worker processes started afterwards need not do it again.
-
-        Raises
-        ------
-        IntegrityError
-            For the first shard that is not the one on record.
-        """
-        self._reader.verify()
-
-    def use_memory(self, empty: Empty) -> None:
-        """Decode batches into memory that ``empty`` makes, but for images that a transform replaces."""
-        if self._reader.transform is None:
-            self._reader.empty = empty
 
     def __len__(self) -> int:
         return len(self._slice)
