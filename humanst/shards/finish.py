@@ -62,8 +62,6 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, tell: 
     packed = collect_shards(request, pack)
     stores = collect_zips(store_tasks(request, settled, pack))
     staging = staging_folder(request, pack)
-    for folder in (staging, staging / "sections"):
-        files.sweep_partials(folder)
     _remove_strays(staging, packed, stores.values())
     manifest = _write_rest(request, staging, settled, packed, stores, tell)
     files.put_folder(staging, request.release)
@@ -74,10 +72,11 @@ def finish_release(request: ReleaseRequest, settled: Settled, pack: Pack, tell: 
 
 
 def _remove_strays(staging: Path, packed: Sequence[Packed], stores: Iterable[Zipped]) -> None:
-    """Remove all that was not packed: what an earlier try to finish left, of another version perhaps."""
+    """Remove all that was not packed: what an earlier try to finish left, killed or of another version perhaps."""
     keep = {path for item in packed for path in (item.task.tar, item.task.card)} | {item.path for item in stores}
+    keep |= {folder for path in keep for folder in path.parents}
     for path in sorted(staging.rglob("*")):
-        if path.is_file() and path not in keep:
+        if path not in keep:
             files.remove(path)
 
 
