@@ -28,7 +28,7 @@ from humanst.tiles import image_of_record
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same inputs would give another store.
-BUILD_VERSION = 3
+BUILD_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)

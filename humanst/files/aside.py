@@ -27,23 +27,24 @@ class AsideFile:
         The partial file, for readers that need a path before the commit.
     """
 
-    def __init__(self, handle: IO[bytes], path: Path) -> None:
+    def __init__(self, handle: IO[bytes], path: Path, *, hashed: bool = True) -> None:
         self._handle = handle
-        self._hash = hashlib.sha256()
+        self._hash, self._is_hashed = hashlib.sha256(), hashed
         self.path = path
         self.n_bytes = 0
 
     def write(self, data: bytes | memoryview) -> int:
         """Append ``data``; returns the number of bytes written."""
         self._handle.write(data)
-        self._hash.update(data)
+        if self._is_hashed:
+            self._hash.update(data)
         self.n_bytes += len(data)
         return len(data)
 
     @property
     def sha256(self) -> str:
-        """Hex digest of everything written so far."""
-        return self._hash.hexdigest()
+        """Hex digest of everything written so far; empty for a file that is not hashed."""
+        return self._hash.hexdigest() if self._is_hashed else ""
 
 
 @contextmanager
@@ -74,8 +75,13 @@ def write_aside(path: Path) -> Iterator[AsideFile]:
 
 
 @contextmanager
-def write_inside(path: Path) -> Iterator[AsideFile]:
+def write_inside(path: Path, *, hashed: bool = True) -> Iterator[AsideFile]:
     """Write a new file of a folder that is being filled aside, which brings it to the disk when it is whole.
+
+    Parameters
+    ----------
+    hashed
+        Whether the sha256 is wanted; parts that are hashed one by one need none of the whole.
 
     Raises
     ------
@@ -84,7 +90,7 @@ def write_inside(path: Path) -> Iterator[AsideFile]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as handle:
-        yield AsideFile(handle, path)
+        yield AsideFile(handle, path, hashed=hashed)
 
 
 def write_bytes(path: Path, data: bytes) -> str:

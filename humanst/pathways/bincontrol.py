@@ -59,7 +59,10 @@ def log_cp10k(counts: csr_matrix) -> csr_matrix:
     place[large] = 0
     data = table.ravel().take(place)
     data[large] = _log_of(counts.data[large].astype(np.float64), totals_of_large)
-    return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+    # Given to the constructor, indices that are part of a larger array would be copied.
+    logs = csr_matrix(counts.shape, dtype=np.float64)
+    logs.data, logs.indices, logs.indptr = data, counts.indices, counts.indptr
+    return logs
 
 
 def _log_of(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,6 +28,8 @@ MIN_SHARE_WHOLE = 0.20
 # Scores are sums of some thousand float64 terms of order 1; below this, a spread is rounding and not signal.
 MIN_SD = 1e-12
 CHUNK_SPOTS = 256
+# Logarithms of 33 million counts: 256 MiB.
+KEPT_ENTRIES = 1 << 25
 
 Reason = Literal["too-few-genes", "too-small-share", "no-fit-spots", "no-variation"]
 
@@ -157,9 +159,10 @@ def _score(
     scores = np.full((counts.shape[0], len(sets.names)), np.nan, dtype=np.float32)
     mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
     if len(scored):
-        bins = expression_bins(_mean_log(counts, columns, fit, size), n_bins)
+        logs = _Logs(counts, columns, size)
+        bins = expression_bins(_mean_log(logs, fit), n_bins)
         scorer = BinControl.of(membership[:, scored], bins)
-        raw = np.vstack([scorer.score(log_cp10k(part)) for _, part in _parts(counts, columns, size)])
+        raw = np.vstack([scorer.score(part) for _, part in logs])
         mean[scored], sd[scored] = _mean_and_sd(raw[fit])
         varies = sd[scored] > MIN_SD
         reasons = _with(reasons, scored[~varies], "no-variation")
@@ -249,8 +252,38 @@ def _with(reasons: tuple[Reason | None, ...], where: NDArray[np.int64], reason: 
     return tuple(reason if index in places else old for index, old in enumerate(reasons))
 
 
+class _Logs:
+    """``(first spot, log expression of the measured genes in id order)``, ``size`` spots at a time, as often as asked.
+
+    They are needed twice. Those of a section of ordinary size are kept; a larger one is computed again.
+    """
+
+    def __init__(self, counts: csr_matrix, columns: NDArray[np.int64], size: int) -> None:
+        self._counts, self._columns, self._size = counts, columns, size
+        self._kept: list[tuple[int, csr_matrix]] | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, csr_matrix]]:
+        if self._kept is not None:
+            return iter(self._kept)
+        made = ((start, log_cp10k(part)) for start, part in _parts(self._counts, self._columns, self._size))
+        if self._counts.nnz > KEPT_ENTRIES:
+            return made
+        self._kept = list(made)
+        return iter(self._kept)
+
+    @property
+    def size(self) -> int:
+        """Spots in a part."""
+        return self._size
+
+    @property
+    def n_genes(self) -> int:
+        """Measured genes."""
+        return len(self._columns)
+
+
 def _parts(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Iterator[tuple[int, csr_matrix]]:
-    """``(first spot, counts of the measured genes in id order)``, ``size`` spots at a time."""
+    """``(first spot, counts of the measured genes in id order)``, ``size`` spots at a time; not to be written to."""
     in_order = len(columns) == counts.shape[1] and bool(np.all(columns[:-1] < columns[1:]))
     for start in range(0, counts.shape[0], size):
         part = _rows_of(counts, start, start + size)
@@ -267,8 +300,10 @@ def _rows_of(counts: csr_matrix, start: int, stop: int) -> csr_matrix:
 
     pointers = counts.indptr[start : stop + 1]
     entries = slice(int(pointers[0]), int(pointers[-1]))
-    parts = (counts.data[entries], counts.indices[entries], pointers - pointers[0])
-    return csr_matrix(parts, shape=(len(pointers) - 1, counts.shape[1]), copy=False)
+    # Given to the constructor, parts of larger arrays would be copied.
+    rows = csr_matrix((len(pointers) - 1, counts.shape[1]), dtype=counts.dtype)
+    rows.data, rows.indices, rows.indptr = counts.data[entries], counts.indices[entries], pointers - pointers[0]
+    return rows
 
 
 def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -280,13 +315,13 @@ def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArra
     return totals
 
 
-def _mean_log(counts: csr_matrix, columns: NDArray[np.int64], fit: NDArray[np.bool_], size: int) -> NDArray[np.float64]:
-    sums = np.zeros(len(columns), dtype=np.float64)
-    for start, part in _parts(counts, columns, size):
-        is_fit = fit[start : start + size]
-        log_expression = log_cp10k(part if is_fit.all() else part[np.flatnonzero(is_fit)])
+def _mean_log(logs: _Logs, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    sums = np.zeros(logs.n_genes, dtype=np.float64)
+    for start, log_expression in logs:
+        is_fit = fit[start : start + logs.size]
+        fitting = log_expression if is_fit.all() else log_expression[np.flatnonzero(is_fit)]
         # add.at goes entry by entry, spot after spot, so the sum is the same for every chunk size.
-        np.add.at(sums, log_expression.indices, log_expression.data)
+        np.add.at(sums, fitting.indices, fitting.data)
     return sums / int(fit.sum())
 
 

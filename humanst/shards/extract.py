@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from humanst import files
 from humanst.errors import DataError
 from humanst.findings import Drop
 from humanst.harmonize.gene_table import load_gene_table
-from humanst.pathways import PathwayScores, library_size, read_gmt, resolve, score_section
+from humanst.pathways import PathwayScores, ResolvedSets, library_size, read_gmt, resolve, score_section
 from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.identity import identity_of
 from humanst.shards.spec import EXTRACT_SCHEMA, EXTRACT_VERSION, ReleaseSpec, encode_spot, uid_of
@@ -136,7 +137,8 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
 
 def score_store(stored: StoredSection, gene_sets: Path, name: str) -> PathwayScores:
     """Score every spot of a store for the sets of a GMT file."""
-    sets = resolve(read_gmt(gene_sets, name=name), load_gene_table())
+    facts = gene_sets.stat()
+    sets = _resolved_sets(gene_sets, name, facts.st_size, facts.st_mtime_ns)
     return score_section(
         stored.counts,
         stored.genes.index.to_numpy(str),
@@ -145,6 +147,12 @@ def score_store(stored: StoredSection, gene_sets: Path, name: str) -> PathwaySco
         in_fit=stored.spots["in_tissue"].to_numpy(bool),
         targeted=bool(stored.attrs["targeted"]),
     )
+
+
+@lru_cache(maxsize=4)
+def _resolved_sets(path: Path, name: str, n_bytes: int, mtime_ns: int) -> ResolvedSets:
+    """The sets of a file, which a worker reads once for all its sections."""
+    return resolve(read_gmt(path, name=name), load_gene_table())
 
 
 def _choose(stored: StoredSection, spec: ReleaseSpec) -> tuple[NDArray[np.bool_], list[Drop]]:
@@ -185,7 +193,7 @@ def _write_patches(
     position = 0
     if task.image_path is None:  # pragma: no cover - checked by the caller
         return {}
-    with files.write_aside(target) as aside:
+    with files.write_inside(target, hashed=False) as aside:
         patches = cut_patches(task.image_path, xy_px, um_per_pixel=picture["um_per_pixel"], spec=task.spec.patch)
         for patch in patches:
             aside.write(patch.jpg)

@@ -34,7 +34,8 @@ SKETCH = 64
 # A sketch of fewer spots says too little.
 LEAST_SPOTS = 20
 SAME_COUNTS_SHARE = 0.5
-BLOCK_SPOTS = 1024
+# So few that their entries stay in the processor's cache.
+BLOCK_SPOTS = 32
 
 
 def identity_of(stored: StoredSection, image_path: Path) -> dict[str, Any]:
@@ -92,8 +93,7 @@ def counts_sketch(counts: csr_matrix) -> list[str]:
     """
     if counts.shape[0] < LEAST_SPOTS:
         return []
-    blocks = [_power_sums(counts[start : start + BLOCK_SPOTS]) for start in range(0, counts.shape[0], BLOCK_SPOTS)]
-    spots = {tuple(row) for block in blocks for row in block.tolist()}
+    spots = {tuple(row) for row in _power_sums(counts).tolist()}
     hashes = sorted(hashlib.blake2b("|".join(map(str, row)).encode(), digest_size=8).hexdigest() for row in spots)
     return hashes[:SKETCH]
 
@@ -104,13 +104,21 @@ def _power_sums(counts: csr_matrix) -> NDArray[np.int64]:
     Genes and transcripts alone are too few numbers: in a panel of 300 genes, two large sections of different donors
     have most of these pairs in common.
     """
-    whole = counts.astype(np.int64)
-    whole.eliminate_zeros()
-    values, sums = whole.data.copy(), []
-    for power in range(4):
-        whole.data = values**power
-        sums.append(np.asarray(whole.sum(axis=1)).ravel())
-    return np.column_stack(sums)
+    sums = np.zeros((counts.shape[0], 4), dtype=np.int64)
+    # A spot without entries would get its neighbour's first one from the sums between starts.
+    filled = np.flatnonzero(np.diff(counts.indptr))
+    for at in range(0, len(filled), BLOCK_SPOTS):
+        spots = filled[at : at + BLOCK_SPOTS]
+        first, last = counts.indptr[spots[0]], counts.indptr[spots[-1] + 1]
+        values = counts.data[first:last].astype(np.int64)
+        starts = counts.indptr[spots] - first
+        sums[spots, 0] = np.add.reduceat(values != 0, starts, dtype=np.int64)
+        sums[spots, 1] = np.add.reduceat(values, starts)
+        powers = values * values
+        sums[spots, 2] = np.add.reduceat(powers, starts)
+        powers *= values
+        sums[spots, 3] = np.add.reduceat(powers, starts)
+    return sums
 
 
 def links_between(identities: Mapping[str, Mapping[str, Any]]) -> list[Link]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ PACK_SCHEMA = "humanst.pack/1"
 # Raised whenever the same inputs would give other patches, targets or shards.
 EXTRACT_VERSION = 3
 PACK_VERSION = 1
+_OTHER = re.compile("[^A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,7 @@ def encode_spot(spot_id: str) -> str:
 
     Letters and digits stay; every other byte of the UTF-8 text, the hyphen included, becomes ``-XX`` (two hex digits).
     """
-    out = []
-    for byte in spot_id.encode():
-        character = chr(byte)
-        out.append(character if character.isascii() and character.isalnum() else f"-{byte:02x}")
-    return "".join(out)
+    return _OTHER.sub(lambda found: "".join(f"-{byte:02x}" for byte in found[0].encode()), spot_id)
 
 
 def organ_codes(organs: Mapping[str, str]) -> dict[str, int]:

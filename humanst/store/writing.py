@@ -10,6 +10,7 @@ from pathlib import Path
 from humanst import files
 from humanst.harmonize.section import Section
 from humanst.store.cards import CARD_SCHEMA, card_path, tree_digest
+from humanst.store.counts import take_counts, write_counts
 from humanst.store.elements import StorePicture, to_spatialdata
 
 CHUNK_PX = 256
@@ -35,7 +36,10 @@ def write_section(section: Section, path: Path, *, picture: StorePicture | None,
     with files.folder_aside(path) as partial:
         inner = partial / "store.zarr"
         with quiet_libraries(), dask.config.set(scheduler="synchronous"):
-            to_spatialdata(section, picture).write(inner)
+            whole = to_spatialdata(section, picture)
+            counts = take_counts(whole["table"])
+            whole.write(inner)
+            write_counts(inner, counts)
             _shard_rasters(inner)
         files.hoist(inner)
     tree = tree_digest(path)
