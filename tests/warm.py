@@ -37,6 +37,8 @@ _LIBRARIES = (
     "pandera.backends.pandas.register",
     "pandera.io",
     "pandera.pandas",
+    # pandera opens hypothesis, where it is installed, with the first check of one's own.
+    "pandera.strategies.pandas_strategies",
     "pyarrow.parquet",
     "pydantic_settings",
     "requests",
@@ -53,6 +55,22 @@ _LIBRARIES = (
     "tifffile",
     "yaml",
     "zarr",
+)
+# What a command opens on its way: with all of them here a child compiles and runs none of it again.
+_OWN = (
+    "humanst.builder",
+    "humanst.builder.checking",
+    "humanst.cli.build",
+    "humanst.cli.build_shards",
+    "humanst.cli.plan",
+    "humanst.cli.validate",
+    "humanst.cli.verify",
+    "humanst.fetch",
+    "humanst.runner.processes",
+    "humanst.shards.release",
+    "humanst.shards.verify",
+    "humanst.store.elements",
+    "humanst.validate.stored",
 )
 _SCRIPT = "from tests.warm import serve; serve()"
 
@@ -97,7 +115,7 @@ def warm_parent() -> WarmParent:
 
 def serve() -> None:
     """Fork a child for each line of standard input, and end with the input."""
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *_OWN):
         import_module(name)
     # The gene table of the package, which each command reads: 60,000 rows.
     load_gene_table()
