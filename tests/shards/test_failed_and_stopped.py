@@ -18,7 +18,7 @@ import pytest
 from click.testing import Result
 
 from humanst.locks import clear_dead_locks, held
-from tests.helpers import run_humanst
+from tests.helpers import run_humanst, start_humanst
 from tests.shards.conftest import SECTIONS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
@@ -58,16 +58,16 @@ def test_a_build_that_is_told_to_stop_finishes_the_section_in_hand(made: Made, t
     release = tmp_path / "out"
     work = tmp_path / "out.work"
     arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", "100"]
-    call = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
-    with subprocess.Popen(
-        call, env=made.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    said = tmp_path / "stderr"
+    said.touch()
+    with start_humanst(*arguments, env=made.environment(), stderr=str(said)) as process:
         deadline = time.monotonic() + 300
         while not list(work.glob("sections/.*partial*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 75, errors
+        code = process.wait(timeout=300)
+    errors = said.read_text()
+    assert code == 75, errors
     assert "Run the same command again" in errors
     assert [re.sub(r"-[0-9a-f]{16}\.json$", "", path.name) for path in work.glob("done/*.json")] == [SECTIONS[0]]
     assert "- not reached yet: 2" in (work / "summary.md").read_text()

@@ -8,8 +8,6 @@ import os
 import resource
 import shutil
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from click.testing import Result
 
 from humanst import files
 from humanst.shards.verify import verify_release
+from tests.helpers import start_humanst
 from tests.shards.conftest import Made, digests
 from tests.shards.test_same_bytes import leftovers
 
@@ -92,14 +91,6 @@ def test_a_write_that_fails_at_call_1_to_40(
     verify_release(earlier).raise_if_bad()
 
 
-LIMITED = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
-from humanst.cli import main
-main()
-"""
-
-
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on the size of files")
 @pytest.mark.parametrize("n_bytes", [20_000, 200_000, 1_500_000])
 def test_files_that_may_not_grow_stop_whatever_library_writes_them(
@@ -108,8 +99,10 @@ def test_files_that_may_not_grow_stop_whatever_library_writes_them(
     """The system itself refuses: image of record, zarr chunk, parquet or tar, from the outside as a user sees it."""
     before = digests(earlier)
     arguments = ["build-shards", "-o", str(earlier), "--sections", SECTION, "--workers", "1", "--seed", "2"]
-    call = [sys.executable, "-c", LIMITED, str(n_bytes), *arguments]
-    result = subprocess.run(call, env=made.environment(), capture_output=True, text=True, timeout=300, check=False)
-    assert result.returncode == 9, result.stderr[-2000:]
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes},) * 2)"
+    said = tmp_path / "stderr"
+    said.touch()
+    with start_humanst(*arguments, env=made.environment(), stderr=str(said), first=limit) as process:
+        assert process.wait(timeout=300) == 9, said.read_text()[-2000:]
     assert digests(earlier) == before
     assert [path.name for path in tmp_path.rglob(".*") if ".partial-" in path.name] == []
