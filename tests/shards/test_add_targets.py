@@ -27,7 +27,7 @@ from humanst.shards.target_files import read_counts, take_rows, write_counts
 from humanst.shards.target_sets import TargetSet, parse_sets
 from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
-from tests.shards.conftest import SECTIONS, Made, digests
+from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("add-targets")
@@ -156,7 +156,7 @@ def test_a_build_with_target_sets_gives_the_same_files_and_tells_of_those_it_dro
     """Built over a release that has a set which the build was not asked for."""
     shutil.copytree(made.work, tmp_path / "out.work")
     shutil.copytree(sets.release, tmp_path / "out")
-    options = ["--workers", "1", "--shard-pairs", "100", "--targets", f"{ASKED},mine={sets.gmt}"]
+    options = ["--workers", "1", "--shard-pairs", SHARD_PAIRS, "--targets", f"{ASKED},mine={sets.gmt}"]
     result = run(humanst_here, "build-shards", "-o", str(tmp_path / "out"), *options)
     assert "not as before: the target sets again, which were not asked for" in result.output
     built, added = digests(tmp_path / "out"), digests(sets.release)

@@ -26,7 +26,7 @@ SECTION = "demo_st_A1"
 
 
 def command(release: Path) -> list[str]:
-    request = ["--sections", SECTION, "--shard-pairs", "25", "--seed", "3"]
+    request = ["--sections", SECTION, "--shard-pairs", "7", "--seed", "3"]
     return ["build-shards", "-o", str(release), "--workers", "1", *request]
 
 

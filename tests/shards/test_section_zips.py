@@ -21,7 +21,7 @@ from click.testing import Result
 
 from humanst.errors import IntegrityError
 from humanst.shards.store_zips import ZipTask, zip_section
-from tests.shards.conftest import SECTIONS, Made, digests
+from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -136,7 +136,7 @@ def copied(made: Made, tmp_path: Path) -> Path:
 
 def test_another_release_of_the_same_sections_takes_over_their_zips(copied: Path, humanst_here: Run) -> None:
     before = {name: zip_of(copied, name).stat().st_ino for name in SECTIONS}
-    arguments = ["build-shards", "-o", str(copied), "--workers", "1", "--shard-pairs", "100", "--seed", "5"]
+    arguments = ["build-shards", "-o", str(copied), "--workers", "1", "--shard-pairs", SHARD_PAIRS, "--seed", "5"]
     assert humanst_here(arguments).exception is None
     assert {name: zip_of(copied, name).stat().st_ino for name in SECTIONS} == before
     assert humanst_here([*arguments, "--sections", "demo_st_A1"]).exception is None
