@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-if TYPE_CHECKING:
-    from humanst.demo.layout import SectionPlan
-
 LITTLE_SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
-LITTLE = 0.58
 REAL_DATA_REASON = "needs the real sections: set HUMANST_TEST_DATA, or put them at ../shared/data"
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -92,22 +86,14 @@ def demo_atlas(shared_tmp: Path) -> Path:
 def little_atlas(shared_tmp: Path) -> Path:
     """Three sections of the mini atlas on a third of their area, for what is built many times over."""
     from humanst.demo import write_atlas
-    from humanst.demo.layout import atlas_layout
+    from tests.studies import little_studies
 
     folder = shared_tmp / "little_atlas"
     with FileLock(shared_tmp / "little_atlas.lock"):
         if not (folder / "written").exists():
-            studies = tuple(
-                replace(study, sections=tuple(_smaller(plan) for plan in study.sections))
-                for study in atlas_layout(LITTLE_SECTIONS)
-            )
-            write_atlas(folder, studies=studies)
+            write_atlas(folder, studies=little_studies(*LITTLE_SECTIONS))
             (folder / "written").touch()
     return folder
-
-
-def _smaller(plan: SectionPlan) -> SectionPlan:
-    return replace(plan, width_um=plan.width_um * LITTLE, height_um=plan.height_um * LITTLE)
 
 
 @pytest.fixture(scope="session")
