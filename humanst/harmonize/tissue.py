@@ -69,8 +69,7 @@ def _saturation(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np
     red, green, blue = rgb[:, :, 0], rgb[:, :, 1], rgb[:, :, 2]
     brightest: NDArray[np.uint8] = np.maximum(np.maximum(red, green), blue)
     spread = (brightest - np.minimum(np.minimum(red, green), blue)).astype(np.float32)
-    saturation: NDArray[np.float32] = spread / np.maximum(brightest, 1)
-    return saturation, brightest
+    return np.divide(spread, np.maximum(brightest, 1), dtype=np.float32), brightest
 
 
 def background_colour(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:

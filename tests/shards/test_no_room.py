@@ -17,7 +17,7 @@ from click.testing import Result
 from humanst import files
 from humanst.shards.verify import verify_release
 from tests.helpers import start_humanst
-from tests.shards.conftest import Made, digests
+from tests.shards.conftest import SECTIONS, Made, digests
 from tests.shards.test_same_bytes import leftovers
 
 Run = Callable[[Sequence[str]], Result]
@@ -56,10 +56,11 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> FullDisk:
 
 @pytest.fixture
 def earlier(made: Made, tmp_path: Path) -> Path:
-    """An earlier, other release, with a work folder that holds the section stores alone."""
+    """An earlier, other release, with a work folder that holds the store of the section alone."""
     shutil.copytree(made.release, tmp_path / "out", copy_function=os.link)
+    others = shutil.ignore_patterns(*(f"{name}.*" for name in SECTIONS if name != SECTION))
     for name in ("sections", "images", "genes"):
-        shutil.copytree(made.work / name, tmp_path / "stores" / name, copy_function=os.link)
+        shutil.copytree(made.work / name, tmp_path / "stores" / name, copy_function=os.link, ignore=others)
     return tmp_path / "out"
 
 
