@@ -20,6 +20,8 @@ from humanst.cli import humanst
 from tests.helpers import ROOT, output_json, run_humanst, start_humanst
 
 SECTION = ["--sections", "demo_st_A1"]
+# What is made once for these tests would be made again by a second worker.
+WITH_BUILT = pytest.mark.xdist_group("json")
 
 
 def promised() -> dict[str, tuple[str, list[str]]]:
@@ -104,6 +106,7 @@ def built(little_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folder, output_json(result)
 
 
+@WITH_BUILT
 def test_build_and_validate(built: tuple[Path, dict[str, Any]], little_atlas: Path) -> None:
     folder, content = built
     keep_promise("build", content)
@@ -123,6 +126,7 @@ def test_build_and_validate(built: tuple[Path, dict[str, Any]], little_atlas: Pa
     assert all(json.loads(line)["schema"] == "humanst.finding/1" for line in lines)
 
 
+@WITH_BUILT
 def test_build_shards_and_verify_and_what_a_second_run_says(
     built: tuple[Path, dict[str, Any]], little_atlas: Path, tmp_path: Path
 ) -> None:
@@ -162,6 +166,7 @@ def test_build_shards_and_verify_and_what_a_second_run_says(
     assert not report["ok"]
 
 
+@WITH_BUILT
 def test_plan_and_its_stages(built: tuple[Path, dict[str, Any]], little_atlas: Path, tmp_path: Path) -> None:
     """Extract finds the store that is there; what needs the stage before says so, and the script names the plan."""
     file, out, work = str(tmp_path / "plan.json"), str(tmp_path / "out"), str(built[0] / "work")
