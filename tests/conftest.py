@@ -47,9 +47,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         meant = getattr(item, "_nodeid", item.nodeid)
         if meant != item.nodeid:
             item._id = type(item._id).parse(meant)
-        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid.rpartition("]")[2]:
-            message = f"the group of {item.nodeid} is lost: this pytest and this pytest-xdist do not work together"
-            raise pytest.UsageError(message)
+
+
+@pytest.fixture(autouse=True)
+def _one_worker_a_group(request: pytest.FixtureRequest) -> None:
+    """A group that is spread over the workers fails, rather than take twice as long in silence."""
+    grouped = request.node.get_closest_marker("xdist_group") and getattr(request.config.option, "loadgroup", False)
+    if grouped and "@" not in request.node.nodeid.rpartition("]")[2]:
+        pytest.fail("the group of this test is lost: this pytest and this pytest-xdist do not work together")
 
 
 @pytest.fixture(autouse=True)
