@@ -9,6 +9,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+LITTLE_SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
 REAL_DATA_REASON = "needs the real sections: set HUMANST_TEST_DATA, or put them at ../shared/data"
 
 # How long an example takes says how busy the machine is, and nothing about the code.
@@ -31,6 +32,29 @@ def real_data() -> Path:
             pytest.fail(REAL_DATA_REASON)
         pytest.skip(REAL_DATA_REASON)
     return folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """See that the tests of an ``xdist_group`` go to one worker: what they share is made once.
+
+    pytest-xdist 3.8 hands the groups over at the end of node ids, in an attribute that pytest 9.2 reads no more
+    (pytest-xdist issue 1386): without a word, every worker makes what a group shares anew.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        meant = getattr(item, "_nodeid", item.nodeid)
+        if meant != item.nodeid:
+            item._id = type(item._id).parse(meant)
+
+
+@pytest.fixture(autouse=True)
+def _one_worker_a_group(request: pytest.FixtureRequest) -> None:
+    """A group that is spread over the workers fails, rather than take twice as long in silence."""
+    grouped = request.node.get_closest_marker("xdist_group") and getattr(request.config.option, "loadgroup", False)
+    if grouped and "@" not in request.node.nodeid.rpartition("]")[2]:
+        pytest.fail("the group of this test is lost: this pytest and this pytest-xdist do not work together")
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +83,20 @@ def demo_atlas(shared_tmp: Path) -> Path:
     with FileLock(shared_tmp / "demo_atlas.lock"):
         if not (folder / "written").exists():
             write_atlas(folder)
+            (folder / "written").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def little_atlas(shared_tmp: Path) -> Path:
+    """Three sections of the mini atlas on a third of their area, for what is built many times over."""
+    from humanst.demo import write_atlas
+    from tests.studies import little_studies
+
+    folder = shared_tmp / "little_atlas"
+    with FileLock(shared_tmp / "little_atlas.lock"):
+        if not (folder / "written").exists():
+            write_atlas(folder, studies=little_studies(*LITTLE_SECTIONS))
             (folder / "written").touch()
     return folder
 

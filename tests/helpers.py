@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from tests.warm import warm_parent
+from tests.warm import Running, warm_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,10 +54,19 @@ def _run_warm(
 ) -> subprocess.CompletedProcess[str]:
     with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
         request = {"arguments": arguments, "env": environment, "cwd": str(cwd), "stdout": out.name, "stderr": err.name}
-        parent = warm_parent()
-        with parent.turn:
-            code = parent.run(request, timeout_s)
+        code = warm_parent().run(request, timeout_s)
         return subprocess.CompletedProcess(["humanst", *arguments], code, out.read().decode(), err.read().decode())
+
+
+def start_humanst(
+    *arguments: str, env: dict[str, str], stdout: str = os.devnull, stderr: str = os.devnull, first: str = ""
+) -> Running:
+    """Start ``humanst ARGUMENTS`` and go on, to send it signals; wait for it before the next command.
+
+    ``first`` is code that the process runs before the command.
+    """
+    request = {"arguments": arguments, "env": env, "cwd": str(Path.cwd()), "stdout": stdout, "stderr": stderr}
+    return warm_parent().start(request | {"first": first})
 
 
 def output_json(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:

@@ -6,11 +6,13 @@ import csv
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from humanst.demo.layout import StudyPlan, atlas_layout
 
 ST_RECIPE: dict[str, Any] = {
     "schema": "humanst.recipe/1",
@@ -127,3 +129,16 @@ def _copy(source: Path, root: Path, name: str) -> dict[str, Any]:
     shutil.copyfile(source, target)
     data = target.read_bytes()
     return {"path": name, "url": None, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def little_studies(*sections: str, by: float = 0.58) -> tuple[StudyPlan, ...]:
+    """Sections of the mini atlas, ``by`` as wide and high: a third of the spots and pixels, and all else as it is."""
+    return tuple(
+        replace(
+            study,
+            sections=tuple(
+                replace(plan, width_um=plan.width_um * by, height_um=plan.height_um * by) for plan in study.sections
+            ),
+        )
+        for study in atlas_layout(sections)
+    )

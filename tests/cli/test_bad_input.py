@@ -123,9 +123,9 @@ CASES: dict[str, tuple[Break, str, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_broken_section_is_named_and_the_good_one_is_built(case: str, demo_atlas: Path, tmp_path: Path) -> None:
+def test_a_broken_section_is_named_and_the_good_one_is_built(case: str, little_atlas: Path, tmp_path: Path) -> None:
     spoil, code, words = CASES[case]
-    world = broken_world(demo_atlas, tmp_path, spoil)
+    world = broken_world(little_atlas, tmp_path, spoil)
     store = tmp_path / "store"
     result = run_humanst("build", "-o", str(store), "--json", "--workers", "1", atlas=world.folder)
     assert result.returncode == 4, result.stderr
@@ -143,15 +143,15 @@ def test_a_broken_section_is_named_and_the_good_one_is_built(case: str, demo_atl
     assert [path.name for path in (store / "sections").iterdir() if "partial" in path.name] == []
 
 
-def test_one_section_asked_keeps_its_own_code(demo_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(demo_atlas, tmp_path, CASES["nan-count"][0])
+def test_one_section_asked_keeps_its_own_code(little_atlas: Path, tmp_path: Path) -> None:
+    world = broken_world(little_atlas, tmp_path, CASES["nan-count"][0])
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
     assert result.returncode == 5
     assert result.stdout == ""
 
 
-def test_a_file_with_another_hash_is_integrity(demo_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(demo_atlas, tmp_path, lambda files: None)
+def test_a_file_with_another_hash_is_integrity(little_atlas: Path, tmp_path: Path) -> None:
+    world = broken_world(little_atlas, tmp_path, lambda files: None)
     target = next((world.mirror / "study" / "bad").glob("*selection*"))
     target.write_bytes(target.read_bytes()[:-10])
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
@@ -159,8 +159,8 @@ def test_a_file_with_another_hash_is_integrity(demo_atlas: Path, tmp_path: Path)
     assert target.name in result.stderr
 
 
-def test_a_missing_file_offline_is_network(demo_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(demo_atlas, tmp_path, lambda files: None)
+def test_a_missing_file_offline_is_network(little_atlas: Path, tmp_path: Path) -> None:
+    world = broken_world(little_atlas, tmp_path, lambda files: None)
     next((world.mirror / "study" / "bad").glob("*selection*")).unlink()
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
     assert result.returncode == 7, result.stderr
@@ -178,8 +178,8 @@ def test_a_missing_file_offline_is_network(demo_atlas: Path, tmp_path: Path) -> 
         ["build"],
     ],
 )
-def test_wrong_words_are_usage_errors(arguments: list[str], demo_atlas: Path, tmp_path: Path) -> None:
-    result = run_humanst(*[str(tmp_path / "x") if word == "x" else word for word in arguments], atlas=demo_atlas)
+def test_wrong_words_are_usage_errors(arguments: list[str], little_atlas: Path, tmp_path: Path) -> None:
+    result = run_humanst(*[str(tmp_path / "x") if word == "x" else word for word in arguments], atlas=little_atlas)
     assert result.returncode == 2, (result.stdout, result.stderr)
     assert result.stderr
     assert not (tmp_path / "x").exists()

@@ -26,7 +26,7 @@ from humanst.cli.choose import chosen_studies, on_record
 from humanst.curate import propose
 from humanst.errors import DataError, UsageError
 from tests.helpers import ROOT, output_json, run_humanst
-from tests.studies import ST_RECIPE
+from tests.studies import ST_RECIPE, little_studies
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("folders")
@@ -46,7 +46,7 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from humanst.demo import write_atlas
 
     names = ["demo_st_A1", "demo_st_B1", "demo_visium_V1", "demo_visium_V2", "demo_visium_v1_P1", "demo_visium_v1_P2"]
-    return write_atlas(tmp_path_factory.mktemp("atlas"), sections=names).folder
+    return write_atlas(tmp_path_factory.mktemp("atlas"), studies=little_studies(*names)).folder
 
 
 def write_recipe(path: Path, **changes: object) -> Path:

@@ -10,15 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import click
 import pytest
 
 from humanst.cli import humanst
-from tests.helpers import ROOT, output_json, run_humanst
+from tests.helpers import ROOT, output_json, run_humanst, start_humanst
 
 SECTION = ["--sections", "demo_st_A1"]
+# What is made once for these tests would be made again by a second worker.
+WITH_BUILT = pytest.mark.xdist_group("json")
 
 
 def promised() -> dict[str, tuple[str, list[str]]]:
@@ -89,11 +92,13 @@ def test_list_info_and_fetch(demo_atlas: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(demo_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def built(little_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """One section store in ``work``, and what ``humanst build`` printed."""
     folder = tmp_path_factory.mktemp("json")
     arguments = ["build", *SECTION, "-o", str(folder / "work"), "--json"]
-    result = run_humanst("-v", "--log-file", str(folder / "log"), *arguments, atlas=demo_atlas, cache=folder / "cache")
+    result = run_humanst(
+        "-v", "--log-file", str(folder / "log"), *arguments, atlas=little_atlas, cache=folder / "cache"
+    )
     assert result.returncode == 0, result.stderr
     assert "demo_st_A1" in result.stderr, "-v says which section was built"
     lines = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
@@ -101,7 +106,8 @@ def built(demo_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, output_json(result)
 
 
-def test_build_and_validate(built: tuple[Path, dict[str, Any]], demo_atlas: Path) -> None:
+@WITH_BUILT
+def test_build_and_validate(built: tuple[Path, dict[str, Any]], little_atlas: Path) -> None:
     folder, content = built
     keep_promise("build", content)
     store = folder / "work" / "sections" / "demo_st_A1.zarr"
@@ -120,15 +126,16 @@ def test_build_and_validate(built: tuple[Path, dict[str, Any]], demo_atlas: Path
     assert all(json.loads(line)["schema"] == "humanst.finding/1" for line in lines)
 
 
+@WITH_BUILT
 def test_build_shards_and_verify_and_what_a_second_run_says(
-    built: tuple[Path, dict[str, Any]], demo_atlas: Path, tmp_path: Path
+    built: tuple[Path, dict[str, Any]], little_atlas: Path, tmp_path: Path
 ) -> None:
     """The same request again says that nothing changed; another one that a release is replaced, and why."""
     work = ["--work", str(built[0] / "work"), "--json"]
 
     def run(*arguments: str) -> tuple[dict[str, Any], str]:
         command = ["build-shards", "-o", str(tmp_path / "out"), *work, *arguments]
-        result = run_humanst(*command, atlas=demo_atlas, cache=built[0] / "cache")
+        result = run_humanst(*command, atlas=little_atlas, cache=built[0] / "cache")
         assert result.returncode == 0, result.stderr
         return output_json(result), result.stderr
 
@@ -141,7 +148,7 @@ def test_build_shards_and_verify_and_what_a_second_run_says(
     assert again["earlier"] == "same"
     assert "unchanged" in said
     assert "replaced" not in said
-    other, said = run(*SECTION, "--seed", "1", "--shard-pairs", "50")
+    other, said = run(*SECTION, "--seed", "1", "--shard-pairs", "20")
     assert other["earlier"] == "other"
     assert "unchanged" not in said
     warning = next(line for line in said.splitlines() if "replaced" in line)
@@ -159,12 +166,13 @@ def test_build_shards_and_verify_and_what_a_second_run_says(
     assert not report["ok"]
 
 
-def test_plan_and_its_stages(built: tuple[Path, dict[str, Any]], demo_atlas: Path, tmp_path: Path) -> None:
+@WITH_BUILT
+def test_plan_and_its_stages(built: tuple[Path, dict[str, Any]], little_atlas: Path, tmp_path: Path) -> None:
     """Extract finds the store that is there; what needs the stage before says so, and the script names the plan."""
     file, out, work = str(tmp_path / "plan.json"), str(tmp_path / "out"), str(built[0] / "work")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_humanst(*arguments, "--json", atlas=demo_atlas, cache=built[0] / "cache")
+        return run_humanst(*arguments, "--json", atlas=little_atlas, cache=built[0] / "cache")
 
     planned = output_json(run("plan", *SECTION, "-o", file, "--work", work))
     keep_promise("plan", planned)
@@ -201,33 +209,46 @@ def test_an_error_is_an_object_too(demo_atlas: Path) -> None:
     keep_promise("a command that fails", output_json(result))
 
 
+# Each as small as its platform's checks allow.
 SMALL_DEMO = """
 import functools, humanst.demo
-from humanst.cli import main
-humanst.demo.write_atlas = functools.partial(humanst.demo.write_atlas, sections={sections})
-main()
+from tests.studies import little_studies
+studies = [study for name, by in {sections}.items() for study in little_studies(name, by=by)]
+humanst.demo.write_atlas = functools.partial(humanst.demo.write_atlas, studies=tuple(studies))
 """
 
 
-def run_small_demo(*arguments: str, sections: list[str], hash_seed: str) -> subprocess.CompletedProcess[str]:
-    """``humanst demo``, with fewer sections than a newcomer gets and nothing else changed."""
+def run_small_demo(
+    folder: Path, *arguments: str, sections: dict[str, float], hash_seed: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """``humanst demo``, with fewer and smaller sections than a newcomer gets and nothing else changed.
+
+    With a ``hash_seed`` the process is a fresh one; else its seed is that of the warm parent, which is drawn.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("HUMANST_")}
-    environment |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed}
-    call = [sys.executable, "-c", SMALL_DEMO.format(sections=sections), "demo", *arguments]
-    return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    environment |= {"PYTHONPATH": str(ROOT)}
+    first, call = SMALL_DEMO.format(sections=sections), ["demo", str(folder), *arguments]
+    if hash_seed is not None:
+        environment |= {"PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", f"{first}from humanst.cli import main; main()", *call]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
+        with start_humanst(*call, env=environment, stdout=out.name, stderr=err.name, first=first) as process:
+            code = process.wait(timeout=600)
+        return subprocess.CompletedProcess(call, code, out.read().decode(), err.read().decode())
 
 
 def test_two_demos_are_the_same_bytes(tmp_path: Path) -> None:
     """In another folder, with another hash seed and another number of workers; ST is built twice by test_kill."""
-    sections = ["demo_visium_V1", "demo_xenium_X1", "demo_hd_H1"]
+    sections = {"demo_visium_V1": 0.6, "demo_xenium_X1": 0.6, "demo_hd_H1": 0.77}
     one, two = tmp_path / "one", tmp_path / "deeper" / "two"
-    first = run_small_demo(str(one), "--json", "--workers", "1", sections=sections, hash_seed="1")
+    first = run_small_demo(one, "--json", "--workers", "1", sections=sections)
     assert first.returncode == 0, first.stderr
     content = output_json(first)
     keep_promise("demo", content)
     assert sum(content["read"]["pairs"].values()) == content["totals"]["pairs"] > 0
     assert content["totals"]["sections"] == len(sections)
-    second = run_small_demo(str(two), "--workers", "2", sections=sections, hash_seed="2")
+    second = run_small_demo(two, "--workers", "2", sections=sections, hash_seed="2")
     assert second.returncode == 0, second.stderr
     assert f"{content['totals']['pairs']:,} pairs" in second.stdout
     assert "read back" in second.stdout
@@ -237,7 +258,7 @@ def test_two_demos_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_only_writes(tmp_path: Path) -> None:
-    result = run_small_demo(str(tmp_path), "--only-write", "--json", sections=["demo_st_A1"], hash_seed="0")
+    result = run_small_demo(tmp_path, "--only-write", "--json", sections={"demo_st_A1": 0.58})
     assert result.returncode == 0, result.stderr
     content = output_json(result)
     keep_promise("demo --only-write", content)

@@ -188,14 +188,14 @@ def test_a_terminal_is_asked(atlas: Path, tmp_path: Path, answer: str, code: int
 
 
 def test_a_release_says_what_was_accepted_and_opens_nothing_for_the_next(
-    demo_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    little_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Built in this process, which saves a start; then asked for again by somebody who accepted nothing."""
     folder = tmp_path / "atlas"
     folder.mkdir()
     for name in ("curation", "mirror"):
-        (folder / name).symlink_to(demo_atlas / name)
-    content = yaml.load((demo_atlas / "catalog.yaml").read_text(), Loader=yaml.CSafeLoader)
+        (folder / name).symlink_to(little_atlas / name)
+    content = yaml.load((little_atlas / "catalog.yaml").read_text(), Loader=yaml.CSafeLoader)
     content["studies"]["demo_st"]["sections"]["B1"]["files"]["image"]["license"] = "CC-BY-ND-4.0"
     (folder / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     monkeypatch.setenv("HUMANST_CATALOG", str(folder / "catalog.yaml"))

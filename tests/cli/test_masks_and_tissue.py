@@ -17,6 +17,8 @@ from humanst.catalog import load_catalog
 from humanst.demo import load_truth
 from humanst.load import PairDataset
 from tests.helpers import run_humanst
+from tests.shards.conftest import Made
+from tests.shards.conftest import made as made
 from tests.studies import ST_RECIPE, write_world
 
 # What is made once for these tests would be made again by a second worker.
@@ -127,11 +129,11 @@ def test_shapes_in_the_store_are_as_wide_as_spots_and_squares(
         assert centres == pytest.approx(store["table"].obsm["spatial"], abs=1e-6)
 
 
-def test_verify_finds_a_group_on_two_sides_lost_counts_and_strangers(demo_release: Path, tmp_path: Path) -> None:
+def test_verify_finds_a_group_on_two_sides_lost_counts_and_strangers(made: Made, tmp_path: Path) -> None:
     def verify(spoil: Any) -> tuple[int, str]:
         copy = tmp_path / "copy"
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(demo_release, copy)
+        shutil.copytree(made.release, copy)
         manifest = json.loads((copy / "MANIFEST.json").read_bytes())
         spoil(copy, manifest)
         (copy / "MANIFEST.json").write_text(json.dumps(manifest))

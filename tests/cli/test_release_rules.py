@@ -13,6 +13,8 @@ import pytest
 
 from humanst.catalog import load_catalog
 from tests.helpers import output_json, run_humanst
+from tests.shards.conftest import Made
+from tests.shards.conftest import made as made
 from tests.studies import ST_RECIPE, VISIUM_RECIPE, World, write_world
 
 
@@ -30,32 +32,32 @@ def manifest_of(release: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(demo_atlas: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_left_alone(little_atlas: Path, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     kept = {"data/raw/mine.csv": "a,b", "thesis.txt": "years of work", "data/train/notes.tar": "x"}
     for name, text in kept.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text)
-    result = run_humanst("build-shards", "--sections", "demo_st_A1", "-o", str(out), atlas=demo_atlas)
+    result = run_humanst("build-shards", "--sections", "demo_st_A1", "-o", str(out), atlas=little_atlas)
     assert result.returncode == 2, result.stderr
     assert "thesis.txt" in result.stderr
     assert {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()} == kept
 
 
 @pytest.mark.parametrize("work", ["out", "out/work", "."])
-def test_work_inside_the_release_is_refused(work: str, demo_atlas: Path, tmp_path: Path) -> None:
+def test_work_inside_the_release_is_refused(work: str, little_atlas: Path, tmp_path: Path) -> None:
     arguments = ["-o", str(tmp_path / "out"), "--work", str(tmp_path / work)]
-    result = run_humanst("build-shards", "--sections", "demo_st_A1", *arguments, atlas=demo_atlas)
+    result = run_humanst("build-shards", "--sections", "demo_st_A1", *arguments, atlas=little_atlas)
     assert result.returncode == 2, result.stderr
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
-def mixed(demo_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def mixed(little_atlas: Path, demo_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """ST: one good section, one without an image. Visium: one whose matrix lacks a dataset."""
     folder = tmp_path_factory.mktemp("mixed")
-    good = files_of(demo_atlas, "demo_st", "A1")
-    blind = {role: path for role, path in files_of(demo_atlas, "demo_st", "B1").items() if role != "image"}
+    good = files_of(little_atlas, "demo_st", "A1")
+    blind = {role: path for role, path in files_of(little_atlas, "demo_st", "B1").items() if role != "image"}
     odd = files_of(demo_atlas, "demo_visium", "V1")
     changed = folder / "matrix.h5"
     changed.write_bytes(odd["counts"].read_bytes())
@@ -63,7 +65,7 @@ def mixed(demo_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
         del handle["matrix/features/feature_type"]
     studies = {"one": {"good": good, "blind": blind}, "two": {"odd": {**odd, "counts": changed}}}
     recipes = {"one": ST_RECIPE, "two": VISIUM_RECIPE}
-    return write_world(folder / "world", studies, recipes, gene_sets=gene_sets(demo_atlas))
+    return write_world(folder / "world", studies, recipes, gene_sets=gene_sets(little_atlas))
 
 
 def test_a_section_without_an_image_is_listed_and_the_rest_released(mixed: World, tmp_path: Path) -> None:
@@ -92,12 +94,12 @@ def test_a_study_named_twice_is_built_once(mixed: World, tmp_path: Path) -> None
     assert len(keys) == len(set(keys)) > 0
 
 
-def test_split_and_axis_of_a_section_do_not_depend_on_what_else_is_asked(demo_atlas: Path, tmp_path: Path) -> None:
+def test_split_and_axis_of_a_section_do_not_depend_on_what_else_is_asked(little_atlas: Path, tmp_path: Path) -> None:
     """The same section alone and beside others: same split, same group, same targets."""
     found = {}
-    for name, sections in {"alone": "demo_st_B1", "beside": "demo_st_A1,demo_st_B1,demo_visium_V2"}.items():
+    for name, sections in {"alone": "demo_st_B1", "beside": "demo_st_A1,demo_st_B1,demo_visium_v1_P1"}.items():
         arguments = ["--sections", sections, "-o", str(tmp_path / name)]
-        result = run_humanst("build-shards", *arguments, atlas=demo_atlas, cache=tmp_path / "cache")
+        result = run_humanst("build-shards", *arguments, atlas=little_atlas, cache=tmp_path / "cache")
         assert result.returncode == 0, result.stderr
         row = next(row for row in manifest_of(tmp_path / name)["sections"] if row["sample_id"] == "demo_st_B1")
         index = pq.read_table(tmp_path / name / "index" / f"{row['split']}.parquet").to_pandas()
@@ -108,19 +110,19 @@ def test_split_and_axis_of_a_section_do_not_depend_on_what_else_is_asked(demo_at
     assert found["alone"][1].equals(found["beside"][1])
 
 
-def test_verify_does_not_believe_the_manifest(demo_release: Path, tmp_path: Path) -> None:
+def test_verify_does_not_believe_the_manifest(made: Made, tmp_path: Path) -> None:
     import shutil
 
     def spoil(change: Any) -> int:
         copy = tmp_path / "copy"
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(demo_release, copy)
+        shutil.copytree(made.release, copy)
         manifest = manifest_of(copy)
         change(manifest)
         (copy / "MANIFEST.json").write_text(json.dumps(manifest))
         return run_humanst("verify", str(copy)).returncode
 
-    shards = next(name for name, split in manifest_of(demo_release)["splits"].items() if split["shards"])
+    shards = next(name for name, split in manifest_of(made.release)["splits"].items() if split["shards"])
 
     def fewer_pairs(manifest: dict[str, Any]) -> None:
         row = manifest["sections"][0]

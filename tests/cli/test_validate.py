@@ -16,6 +16,7 @@ from humanst.builder.checking import check_store
 from humanst.validate import Report
 from tests.harmonize.scenes import Scene, scene
 from tests.helpers import output_json, run_humanst
+from tests.studies import little_studies
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("validate")
@@ -29,7 +30,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from humanst.demo import write_atlas
 
     folder = tmp_path_factory.mktemp("validate")
-    atlas = write_atlas(tmp_path_factory.mktemp("atlas"), sections=["demo_visium_V1", "demo_st_A1"]).folder
+    studies = little_studies("demo_visium_V1", "demo_st_A1")
+    atlas = write_atlas(tmp_path_factory.mktemp("atlas"), studies=studies).folder
     cache = tmp_path_factory.mktemp("cache")
     result = run_humanst("build", "--workers", "1", "-o", str(folder), atlas=atlas, cache=cache)
     assert result.returncode == 0, result.stderr

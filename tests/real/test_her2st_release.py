@@ -66,7 +66,7 @@ def built(real_data: Path, shared_tmp: Path) -> tuple[Path, dict[str, Any]]:
         if not printed.exists():
             fetch_over_http(real_data, shared_tmp / "her2st_cache")
             result = run_humanst(
-                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json", "--workers", "2",
+                "build-shards", "her2st", "--sections", ",".join(SECTIONS), "-o", str(out), "--json",
                 cache=shared_tmp / "her2st_cache",
             )  # fmt: skip
             assert result.returncode == 0, result.stderr

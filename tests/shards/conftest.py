@@ -12,9 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from filelock import FileLock
 
+from tests.conftest import LITTLE_SECTIONS
 from tests.helpers import ROOT, run_humanst
 
-SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
+SECTIONS = LITTLE_SECTIONS
+# Five shards to train on, three to validate.
+SHARD_PAIRS = "29"
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def made(shared_tmp: Path) -> Made:
-    from humanst.demo import write_atlas
-
+def made(shared_tmp: Path, little_atlas: Path) -> Made:
     folder = shared_tmp / "small"
-    found = Made(folder / "atlas", folder / "cache", folder / "one" / "out")
+    found = Made(little_atlas, folder / "cache", folder / "one" / "out")
     with FileLock(shared_tmp / "small.lock"):
         if not (found.release / "MANIFEST.json").exists():
-            write_atlas(found.atlas, sections=list(SECTIONS))
-            arguments = ["-o", str(found.release), "--workers", "1", "--shard-pairs", "100"]
+            arguments = ["-o", str(found.release), "--workers", "1", "--shard-pairs", SHARD_PAIRS]
             result = run_humanst("build-shards", *arguments, atlas=found.atlas, cache=found.cache)
             assert result.returncode == 0, result.stderr
     return found

@@ -27,7 +27,7 @@ from humanst.shards.target_files import read_counts, take_rows, write_counts
 from humanst.shards.target_sets import TargetSet, parse_sets
 from humanst.shards.verify import verify_release
 from tests.cli.test_json import keep_promise
-from tests.shards.conftest import SECTIONS, Made, digests
+from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("add-targets")
@@ -112,7 +112,7 @@ def test_counts_are_those_of_the_section_stores(sets: Sets) -> None:
         assert isinstance(read, SparseCounts)
         assert (np.stack([read[row] for row in range(len(read))]) == found).all()
         n_pairs += len(found)
-    assert n_pairs == json.loads((sets.release / "MANIFEST.json").read_bytes())["totals"]["pairs"] > 600
+    assert n_pairs == json.loads((sets.release / "MANIFEST.json").read_bytes())["totals"]["pairs"] > 150
     flags = pq.read_table(sets.release / "targets/counts/measured.parquet").to_pydict()
     for name, measured in zip(flags["sample_id"], flags["measured"], strict=True):
         assert measured == [gene in tables[name].var_names for gene in genes]
@@ -156,7 +156,7 @@ def test_a_build_with_target_sets_gives_the_same_files_and_tells_of_those_it_dro
     """Built over a release that has a set which the build was not asked for."""
     shutil.copytree(made.work, tmp_path / "out.work")
     shutil.copytree(sets.release, tmp_path / "out")
-    options = ["--workers", "1", "--shard-pairs", "100", "--targets", f"{ASKED},mine={sets.gmt}"]
+    options = ["--workers", "1", "--shard-pairs", SHARD_PAIRS, "--targets", f"{ASKED},mine={sets.gmt}"]
     result = run(humanst_here, "build-shards", "-o", str(tmp_path / "out"), *options)
     assert "not as before: the target sets again, which were not asked for" in result.output
     built, added = digests(tmp_path / "out"), digests(sets.release)
@@ -202,7 +202,7 @@ def test_a_set_that_is_there_stays_and_another_of_its_name_needs_to_be_asked_for
     assert caught.value.facts.code == "set-exists"
     assert digests(copy) == before
     run(humanst_here, "add-targets", str(copy), "--set", "mine", "--gmt", str(other), "--replace", *work)
-    assert np.load(copy / "targets" / "mine" / "val-00000.npy").shape == (100, 2)
+    assert np.load(copy / "targets" / "mine" / "val-00000.npy").shape == (int(SHARD_PAIRS), 2)
     assert not verify_release(copy).findings.refused
 
 
@@ -284,11 +284,11 @@ def test_verify_sees_target_files_that_do_not_fit(sets: Sets, tmp_path: Path, na
     shutil.copytree(sets.release, release)
     counts, values = release / "targets/counts/train-00000.npz", release / "targets/hvg-20/train-00001.npy"
     if name == "swapped rows":
-        take_rows(counts, np.arange(100)[::-1].copy(), counts)
+        take_rows(counts, np.arange(int(SHARD_PAIRS))[::-1].copy(), counts)
     elif name == "missing file":
         values.unlink()
     elif name == "short file":
-        take_rows(values, np.arange(99), values)
+        take_rows(values, np.arange(int(SHARD_PAIRS) - 1), values)
     else:
         table = pq.read_table(release / "targets/counts/measured.parquet").to_pydict()
         gap = table["measured"][0].index(False)

@@ -18,8 +18,8 @@ import pytest
 from click.testing import Result
 
 from humanst.locks import clear_dead_locks, held
-from tests.helpers import run_humanst
-from tests.shards.conftest import SECTIONS, Made, digests
+from tests.helpers import run_humanst, start_humanst
+from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -33,7 +33,7 @@ def test_a_section_that_failed_is_listed_and_tried_again_alone(
     (mirror / "demo_visium_v1").rename(tmp_path / "away")
     monkeypatch.setenv("HUMANST_MIRROR", str(mirror))
     monkeypatch.setenv("HUMANST_CACHE_DIR", str(tmp_path / "cache"))
-    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", "100"]).exception is None
+    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", SHARD_PAIRS]).exception is None
     build = ["build-shards", "--plan", str(plan), "-o", str(release), "--workers", "1", "--json"]
     first = humanst_here(build)
     assert first.return_value == 4
@@ -57,17 +57,17 @@ def test_a_section_that_failed_is_listed_and_tried_again_alone(
 def test_a_build_that_is_told_to_stop_finishes_the_section_in_hand(made: Made, tmp_path: Path) -> None:
     release = tmp_path / "out"
     work = tmp_path / "out.work"
-    arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", "100"]
-    call = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
-    with subprocess.Popen(
-        call, env=made.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS]
+    said = tmp_path / "stderr"
+    said.touch()
+    with start_humanst(*arguments, env=made.environment(), stderr=str(said)) as process:
         deadline = time.monotonic() + 300
         while not list(work.glob("sections/.*partial*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 75, errors
+        code = process.wait(timeout=300)
+    errors = said.read_text()
+    assert code == 75, errors
     assert "Run the same command again" in errors
     assert [re.sub(r"-[0-9a-f]{16}\.json$", "", path.name) for path in work.glob("done/*.json")] == [SECTIONS[0]]
     assert "- not reached yet: 2" in (work / "summary.md").read_text()

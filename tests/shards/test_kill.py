@@ -7,15 +7,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.helpers import run_humanst
+from tests.helpers import run_humanst, start_humanst
 from tests.shards.conftest import Made, digests
+from tests.warm import Running
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("kill")
@@ -26,17 +26,16 @@ SECTION = "demo_st_A1"
 
 
 def command(release: Path) -> list[str]:
-    request = ["--sections", SECTION, "--shard-pairs", "25", "--seed", "3"]
+    request = ["--sections", SECTION, "--shard-pairs", "7", "--seed", "3"]
     return ["build-shards", "-o", str(release), "--workers", "1", *request]
 
 
-def start(made: Made, release: Path) -> subprocess.Popen[bytes]:
-    call = [sys.executable, "-c", "from humanst.cli import main; main()", *command(release)]
-    return subprocess.Popen(call, env=made.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(made: Made, release: Path) -> Running:
+    return start_humanst(*command(release), env=made.environment())
 
 
-def wait_for_plan(process: subprocess.Popen[bytes], release: Path) -> None:
-    """Until it has begun to write: what comes before is imports."""
+def wait_for_plan(process: Running, release: Path) -> None:
+    """Until it has begun to write."""
     plan = release.with_name(f"{release.name}.work") / "plan.json"
     deadline = time.monotonic() + 300
     while not plan.exists() and process.poll() is None and time.monotonic() < deadline:

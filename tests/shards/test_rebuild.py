@@ -67,7 +67,7 @@ def parts(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Parts:
     for name in (*STORES, "extract", "done"):
         shutil.copytree(made.work / name, folder / "whole.work" / name)
     # Parameters that are nobody's default: they have to come from the manifest.
-    options = ["--seed", "7", "--shard-pairs", "60", "--release-version", "2.1"]
+    options = ["--seed", "7", "--shard-pairs", "20", "--release-version", "2.1"]
     result = found.run("build-shards", "-o", str(found.whole), "--accept-license", CLOSED, *options)
     assert result.returncode == 0, result.stderr
     result = found.run("export", str(found.whole), "--redistributable", "-o", str(found.open))

@@ -16,7 +16,7 @@ from click.testing import Result
 from distributed import LocalCluster
 
 from tests.helpers import run_humanst
-from tests.shards.conftest import SECTIONS, Made, digests
+from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -38,7 +38,7 @@ def test_a_release_is_whole(made: Made) -> None:
 def test_two_processes_in_another_folder_with_another_hash_seed(made: Made, tmp_path: Path) -> None:
     release = tmp_path / "deeper" / "release"
     result = run_humanst(
-        *("build-shards", "-o", str(release), "--workers", "2", "--shard-pairs", "100"),
+        *("build-shards", "-o", str(release), "--workers", "2", "--shard-pairs", SHARD_PAIRS),
         atlas=made.atlas,
         cache=tmp_path / "cache",
         env={"PYTHONHASHSEED": "4711"},
@@ -51,7 +51,7 @@ def test_two_processes_in_another_folder_with_another_hash_seed(made: Made, tmp_
 def test_three_array_tasks_of_a_plan(made: Made, humanst_here: Run, tmp_path: Path) -> None:
     """Shares in any order; a share that nobody did stops the next stage, and names what is missing."""
     plan, release = tmp_path / "plan.json", tmp_path / "out"
-    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", "100"]).exception is None
+    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", SHARD_PAIRS]).exception is None
     build = ["build-shards", "--plan", str(plan), "-o", str(release), "--workers", "1"]
 
     def share(stage: str, index: int) -> Result:
@@ -105,7 +105,11 @@ def test_a_dask_cluster_of_which_a_worker_is_killed_in_the_middle_of_a_task(
         killer = threading.Thread(target=kill_one)
         killer.start()
         result = humanst_here(
-            [*("build-shards", "-o", str(release), "--shard-pairs", "100"), "--scheduler", cluster.scheduler_address]
+            [
+                *("build-shards", "-o", str(release), "--shard-pairs", SHARD_PAIRS),
+                "--scheduler",
+                cluster.scheduler_address,
+            ]
         )
         over.set()
         killer.join()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.shards.conftest import Made, digests
+from tests.shards.conftest import SHARD_PAIRS, Made, digests
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -25,7 +25,7 @@ def test_a_patch_that_changed_after_it_was_cut_is_not_packed_and_other_codecs_ar
     (extract,) = (work / "extract").glob("demo_st_A1-*")
     card = json.loads((extract / "card.json").read_bytes())
     (extract / "card.json").write_text(json.dumps(card | {"codecs": card["codecs"] | {"simplejpeg": "0.0.1"}}))
-    arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", "100", "--json"]
+    arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS, "--json"]
     patches = extract / "patches.bin"
     whole = patches.read_bytes()
     patches.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
@@ -50,7 +50,7 @@ def test_what_a_killed_finish_left_anywhere_is_not_in_the_release(
     work, release = tmp_path / "out.work", tmp_path / "out"
     shutil.copytree(made.work, work)
     plan = tmp_path / "plan.json"
-    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", "100"]).exception is None
+    assert humanst_here(["plan", "-o", str(plan), "--shard-pairs", SHARD_PAIRS]).exception is None
     build = ["build-shards", "--plan", str(plan), "-o", str(release), "--workers", "1"]
     assert humanst_here([*build, "--stage", "extract"]).exception is None
     assert humanst_here([*build, "--stage", "pack"]).exception is None
