@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import tokenize
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -61,17 +63,19 @@ def decode_json(data: bytes) -> dict[str, Any]:
     Raises
     ------
     DataError
-        When it is not a JSON object with a text ``key`` and an integer ``label``.
+        When it is not a JSON object with a text ``key`` and an integer ``label`` of at most 64 bits.
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad("json", "a JSON document", str(error)) from error
     if not isinstance(document, dict):
         raise _bad("json", "an object", type(document).__name__)
     for field, kind in (("key", str), ("label", int)):
         if type(document.get(field)) is not kind:
             raise _bad("json", f"{field}: {kind.__name__}", repr(document.get(field)))
+    if not -(2**63) <= document["label"] < 2**63:
+        raise _bad("json", "label: an organ code", f"a number of {document['label'].bit_length()} bits")
     return document
 
 
@@ -117,8 +121,11 @@ def npy_values(data: bytes, *, length: int | None = None) -> bytes:
 def _npy_shape(header: bytes) -> tuple[int]:
     # All vectors of a release have the same header, so its literal is parsed once, not once a pair.
     try:
-        shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
-    except ValueError as error:
+        with warnings.catch_warnings():
+            # numpy and the parser warn of odd literals; what is odd here is refused or a number all the same.
+            warnings.simplefilter("ignore")
+            shape, _, dtype = np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError) as error:
         raise _bad("pathway.npy", "an npy header", str(error)) from error
     if dtype.hasobject:
         raise HostileError(

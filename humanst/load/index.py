@@ -61,6 +61,9 @@ def read_index(release: Release, split: Split) -> pa.Table:
         raise _bad_index(split, "a parquet table", str(error)) from error
     if missing := [name for name in NEEDED_COLUMNS if name not in table.column_names]:
         raise _bad_index(split, f"columns {', '.join(missing)}", f"columns {', '.join(table.column_names)}")
+    for name in ("uid", "key", "shard", *LOCATION_COLUMNS):
+        if n_missing := table[name].null_count:
+            raise _bad_index(split, f"a value of {name} in every row", f"{n_missing} rows without")
     _check_counts(table, split)
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,16 @@ from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
 from humanst.load.target_sets import TargetSets
+from humanst.load.transforms import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+
+logger = logging.getLogger(__name__)
 
 
 class PairReader:
@@ -63,6 +68,8 @@ class PairReader:
         self.release = open_release(release)
         self.corrupt = CorruptPairs(max_corrupt)
         self.rows = Rows(self.release, split, where=where)
+        if where is not None and not len(self.rows):
+            logger.warning("No pair of %s is selected by where=%r", split, where)
         self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
         self.targets = TargetSets(self.release, targets, self.rows)
@@ -217,7 +224,7 @@ class Building:
         vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
         images: NDArray[np.uint8] | list[Any] = self._images[:n]
         if transform is not None:
-            images = [transform(image) for image in images]
+            images = transformed(transform, images, self._rows, self._reader.rows)
         return Batch(
             images,
             self._holder if transform is None else None,
@@ -265,6 +272,11 @@ class PairSource:
     def pathway_names(self) -> tuple[str, ...]:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Names of the index columns that describe a pair."""
+        return self._reader.rows.metadata_columns
 
     def target_columns(self, name: str) -> list[str]:
         """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""
