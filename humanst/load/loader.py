@@ -86,6 +86,7 @@ def dataloader(
     torch.utils.data.DataLoader
         Each time it is iterated it goes on to the next epoch; ``set_epoch(epoch)`` chooses one. ``state_dict()``
         between two batches and ``load_state_dict()`` on an equal loader, with any number of workers, go on exactly.
+        ``next_epoch`` is the epoch that the next iteration gives.
 
     Raises
     ------
@@ -210,7 +211,15 @@ def _loader(
     verify: bool,
     pin_memory: bool | None,
 ) -> DataLoader[Any]:
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(
+            "A dataloader needs torch, which cannot be imported here",
+            code="no-torch",
+            found=str(error),
+            todo="pip install 'humanst[train]'; PairDataset and PairStream give the same pairs without torch",
+        ) from error
 
     from humanst.load.torch_loader import PairLoader, StreamBatches
 

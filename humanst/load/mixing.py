@@ -29,7 +29,7 @@ class MixedStream:
     weights
         Positive: shares of the pairs. By default the sizes of the sources, so that each comes about once an epoch.
     n_pairs
-        Pairs an epoch and rank; by default as many as all sources have.
+        Pairs an epoch and rank, cut down to whole batches; by default a rank's share of all pairs of the sources.
     seed
         Of the order in which sources take turns.
 

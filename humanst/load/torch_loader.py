@@ -105,6 +105,13 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
         self._just_loaded = True
 
     @property
+    def pathway_names(self) -> tuple[str, ...]:
+        """Names of the P pathways, in the order of the target vectors."""
+        reading = self.dataset.stream if isinstance(self.dataset, StreamBatches) else self.dataset
+        names: tuple[str, ...] = reading.pathway_names
+        return names
+
+    @property
     def _ordered(self) -> Any:
         if isinstance(self.dataset, StreamBatches):
             return self.dataset
