@@ -193,8 +193,10 @@ def find_rank(rank: int | None = None, world: int | None = None) -> tuple[int, i
 
 
 def available_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its share, where ``torchrun`` says how many ranks this machine has."""
+    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks_here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, n_cpus // int(ranks_here)) if ranks_here.isdecimal() and int(ranks_here) else n_cpus
 
 
 def _process_group() -> tuple[int, int] | None:

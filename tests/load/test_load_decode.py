@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from humanst.errors import DataError, HostileError
+from humanst.errors import DataError, HostileError, HumanstError
 from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
 
 
@@ -102,3 +103,51 @@ def test_json_needs_key_and_label() -> None:
             decode_json(json.dumps(document).encode())
     with pytest.raises(DataError, match="json"):
         decode_json(b'{"key":')
+
+
+def npy_with_header(text: str) -> bytes:
+    header = text.encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(20)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "{[]: 1}",
+            "'''",
+            "  a\n b",
+            "(" * 3000,
+            "-" * 5000 + "1",
+            "\0",
+            "{'descr': '<04'}",
+            "{'descr': ('<f4', (-1,))}",
+        ),
+        *("{'descr': '<f4', 'fortran_order': False, 'shape': (-5,), }", "{'descr': 1 +, 'shape': 4'}"),
+    ],
+)
+def test_any_header_of_a_vector_is_read_or_refused(header: str) -> None:
+    with pytest.raises(DataError):
+        decode_npy(npy_with_header(header))
+
+
+@given(
+    st.lists(st.tuples(st.integers(8, 127), st.sampled_from(b"{}[]()'\",:|O<f48\n\\ \0\xff#LTF+-*.0j")), max_size=20)
+)
+def test_a_changed_header_never_fails_in_another_way(changes: list[tuple[int, int]]) -> None:
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.arange(5, dtype="<f4"), version=(1, 0))
+    data = bytearray(out.getvalue())
+    for place, byte in changes:
+        data[place] = byte
+    with contextlib.suppress(HumanstError):
+        assert decode_npy(bytes(data)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 200_000, b'{"key": "a", "label": 1' + b"0" * 30 + b"}", b'{"key": "a", "label": ' + b"1" * 5000 + b"}"],
+)
+def test_json_that_breaks_a_parser_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match="json"):
+        decode_json(data)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from humanst.errors import UsageError
-from humanst.load import PairStream, collate, dataloader
+from humanst.load import PairDataset, PairStream, collate, dataloader
 from humanst.load.decode import decode_jpg
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -247,6 +247,35 @@ def test_a_batch_larger_than_the_selection_is_one_short_batch(torch: ModuleType,
         assert (len(batch["key"]), len(loader)) == (7, 1)
     with pytest.raises(UsageError, match="at least one pair"):
         dataloader(release.path, 0, workers=0)
+
+
+@BOTH
+def test_more_workers_than_shards_and_batches(torch: ModuleType, release: Any, stream: bool) -> None:
+    """One shard of five pairs; the fourth worker has nothing to do."""
+    loader = dataloader(release.path, 2, split="val", stream=stream, workers=4)
+    for _ in range(2):
+        assert keys(loader) == [release.keys["val"][:2], release.keys["val"][2:4], release.keys["val"][4:]]
+
+
+def test_samplers_of_torch_share_the_pairs_as_well(torch: ModuleType, release: Any) -> None:
+    from torch.utils.data import DataLoader, DistributedSampler
+
+    dataset = PairDataset(release.path, "train")
+    seen = []
+    for rank in range(3):
+        sampler: Any = DistributedSampler(dataset, num_replicas=3, rank=rank, seed=1)
+        sampler.set_epoch(2)
+        seen += flat(DataLoader(dataset, batch_size=5, sampler=sampler, collate_fn=collate))
+    assert sorted(seen) == sorted(release.keys["train"])
+
+
+def test_default_workers_are_a_ranks_share_of_the_cores(
+    torch: ModuleType, release: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
+    for ranks_here, n_workers in (("", 8), ("1", 8), ("4", 2), ("12", 0), ("50", 0), ("no", 8)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks_here)
+        assert dataloader(release.path, 2, split="val").num_workers == n_workers
 
 
 SPAWNED = """
