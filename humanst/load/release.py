@@ -197,8 +197,9 @@ def open_release(path: str | Path | Release, *, manifest_sha256: str | None = No
     Parameters
     ----------
     path
-        The folder, whatever its name, also as ``file:///...``; or ``https://``, ``hf://`` or ``s3://`` and the place of such a folder, whose
-        files are fetched into the cache when they are needed. An already opened release is returned as it is.
+        The folder, whatever its name, also as ``file:///...``; or ``https://``, ``hf://`` or ``s3://`` and the place of
+        such a folder, whose files are fetched into the cache when they are needed. An already opened release is
+        returned as it is.
     manifest_sha256
         Of a release at an address: the hash its manifest must have. Without one the first that comes is believed.
 

@@ -249,6 +249,7 @@ def test_a_batch_larger_than_the_selection_is_one_short_batch(torch: ModuleType,
         dataloader(release.path, 0, workers=0)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @BOTH
 def test_more_workers_than_shards_and_batches(torch: ModuleType, release: Any, stream: bool) -> None:
     """One shard of five pairs; the fourth worker has nothing to do."""
