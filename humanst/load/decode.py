@@ -19,10 +19,13 @@ from humanst.errors import DataError, HostileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_DECODER = json.JSONDecoder()
 _NPY_1_0 = b"\x93NUMPY\x01\x00"
 
 
-def decode_jpg(data: bytes, *, side_px: int = 224, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def decode_jpg(
+    data: bytes | memoryview, *, side_px: int = 224, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Decode a patch.
 
     Parameters
@@ -64,7 +67,7 @@ def decode_json(data: bytes) -> dict[str, Any]:
         When it is not a JSON object with a text ``key`` and an integer ``label``.
     """
     try:
-        document = json.loads(data)
+        document = _parsed(data)
     except ValueError as error:
         raise _bad("json", "a JSON document", str(error)) from error
     if not isinstance(document, dict):
@@ -73,6 +76,17 @@ def decode_json(data: bytes) -> dict[str, Any]:
         if type(document.get(field)) is not kind:
             raise _bad("json", f"{field}: {kind.__name__}", repr(document.get(field)))
     return document
+
+
+def _parsed(data: bytes) -> Any:
+    # Half as fast again as json.loads, which guesses the encoding and looks for space around the document. What is
+    # not plain UTF-8 from the first byte to the last is left to it.
+    try:
+        text = data.decode()
+        document, end = _DECODER.raw_decode(text)
+    except ValueError:
+        return json.loads(data)
+    return document if end == len(text) else json.loads(data)
 
 
 def decode_npy(data: bytes, *, length: int | None = None) -> NDArray[np.float32]:
