@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from humanst.load.batch import Batch
-from humanst.load.collating import collate
+from humanst.load.handing import Handed
 from humanst.load.mixing import MixedStream
 from humanst.load.shared_memory import Slots, WorkerMemory
 from humanst.load.state import Order
@@ -64,7 +64,7 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     def __init__(self, dataset: Any, **options: Any) -> None:
         self._slots = Slots(options["num_workers"])
         share = partial(_share_images, self._slots)
-        super().__init__(dataset, worker_init_fn=share, collate_fn=_collate_in_slot, **options)
+        super().__init__(dataset, worker_init_fn=share, collate_fn=Handed, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration, which starts at its beginning."""
@@ -113,19 +113,9 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
         return self._counted(super().__iter__())
 
     def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch, place in batches:
+        for handed in batches:
             self._given += 1
-            if place is not None:
-                worker, slot = place
-                self._slots.hold(worker, slot, batch["image"])
-            yield batch
-
-
-def _collate_in_slot(batch: Batch) -> Any:
-    """The batch, and where its images lie: the loader takes note and gives the batch alone."""
-    made = collate(batch)
-    place = batch.holder[1] if isinstance(batch, Batch) and batch.holder is not None else None
-    return made, place
+            yield handed.open()
 
 
 def _share_images(slots: Slots, worker: int) -> None:

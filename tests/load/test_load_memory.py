@@ -56,9 +56,11 @@ def test_what_is_kept_stays_as_it_was(torch: ModuleType, release: Any, stream: b
 
 def test_workers_use_their_memory_again(torch: ModuleType, release: Any) -> None:
     loader = dataloader(release.path, 4, workers=1)
+    places = set()
     for _ in range(4):
         for batch in loader:
-            assert batch["image"].is_shared()
+            places.add(batch["image"].data_ptr())
+    assert len(places) <= 6, "mapped once, not for every batch"
     used = int((loader._slots.states != 0).sum())
     assert used <= 6, "two batches read ahead, one here, and what the end of an epoch leaves"
 
