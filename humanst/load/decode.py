@@ -6,8 +6,10 @@ The bytes are those of a shard whose sha256 was checked when it was opened, whic
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from humanst.errors import DataError, HostileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_LABEL = re.compile(rb'"label": ?(0|[1-9][0-9]{0,8})[,}]')
 _DECODER = json.JSONDecoder()
 _NPY_1_0 = b"\x93NUMPY\x01\x00"
 
@@ -76,6 +79,34 @@ def decode_json(data: bytes) -> dict[str, Any]:
         if type(document.get(field)) is not kind:
             raise _bad("json", f"{field}: {kind.__name__}", repr(document.get(field)))
     return document
+
+
+def label_on_record(data: bytes, json_hash: str, key: str) -> int | None:
+    """Find the label in a document whose bytes are those on record, in a third of the time of reading all of it.
+
+    Parameters
+    ----------
+    data
+        A JSON file.
+    json_hash
+        Its blake2b-64 in the index.
+    key
+        What its ``key`` should be.
+
+    Returns
+    -------
+    int or None
+        ``None`` for what :func:`decode_json` has to judge: other bytes, another key, or a document that is not flat.
+    """
+    if hashlib.blake2b(data, digest_size=8).hexdigest() != json_hash:
+        return None
+    # In a flat object a name in quotes that comes once, with a colon, is that of a field.
+    if data.count(b"{") != 1 or data.count(b'"key"') != 1 or data.count(b'"label"') != 1:
+        return None
+    quoted, label = f'"{key}"'.encode(), _LABEL.search(data)
+    if label is None or (b'"key": ' + quoted not in data and b'"key":' + quoted not in data):
+        return None
+    return int(label[1])
 
 
 def _parsed(data: bytes) -> Any:

@@ -40,18 +40,19 @@ class Handed:
             self._batch["image"] = None
 
     def open(self) -> dict[str, Any] | None:
-        """The batch; ``None`` when it belongs to an iteration that was broken off."""
-        batch: dict[str, Any] = self._batch
-        if self._place is not None:
-            images = self._place.images(self._shape)
+        """Give the batch away; ``None`` when it belongs to an iteration that was broken off."""
+        batch, place = self._batch, self._place
+        self._batch = self._place = None
+        if place is not None:
+            images = place.images(self._shape)
             if images is None:
                 return None
-            batch["image"], self._place = images.permute(0, 3, 1, 2), None
-        return batch
+            batch["image"] = images.permute(0, 3, 1, 2)
+        return batch  # type: ignore[no-any-return]
 
     def pin_memory(self) -> Handed:
         """Open the batch into page-locked memory, as ``DataLoader`` asks for it."""
-        self._batch, self._place = _pinned(self.open()), None
+        self._batch = _each(self.open(), torch.Tensor, torch.Tensor.pin_memory)
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,7 +72,3 @@ def _each(value: Any, kind: type, change: Any) -> Any:
 
 def _as_bytes(tensor: torch.Tensor) -> Any:
     return tensor.numpy() if tensor.nbytes <= SMALL_BYTES else tensor
-
-
-def _pinned(batch: dict[str, Any] | None) -> Any:
-    return _each(batch, torch.Tensor, torch.Tensor.pin_memory)

@@ -179,6 +179,11 @@ class Rows:
         starts, lengths = self._offsets[rows, number], self._lengths[rows, number]
         return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
 
+    def hashes_of(self, member: str, rows: NDArray[np.int64]) -> list[str]:
+        """Give the blake2b-64 hex digests on record for a member of several rows."""
+        hashes: list[str] = _taken(self._columns[f"{member}_hash"], rows)
+        return hashes
+
     def hash_of(self, row: int, member: str) -> str:
         """Give the blake2b-64 hex digest on record for a member of a row."""
         return str(self._columns[f"{member}_hash"][row])

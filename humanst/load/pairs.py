@@ -10,7 +10,7 @@ import numpy as np
 from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
-from humanst.load.decode import decode_jpg, decode_json, npy_values
+from humanst.load.decode import decode_jpg, decode_json, label_on_record, npy_values
 from humanst.load.index import MEMBERS, Rows
 from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
@@ -154,6 +154,7 @@ class Building:
         self._reader = reader
         self._rows = np.asarray(rows, dtype=np.int64)
         self._keys, self._runs = reader.rows.keys_of(self._rows), reader.rows.runs(self._rows)
+        self._json_hashes = reader.rows.hashes_of("json", self._rows)
         self._side_px, self._n_pathways = reader.release.side_px, len(reader.release.pathway_names)
         self._images, self._holder = reader.empty((len(rows), self._side_px, self._side_px, 3))
         self._labels: list[int] = []
@@ -197,15 +198,15 @@ class Building:
         try:
             if self._reader.check_members:
                 _check_hashes(self._reader.rows, int(self._rows[number]), (jpg, text, numbers))
-            document = decode_json(text)
+            label = label_on_record(text, self._json_hashes[number], key)
+            if label is None:
+                label = _label(text, key)
             decode_jpg(jpg, side_px=self._side_px, out=self._images[len(self.places)])
             vector = npy_values(numbers, length=self._n_pathways)
-            if document["key"] != key:
-                raise _other_pair(key, document["key"])
         except HumanstError as error:
             raise error.located(file=self._runs[number][0], field=key) from error.__cause__
         self.places.append(number)
-        self._labels.append(document["label"])
+        self._labels.append(label)
         self._vectors.append(vector)
 
     def done(self) -> Batch:
@@ -238,14 +239,17 @@ def _check_hashes(rows: Rows, row: int, members: tuple[bytes | memoryview, ...])
             )
 
 
-def _other_pair(key: str, found: str) -> IntegrityError:
-    return IntegrityError(
-        "The index leads to another pair",
-        expected=f"key {key}",
-        found=f"key {found}",
-        done="The pair was not used",
-        todo="Run humanst verify on the release",
-    )
+def _label(text: bytes, key: str) -> int:
+    document = decode_json(text)
+    if document["key"] != key:
+        raise IntegrityError(
+            "The index leads to another pair",
+            expected=f"key {key}",
+            found=f"key {document['key']}",
+            done="The pair was not used",
+            todo="Run humanst verify on the release",
+        )
+    return int(document["label"])
 
 
 class PairSource:
