@@ -11,8 +11,8 @@ import numpy as np
 from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
-from humanst.load.decode import decode_jpg, decode_json, npy_values
-from humanst.load.index import Rows
+from humanst.load.decode import decode_jpg, decode_json, label_on_record, npy_values
+from humanst.load.index import MEMBERS, Rows
 from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
@@ -97,16 +97,11 @@ class PairReader:
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        building = self.build(1)
-        building.add(row, self.rows.key(row), *self.read(row))
+        building = Building(self, [row])
+        building.add(0)
         return building.done()[0]
 
-    def read(self, row: int) -> tuple[bytes, int]:
-        """The bytes that hold the members of a row, and where in the shard they begin."""
-        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
-        return self.files.read(self.rows.shard(row), start, stop), start
-
-    def batch(self, rows: Sequence[int], n_pairs: int) -> Batch:
+    def build(self, rows: Sequence[int], n_pairs: int) -> Building:
         """Read and decode several rows, without those that are corrupt while there are few of them.
 
         Parameters
@@ -121,10 +116,10 @@ class PairReader:
         HostileError
             What is hostile is not merely corrupt.
         """
-        building = self.build(len(rows))
-        for row, key in zip(rows, self.rows.keys_of(rows), strict=True):
-            building.add_or_leave_out(row, key, *self.read(row), n_pairs)
-        return building.done()
+        building = Building(self, rows)
+        for number in range(len(rows)):
+            building.add_or_leave_out(number, n_pairs)
+        return building
 
     def vectors(self) -> NDArray[np.float32]:
         """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
@@ -145,98 +140,101 @@ class PairReader:
                     raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
         return found
 
-    def build(self, n: int) -> Building:
-        """Start a batch of up to ``n`` pairs."""
-        return Building(self, n)
-
 
 class Building:
-    """A batch that is being filled, in memory for ``n`` images.
+    """A batch that is being filled, in memory for the images of all its rows.
 
     Parameters
     ----------
     reader
         What the pairs are read with.
-    n
-        How many pairs there will be at most.
+    rows
+        What is to be read.
 
     Attributes
     ----------
     places
-        Of each pair in the batch: its number among all that were to be added, those left out counted.
+        Of each pair in the batch: its number among ``rows``, some of which may be left out.
     """
 
-    def __init__(self, reader: PairReader, n: int) -> None:
+    def __init__(self, reader: PairReader, rows: Sequence[int]) -> None:
         self._reader = reader
-        side_px = reader.release.side_px
-        self._images, self._holder = reader.empty((n, side_px, side_px, 3))
-        self._rows: list[int] = []
+        self._rows = np.asarray(rows, dtype=np.int64)
+        self._keys, self._runs = reader.rows.keys_of(self._rows), reader.rows.runs(self._rows)
+        self._json_hashes = reader.rows.hashes_of("json", self._rows)
+        self._side_px, self._n_pathways = reader.release.side_px, len(reader.release.pathway_names)
+        self._images, self._holder = reader.empty((len(rows), self._side_px, self._side_px, 3))
         self._labels: list[int] = []
         self._vectors: list[bytes] = []
         self.places: list[int] = []
-        self._n_left_out = 0
 
     def __len__(self) -> int:
-        return len(self._rows) + self._n_left_out
+        return len(self._rows)
 
-    def add_or_leave_out(self, row: int, key: str, data: bytes, begin: int, n_pairs: int) -> None:
+    def add_or_leave_out(self, number: int, n_pairs: int) -> None:
         """As :meth:`add`, but leave out a corrupt pair while there are few of them among ``n_pairs``.
 
         Raises
         ------
         IntegrityError, HostileError
-            See :meth:`PairReader.batch`.
+            See :meth:`PairReader.build`.
         """
+        shard, start, stop, cuts = self._runs[number]
+        data = self._reader.files.read(shard, start, stop)
         try:
-            self.add(row, key, data, begin)
+            self._decode(number, data, cuts)
         except (DataError, IntegrityError) as error:
-            self._reader.corrupt.leave_out(row, error, n_pairs)
-            self._n_left_out += 1
+            self._reader.corrupt.leave_out(int(self._rows[number]), error, n_pairs)
 
-    def add(self, row: int, key: str, data: bytes, begin: int) -> None:
-        """Decode a row from ``data``, which holds the bytes of its shard from ``begin`` on.
+    def add(self, number: int) -> None:
+        """Read and decode the row with this number among ``rows``.
 
         Raises
         ------
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        reader = self._reader
-        members = reader.rows.members(row, data, begin)
+        shard, start, stop, cuts = self._runs[number]
+        self._decode(number, self._reader.files.read(shard, start, stop), cuts)
+
+    def _decode(self, number: int, data: bytes, cuts: list[int]) -> None:
+        # The image is not copied out of what was read.
+        jpg = memoryview(data)[cuts[0] : cuts[1]]
+        text, numbers = data[cuts[2] : cuts[3]], data[cuts[4] : cuts[5]]
+        key = self._keys[number]
         try:
-            if reader.check_members:
-                _check_hashes(reader.rows, row, members)
-            document = decode_json(members["json"])
-            decode_jpg(members["jpg"], side_px=reader.release.side_px, out=self._images[len(self._rows)])
-            vector = npy_values(members["npy"], length=len(reader.release.pathway_names))
-            if document["key"] != key:
-                raise _other_pair(key, document["key"])
+            if self._reader.check_members:
+                _check_hashes(self._reader.rows, int(self._rows[number]), (jpg, text, numbers))
+            label = label_on_record(text, self._json_hashes[number], key)
+            if label is None:
+                label = _label(text, key)
+            decode_jpg(jpg, side_px=self._side_px, out=self._images[len(self.places)])
+            vector = npy_values(numbers, length=self._n_pathways)
         except HumanstError as error:
-            raise error.located(file=reader.rows.shard(row), field=key) from error.__cause__
-        self.places.append(len(self))
-        self._rows.append(row)
-        self._labels.append(document["label"])
+            raise error.located(file=self._runs[number][0], field=key) from error.__cause__
+        self.places.append(number)
+        self._labels.append(label)
         self._vectors.append(vector)
 
     def done(self) -> Batch:
         """The batch of the pairs that were added."""
-        n, transform = len(self._rows), self._reader.transform
+        rows, transform = self._rows[self.places], self._reader.transform
         vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
-        images: NDArray[np.uint8] | list[Any] = self._images[:n]
+        images: NDArray[np.uint8] | list[Any] = self._images[: rows.size]
         if transform is not None:
-            images = transformed(transform, images, self._rows, self._reader.rows)
+            images = transformed(transform, images, rows.tolist(), self._reader.rows)
         return Batch(
             images,
             self._holder if transform is None else None,
-            vectors.reshape(n, len(self._reader.release.pathway_names)),
+            vectors.reshape(rows.size, self._n_pathways),
             self._labels,
-            self._reader.rows.columns_of(self._rows),
-            self._reader.targets.take(self._rows),
+            self._reader.rows.columns_of(rows),
+            self._reader.targets.take(rows.tolist()),
         )
 
 
-def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
-    for member, data in members.items():
+def _check_hashes(rows: Rows, row: int, members: tuple[bytes | memoryview, ...]) -> None:
+    for member, data in zip(MEMBERS, members, strict=True):
         expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
         if expected != found:
             raise IntegrityError(
@@ -248,14 +246,17 @@ def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
             )
 
 
-def _other_pair(key: str, found: str) -> IntegrityError:
-    return IntegrityError(
-        "The index leads to another pair",
-        expected=f"key {key}",
-        found=f"key {found}",
-        done="The pair was not used",
-        todo="Run humanst verify on the release",
-    )
+def _label(text: bytes, key: str) -> int:
+    document = decode_json(text)
+    if document["key"] != key:
+        raise IntegrityError(
+            "The index leads to another pair",
+            expected=f"key {key}",
+            found=f"key {document['key']}",
+            done="The pair was not used",
+            todo="Run humanst verify on the release",
+        )
+    return int(document["label"])
 
 
 class PairSource:

@@ -205,9 +205,8 @@ class PlainPairStream(PairSource):
 
     def pairs_at(self, epoch: int, places: NDArray[np.int64]) -> Iterator[Pair | None]:
         """The pairs at some places (ascending) of this rank's part of an epoch; ``None`` for one that is left out."""
-        for row, key, data in self._blocks.at(epoch, places + self._slice.start):
-            building = self._reader.build(1)
-            building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), len(self))
+        for row in self._blocks.at(epoch, places + self._slice.start):
+            building = self._reader.build([row], len(self))
             yield building.done()[0] if building.places else None
 
     def _buildings(self) -> Iterator[Building]:
@@ -222,14 +221,11 @@ class PlainPairStream(PairSource):
         start, n_pairs = self._slice.start + passed - own, len(self) // workers
         positions = np.arange(start, self._slice.stop)
         positions = positions[of_worker(positions, start, worker, workers, chunk=self.batch_size)][own:]
-        pairs = self._blocks.at(epoch, positions)
+        rows = self._blocks.at(epoch, positions)
         # Cut where chunks were cut from the start of the epoch: the first may be short after a resume.
         borders = np.flatnonzero(np.diff((positions - start) // self.batch_size)) + 1
         for part in np.split(positions, borders) if positions.size else []:
-            building = self._reader.build(part.size)
-            for row, key, data in islice(pairs, part.size):
-                building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), n_pairs)
-            yield building
+            yield self._reader.build(list(islice(rows, part.size)), n_pairs)
 
 
 def _read_by_workers() -> UsageError:

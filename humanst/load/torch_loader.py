@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from humanst.errors import UsageError
 from humanst.load.batch import Batch
-from humanst.load.collating import collate
+from humanst.load.handing import Handed
 from humanst.load.mixing import MixedStream
 from humanst.load.shared_memory import Slots, WorkerMemory
 from humanst.load.state import Order
@@ -69,7 +68,7 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     def __init__(self, dataset: Any, **options: Any) -> None:
         self._slots = Slots(options["num_workers"])
         share = partial(_share_images, self._slots)
-        super().__init__(dataset, worker_init_fn=share, collate_fn=_collate_in_slot, **options)
+        super().__init__(dataset, worker_init_fn=share, collate_fn=Handed, **options)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration, which starts at its beginning.
@@ -140,16 +139,11 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
         while True:
             if self.num_workers and iteration != self._iterations:
                 raise _iterated_anew()
-            if (found := next(batches, None)) is None:
+            if (handed := next(batches, None)) is None:
                 return
-            batch, place = found
             given += 1
             self._running_epoch, self._given = epoch, given
-            if place is not None:
-                worker, slot = place
-                self._slots.hold(worker, slot, batch["image"])
-            batch["metadata"] = {name: _as_tensor(column) for name, column in batch["metadata"].items()}
-            yield batch
+            yield handed.open()
 
 
 def _iterated_anew() -> UsageError:
@@ -160,21 +154,6 @@ def _iterated_anew() -> UsageError:
         found="two",
         todo="Make a second loader, or take workers=0",
     )
-
-
-def _as_tensor(column: Any) -> Any:
-    return torch.from_numpy(column) if isinstance(column, np.ndarray) else column
-
-
-def _collate_in_slot(batch: Batch) -> Any:
-    """The batch, and where its images lie: the loader takes note and gives the batch alone."""
-    made = collate(batch)
-    if get_worker_info() is not None:
-        # A tensor that a worker hands over costs a file descriptor for as long as it is kept; a small array is copied.
-        columns = made["metadata"].items()
-        made["metadata"] = {name: v.numpy() if isinstance(v, torch.Tensor) else v for name, v in columns}
-    place = batch.holder[1] if isinstance(batch, Batch) and batch.holder is not None else None
-    return made, place
 
 
 def _share_images(slots: Slots, worker: int) -> None:

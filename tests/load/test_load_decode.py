@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import pickle
@@ -18,7 +19,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from humanst.errors import DataError, HostileError, HumanstError
-from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
+from humanst.load.decode import decode_jpg, decode_json, decode_npy, label_on_record, split_targets
 
 
 def _npy(value: Any, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -151,3 +152,34 @@ def test_a_changed_header_never_fails_in_another_way(changes: list[tuple[int, in
 def test_json_that_breaks_a_parser_is_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="json"):
         decode_json(data)
+
+
+PLAIN = {"blur": 0.5, "key": "a_1", "label": 12, "spot_id": "x-1", "n_counts": 7}
+TRICKY: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": (PLAIN, True),
+    "label last": ({"key": "a_1", "label": 0}, True),
+    "text that looks like a field": ({**PLAIN, "organ": '"label": 3, "key": "a_1"'}, True),
+    "text that is a name": ({**PLAIN, "organ": "label"}, False),
+    "another key": ({**PLAIN, "key": "a_12"}, False),
+    "the key elsewhere": ({**PLAIN, "key": "b_1", "uid": "a_1"}, False),
+    "nested": ({"key": "a_1", "more": {"label": 3}}, False),
+    "no label": ({"key": "a_1"}, False),
+    "a label of another kind": ({**PLAIN, "label": 1.5}, False),
+    "below zero": ({**PLAIN, "label": -1}, False),
+    "exponent": ({**PLAIN, "label": 1e300}, False),
+}
+
+
+@pytest.mark.parametrize("case", TRICKY)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_label_is_found_without_parsing_only_where_it_is_that_of_the_document(
+    case: str, separators: tuple[str, str]
+) -> None:
+    document, plain = TRICKY[case]
+    data = json.dumps(document, separators=separators).encode()
+    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+    assert label_on_record(data, digest, "a_1") == (document["label"] if plain else None)
+    for number in range(len(data)):
+        changed = bytes([*data[:number], data[number] ^ 1, *data[number + 1 :]])
+        assert label_on_record(changed, digest, "a_1") is None
+    assert label_on_record(data[:-1], digest, "a_1") is None
