@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+TURN_PAIRS = 16
+"""Pairs that are read before they are decoded: few enough for their bytes to stay in the processor's cache."""
+
+_Found = TypeVar("_Found")
 
 
 logger = logging.getLogger(__name__)
@@ -97,9 +102,7 @@ class PairReader:
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        building = Building(self, [row])
-        building.add(0)
-        return building.done()[0]
+        return Building(self, [row]).fill().done()[0]
 
     def build(self, rows: Sequence[int], n_pairs: int) -> Building:
         """Read and decode several rows, without those that are corrupt while there are few of them.
@@ -116,10 +119,7 @@ class PairReader:
         HostileError
             What is hostile is not merely corrupt.
         """
-        building = Building(self, rows)
-        for number in range(len(rows)):
-            building.add_or_leave_out(number, n_pairs)
-        return building
+        return Building(self, rows).fill(n_pairs)
 
     def vectors(self) -> NDArray[np.float32]:
         """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
@@ -171,50 +171,62 @@ class Building:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add_or_leave_out(self, number: int, n_pairs: int) -> None:
-        """As :meth:`add`, but leave out a corrupt pair while there are few of them among ``n_pairs``.
+    def fill(self, n_pairs: int | None = None) -> Self:
+        """Read and decode all rows.
 
-        Raises
-        ------
-        IntegrityError, HostileError
-            See :meth:`PairReader.build`.
-        """
-        shard, start, stop, cuts = self._runs[number]
-        data = self._reader.files.read(shard, start, stop)
-        try:
-            self._decode(number, data, cuts)
-        except (DataError, IntegrityError) as error:
-            self._reader.corrupt.leave_out(int(self._rows[number]), error, n_pairs)
-
-    def add(self, number: int) -> None:
-        """Read and decode the row with this number among ``rows``.
+        Parameters
+        ----------
+        n_pairs
+            Leave out corrupt pairs while there are few of them among so many; ``None`` leaves out none.
 
         Raises
         ------
         IntegrityError, DataError, HostileError
-            Naming shard and key.
+            Naming shard and key; see :meth:`PairReader.build`.
         """
-        shard, start, stop, cuts = self._runs[number]
-        self._decode(number, self._reader.files.read(shard, start, stop), cuts)
+        # Decoding an image empties the processor's caches of all else. So a few pairs are read and looked at in turn
+        # before their images are decoded.
+        for begin in range(0, len(self), TURN_PAIRS):
+            numbers = range(begin, min(begin + TURN_PAIRS, len(self)))
+            held = [self._reader.files.read(*self._runs[number][:3]) for number in numbers]
+            known = [
+                self._tried(self._facts, number, data, n_pairs) for number, data in zip(numbers, held, strict=True)
+            ]
+            for number, data, facts in zip(numbers, held, known, strict=True):
+                if facts is not None and self._tried(self._decode, number, data, n_pairs) is not None:
+                    self.places.append(number)
+                    self._labels.append(facts[0])
+                    self._vectors.append(facts[1])
+        return self
 
-    def _decode(self, number: int, data: bytes, cuts: list[int]) -> None:
-        # The image is not copied out of what was read.
-        jpg = memoryview(data)[cuts[0] : cuts[1]]
-        text, numbers = data[cuts[2] : cuts[3]], data[cuts[4] : cuts[5]]
-        key = self._keys[number]
+    def _tried(
+        self, step: Callable[[int, bytes], _Found], number: int, data: bytes, n_pairs: int | None
+    ) -> _Found | None:
+        """What a step gives; ``None`` for a corrupt pair that is left out."""
         try:
-            if self._reader.check_members:
-                _check_hashes(self._reader.rows, int(self._rows[number]), (jpg, text, numbers))
-            label = label_on_record(text, self._json_hashes[number], key)
-            if label is None:
-                label = _label(text, key)
-            decode_jpg(jpg, side_px=self._side_px, out=self._images[len(self.places)])
-            vector = npy_values(numbers, length=self._n_pathways)
+            return step(number, data)
         except HumanstError as error:
-            raise error.located(file=self._runs[number][0], field=key) from error.__cause__
-        self.places.append(number)
-        self._labels.append(label)
-        self._vectors.append(vector)
+            named = error.located(file=self._runs[number][0], field=self._keys[number])
+            if n_pairs is None or not isinstance(error, DataError | IntegrityError):
+                raise named from error.__cause__
+            self._reader.corrupt.leave_out(int(self._rows[number]), named, n_pairs)
+            return None
+
+    def _facts(self, number: int, data: bytes) -> tuple[int, bytes]:
+        """Label and target vector of a pair."""
+        cuts, key = self._runs[number][3], self._keys[number]
+        text, numbers = data[cuts[2] : cuts[3]], data[cuts[4] : cuts[5]]
+        if self._reader.check_members:
+            members = data[cuts[0] : cuts[1]], text, numbers
+            _check_hashes(self._reader.rows, int(self._rows[number]), members)
+        label = label_on_record(text, self._json_hashes[number], key)
+        return _label(text, key) if label is None else label, npy_values(numbers, length=self._n_pathways)
+
+    def _decode(self, number: int, data: bytes) -> bool:
+        begin, end = self._runs[number][3][:2]
+        # The image is not copied out of what was read.
+        decode_jpg(memoryview(data)[begin:end], side_px=self._side_px, out=self._images[len(self.places)])
+        return True
 
     def done(self) -> Batch:
         """The batch of the pairs that were added."""
@@ -233,7 +245,7 @@ class Building:
         )
 
 
-def _check_hashes(rows: Rows, row: int, members: tuple[bytes | memoryview, ...]) -> None:
+def _check_hashes(rows: Rows, row: int, members: tuple[bytes, ...]) -> None:
     for member, data in zip(MEMBERS, members, strict=True):
         expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
         if expected != found:
