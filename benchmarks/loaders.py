@@ -7,10 +7,12 @@ batches of 256 uint8 images with their targets in an order of its own; one way a
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -92,20 +94,32 @@ class World:
 
     def litdata(self) -> Path:
         """The pairs in litdata's chunks, images as JPEG."""
-        import litdata
-
-        folder = self.folder / "litdata"
+        folder, jpgs = self.folder / "litdata", self.folder / "jpg"
         if not folder.exists():
-            items = list(zip(self.jpgs, self.vectors, strict=True))
-            litdata.optimize(
-                partial(_pack, items), list(range(len(items))), str(folder), chunk_bytes="64MB", num_workers=1
-            )
+            jpgs.mkdir()
+            for number, jpg in enumerate(self.jpgs):
+                (jpgs / f"{number}.jpg").write_bytes(jpg)
+            np.save(self.folder / "vectors.npy", np.array(self.vectors, dtype=np.float32))
+            # In a process of its own: it sets how this one's workers would start, and talks on standard output.
+            code = f"from benchmarks.loaders import pack_litdata; pack_litdata({str(self.folder)!r}, {self.n_pairs})"
+            subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+            shutil.rmtree(jpgs)
         return folder
 
 
-def _pack(items: list[Any], number: int) -> dict[str, Any]:
-    jpg, vector = items[number]
-    return {"jpg": jpg, "pathways": vector}
+def pack_litdata(folder: str, n_pairs: int) -> None:
+    """Write litdata's chunks; of an image with a file it keeps the very bytes."""
+    import litdata
+
+    pack = partial(_pack, Path(folder))
+    litdata.optimize(pack, list(range(n_pairs)), f"{folder}/litdata", chunk_bytes="64MB", num_workers=1)
+
+
+def _pack(folder: Path, number: int) -> dict[str, Any]:
+    from PIL import Image
+
+    vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    return {"image": Image.open(folder / "jpg" / f"{number}.jpg"), "pathways": np.array(vectors[number])}
 
 
 def patches(n: int) -> list[bytes]:
@@ -154,7 +168,7 @@ def webdataset(world: World, workers: int) -> Callable[[], Iterator[Any]]:
     urls = [str(shard) for shard in world.shards]
     dataset = wds.WebDataset(urls, shardshuffle=len(urls), empty_check=False).shuffle(1000).decode("rgb8")
     dataset = dataset.to_tuple("jpg", "pathway.npy", "json").batched(BATCH)
-    loader = wds.WebLoader(dataset, batch_size=None, num_workers=workers)
+    loader = wds.WebLoader(dataset, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
     return lambda: (batch[0] for batch in loader)
 
 
@@ -164,7 +178,8 @@ def hf_parquet(world: World, workers: int) -> Callable[[], Iterator[Any]]:
 
     cache = str(world.folder / "hf")
     dataset = Dataset.from_parquet(str(world.parquet()), cache_dir=cache).cast_column("image", Image())
-    loader = DataLoader(dataset.with_format("torch"), BATCH, shuffle=True, num_workers=workers)
+    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    loader = DataLoader(dataset.with_format("torch"), BATCH, shuffle=True, **options)
     return lambda: (batch["image"] for batch in loader)
 
 
@@ -172,15 +187,8 @@ def litdata(world: World, workers: int) -> Callable[[], Iterator[Any]]:
     import litdata as lit
 
     dataset = lit.StreamingDataset(str(world.litdata()), shuffle=True, drop_last=False)
-    loader = lit.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers, collate_fn=_unpack)
-    return lambda: iter(loader)
-
-
-def _unpack(items: list[Any]) -> Any:
-    import torch
-    from PIL import Image
-
-    return torch.from_numpy(np.stack([np.asarray(Image.open(io.BytesIO(item["jpg"]))) for item in items]))
+    loader = lit.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers, persistent_workers=workers > 0)
+    return lambda: (batch["image"] for batch in loader)
 
 
 class _Hdf5:
@@ -201,7 +209,8 @@ class _Hdf5:
 def hdf5(world: World, workers: int) -> Callable[[], Iterator[Any]]:
     from torch.utils.data import DataLoader
 
-    loader: Any = DataLoader(_Hdf5(world.hdf5(), world.n_pairs), BATCH, shuffle=True, num_workers=workers)
+    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    loader: Any = DataLoader(_Hdf5(world.hdf5(), world.n_pairs), BATCH, shuffle=True, **options)
     return lambda: (batch[0] for batch in loader)
 
 

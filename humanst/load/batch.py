@@ -59,7 +59,7 @@ class Batch(Sequence[Pair]):
     images
         (B, side_px, side_px, 3) uint8, RGB; or a list of what ``transform`` made of them.
     holder
-        What else holds the memory of ``images``: of a worker, the tensor over it and its slot.
+        What else is known of the memory of ``images``: in a worker, the place of their slot.
     pathways, mask
         (B, P) float32 and bool, as in :class:`Pair`.
     labels

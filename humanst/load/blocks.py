@@ -1,11 +1,11 @@
-"""The pairs of a split in the order of an epoch, read shard by shard in long runs.
+"""The pairs of a split in the order of an epoch, shard by shard, read in long runs.
 
 Shards are permuted, then pairs inside blocks of at most 4,096 neighbours of a shard (a whole shard as humanst builds
 them). Pairs were shuffled over all sections when the release was built, so a block is a fair sample of the split.
 
-No tar is walked: the index gives the place of every pair, neighbours are read in one run, and the bytes that are held
-are those of the wanted pairs of one block. While one block is decoded, the next shard of a release that lies
-elsewhere is fetched.
+No tar is walked: the index gives the place of every pair. While one block is decoded the next is on its way: the system
+is asked to read its neighbours in one run into the page cache, once for all workers, or the next shard of a release
+that lies elsewhere is fetched. So the disk reads in order, and no process holds or copies pairs that it does not give.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 BLOCK_PAIRS = 4096
 # Reading over a gap of this size costs less than a further request, on disks and on network file systems.
 GAP_BYTES = 256 << 10
-RUN_BYTES = 8 << 20
 
 _Block = tuple[str, "NDArray[np.int64]"]
 
 
 class Blocks:
-    """Read pairs by their positions in the order of an epoch.
+    """Find pairs by their positions in the order of an epoch.
 
     Parameters
     ----------
@@ -46,13 +45,12 @@ class Blocks:
         self._reader, self._seed, self._shuffle = reader, seed, shuffle
         self._shards = reader.rows.by_shard()
 
-    def at(self, epoch: int, positions: NDArray[np.int64]) -> Iterator[tuple[int, str, bytes]]:
-        """Row, key and bytes of the pairs at ``positions`` (ascending) of an epoch."""
+    def at(self, epoch: int, positions: NDArray[np.int64]) -> Iterator[int]:
+        """Rows of the pairs at ``positions`` (ascending) of an epoch; bytes of the next ones are asked for ahead."""
         blocks = self._blocks(epoch, positions)
-        if self._reader.files.is_remote:
-            blocks = self._fetching_ahead(blocks)
-        for shard, rows in blocks:
-            yield from self._read(shard, rows)
+        ahead = self._fetching_ahead if self._reader.files.is_remote else self._reading_ahead
+        for _, rows in ahead(blocks):
+            yield from rows.tolist()
 
     def _blocks(self, epoch: int, positions: NDArray[np.int64]) -> Iterator[_Block]:
         """Shard and wanted rows in order, of each block that has some."""
@@ -80,24 +78,20 @@ class Blocks:
                 yield here
                 here = following
 
-    def _read(self, shard: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, str, bytes]]:
-        held: dict[int, bytes] = {}
-        for run in self._runs(rows):
-            starts, stops = self._reader.rows.starts[run], self._reader.rows.stops[run]
-            begin = int(starts[0])
-            data = self._reader.files.read(shard, begin, int(stops.max()))
-            for row, start, stop in zip(run.tolist(), starts.tolist(), stops.tolist(), strict=True):
-                held[row] = data[start - begin : stop - begin]
-        numbers = rows.tolist()
-        for row, key in zip(numbers, self._reader.rows.keys_of(numbers), strict=True):
-            yield row, key, held.pop(row)
+    def _reading_ahead(self, blocks: Iterator[_Block]) -> Iterator[_Block]:
+        here = next(blocks, None)
+        self._will_need(here)
+        while here is not None:
+            self._will_need(following := next(blocks, None))
+            yield here
+            here = following
 
-    def _runs(self, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Rows in file order, cut where a gap is wide or a run grows long; each part is read at once."""
-        in_file = rows[np.argsort(self._reader.rows.starts[rows], kind="stable")]
-        starts, stops = self._reader.rows.starts[in_file], self._reader.rows.stops[in_file]
-        if not in_file.size:
-            return []
-        wide = starts[1:] - stops[:-1] > GAP_BYTES
-        long = np.diff((starts - starts[0]) // RUN_BYTES) > 0
-        return np.split(in_file, np.flatnonzero(wide | long) + 1)
+    def _will_need(self, block: _Block | None) -> None:
+        """Ask the system for the bytes of a block: near pairs and what lies between them as one."""
+        if block is None:
+            return
+        shard, rows = block
+        starts, stops = np.sort(self._reader.rows.starts[rows]), np.sort(self._reader.rows.stops[rows])
+        wide = np.flatnonzero(starts[1:] - stops[:-1] > GAP_BYTES)
+        begins, ends = starts[[0, *(wide + 1)]], stops[[*wide, -1]]
+        self._reader.files.will_need(shard, list(zip(begins.tolist(), ends.tolist(), strict=True)))

@@ -66,8 +66,7 @@ def _stack_images(batch: Batch) -> Any:
     import torch
 
     if isinstance(batch.images, np.ndarray):
-        images = torch.from_numpy(batch.images) if batch.holder is None else batch.holder[0][: len(batch)]
-        return images.permute(0, 3, 1, 2)
+        return torch.from_numpy(batch.images).permute(0, 3, 1, 2)
     return torch.stack([torch.as_tensor(image) for image in batch.images])
 
 

@@ -154,4 +154,4 @@ class PairDataset(PairSource):
             ``too-many-corrupt``, or when a shard is not the one on record.
         """
         rows = [row_number(index, len(self)) for index in indices]
-        return self._reader.batch(rows, len(self) // find_worker()[1])
+        return self._reader.build(rows, len(self) // find_worker()[1]).done()

@@ -20,8 +20,6 @@ from humanst.load.release import not_on_record
 from humanst.load.sections import codes, columns_for, fact_names, rows_of, section_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
 
 MEMBERS = ("jpg", "json", "npy")
 LOCATION_COLUMNS = tuple(f"{member}_{part}" for member in MEMBERS for part in ("offset", "length", "hash"))
+Run = tuple[str, int, int, list[int]]
+"""Of a row: its shard, first byte and end there, and in between begin and end of the jpg, the json and the npy."""
 NEEDED_COLUMNS = ("uid", "key", "shard", *LOCATION_COLUMNS, "log10_counts_z")
 
 
@@ -61,6 +61,9 @@ def read_index(release: Release, split: Split) -> pa.Table:
         raise _bad_index(split, "a parquet table", str(error)) from error
     if missing := [name for name in NEEDED_COLUMNS if name not in table.column_names]:
         raise _bad_index(split, f"columns {', '.join(missing)}", f"columns {', '.join(table.column_names)}")
+    for name in ("uid", "key", "shard", *LOCATION_COLUMNS):
+        if n_missing := table[name].null_count:
+            raise _bad_index(split, f"a value of {name} in every row", f"{n_missing} rows without")
     _check_counts(table, split)
     return table
 
@@ -130,6 +133,7 @@ class Rows:
         self._offsets, self._lengths = offsets, lengths = self._locations("offset"), self._locations("length")
         self.starts: NDArray[np.int64] = offsets.min(axis=1)
         self.stops: NDArray[np.int64] = (offsets + lengths).max(axis=1)
+        self._shards, self._shard_of_row = codes(self.table["shard"])
         self._check_inside(release.split(split))
 
     def _locations(self, part: str) -> NDArray[np.int64]:
@@ -154,7 +158,7 @@ class Rows:
 
     def shard(self, row: int) -> str:
         """Name of the shard that holds a row."""
-        return str(self._columns["shard"][row])
+        return str(self._shards[self._shard_of_row[row]])
 
     def place_in_shard(self, row: int) -> int:
         """Number of a row among all pairs of its shard, as files beside the shard count them."""
@@ -162,13 +166,15 @@ class Rows:
 
     def by_shard(self) -> dict[str, NDArray[np.int64]]:
         """Shard name to its rows, shards in order of first appearance, rows ascending."""
-        names, shard_of_row = codes(self.table["shard"])
-        return dict(zip(names, rows_of(shard_of_row, len(names)), strict=True))
+        return dict(zip(self._shards, rows_of(self._shard_of_row, len(self._shards)), strict=True))
 
-    def members(self, row: int, data: bytes, begin: int) -> dict[str, bytes]:
-        """Cut the members of a row out of ``data``, which holds the shard's bytes from ``begin`` on."""
-        cuts = zip(MEMBERS, self._offsets[row].tolist(), self._lengths[row].tolist(), strict=True)
-        return {member: data[offset - begin : offset - begin + length] for member, offset, length in cuts}
+    def runs(self, rows: NDArray[np.int64]) -> list[Run]:
+        """Where several rows lie, all at once: looking one up after the other costs more than reading it."""
+        starts, stops = self.starts[rows], self.stops[rows]
+        begins = self._offsets[rows] - starts[:, None]
+        cuts = np.stack([begins, begins + self._lengths[rows]], axis=2).reshape(-1, 2 * len(MEMBERS))
+        shards = [self._shards[number] for number in self._shard_of_row[rows].tolist()]
+        return list(zip(shards, starts.tolist(), stops.tolist(), cuts.tolist(), strict=True))
 
     def places(self, member: str, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
         """First byte and end of a member of several rows, in their shards."""
@@ -176,19 +182,23 @@ class Rows:
         starts, lengths = self._offsets[rows, number], self._lengths[rows, number]
         return list(zip(starts.tolist(), (starts + lengths).tolist(), strict=True))
 
+    def hashes_of(self, member: str, rows: NDArray[np.int64]) -> list[str]:
+        """Give the blake2b-64 hex digests on record for a member of several rows."""
+        hashes: list[str] = _taken(self._columns[f"{member}_hash"], rows)
+        return hashes
+
     def hash_of(self, row: int, member: str) -> str:
         """Give the blake2b-64 hex digest on record for a member of a row."""
         return str(self._columns[f"{member}_hash"][row])
 
-    def keys_of(self, rows: Sequence[int]) -> list[str]:
+    def keys_of(self, rows: NDArray[np.int64]) -> list[str]:
         """Give the keys of several rows."""
-        keys: list[str] = _taken(self._columns["key"], np.asarray(rows, dtype=np.int64))
+        keys: list[str] = _taken(self._columns["key"], rows)
         return keys
 
-    def columns_of(self, rows: Sequence[int]) -> dict[str, Any]:
+    def columns_of(self, rows: NDArray[np.int64]) -> dict[str, Any]:
         """Give what the index says about rows, but where its bytes lie: arrays, and lists of text."""
-        numbers = np.asarray(rows, dtype=np.int64)
-        return {name: _taken(column, numbers) for name, column in self._described.items()}
+        return {name: _taken(column, rows) for name, column in self._described.items()}
 
     @property
     def metadata_columns(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from humanst.load import stream as streams
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.dataset import PairDataset
 from humanst.load.mixing import MixedStream
-from humanst.load.order import EpochSampler, Tail, available_cpus
+from humanst.load.order import EpochSampler, Tail, available_cpus, rank_slice
 from humanst.load.release import open_release
 from humanst.load.samplers import WeightedSampler, balanced_weights
 from humanst.load.slides import SlideBatchSampler
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from humanst.load.release import Release
+    from humanst.load.state import Order
     from humanst.load.stream import PlainPairStream
 
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 256
 MAX_WORKERS = 8
@@ -83,6 +86,7 @@ def dataloader(
     torch.utils.data.DataLoader
         Each time it is iterated it goes on to the next epoch; ``set_epoch(epoch)`` chooses one. ``state_dict()``
         between two batches and ``load_state_dict()`` on an equal loader, with any number of workers, go on exactly.
+        ``next_epoch`` is the epoch that the next iteration gives.
 
     Raises
     ------
@@ -99,13 +103,14 @@ def dataloader(
     reading: dict[str, Any] = {"split": split, "where": where, "verify": verify, "max_corrupt": max_corrupt}
     reading |= {"transform": transform, "targets": targets}
     ranks: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
-    order = {**ranks, "tail": tail, "batch_size": batch_size or BATCH_SIZE}
+    order = {**ranks, "tail": tail, "batch_size": BATCH_SIZE if batch_size is None else batch_size}
     order["shuffle"] = split == "train" if shuffle is None else shuffle
     loading: tuple[PairDataset | PlainPairStream | MixedStream, dict[str, Any]]
     if isinstance(release, Mapping):
         loading = _mixed(release, reading, order)
     elif stream:
         loading = _streamed(open_release(release), reading, order)
+        _warn_of_unequal_steps(loading[0])
     elif slides is not None:
         loading = _by_slide(open_release(release), reading, {**slides, **ranks})
     else:
@@ -148,7 +153,22 @@ def _by_number(
     else:
         order.pop("shuffle")
         sampler = WeightedSampler(balanced_weights(dataset, balance), **order)
+    _warn_of_unequal_steps(sampler)
     return dataset, {"sampler": sampler, "batch_size": order["batch_size"]}
+
+
+def _warn_of_unequal_steps(ordered: Any) -> None:
+    order: Order = ordered.order
+    if order.tail != "exact" or not order.shuffle or order.rank or not order.batch_size:
+        return
+    parts = (rank_slice(order.n_pairs, rank, order.world) for rank in range(order.world))
+    steps = {-(-len(part) // order.batch_size) for part in parts}
+    if len(steps) > 1:
+        logger.warning(
+            "Ranks give %d or %d batches an epoch: a step that waits for all of them would wait for ever. "
+            "Training with DDP needs tail='drop'",
+            *sorted(steps),
+        )
 
 
 def _by_slide(release: Release, reading: dict[str, Any], slides: dict[str, Any]) -> tuple[PairDataset, dict[str, Any]]:
@@ -191,7 +211,15 @@ def _loader(
     verify: bool,
     pin_memory: bool | None,
 ) -> DataLoader[Any]:
-    import torch
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(
+            "A dataloader needs torch, which cannot be imported here",
+            code="no-torch",
+            found=str(error),
+            todo="pip install 'humanst[train]'; PairDataset and PairStream give the same pairs without torch",
+        ) from error
 
     from humanst.load.torch_loader import PairLoader, StreamBatches
 

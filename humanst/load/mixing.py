@@ -29,14 +29,15 @@ class MixedStream:
     weights
         Positive: shares of the pairs. By default the sizes of the sources, so that each comes about once an epoch.
     n_pairs
-        Pairs an epoch and rank; by default as many as all sources have.
+        Pairs an epoch and rank, cut down to whole batches; by default a rank's share of all pairs of the sources.
     seed
         Of the order in which sources take turns.
 
     Attributes
     ----------
     organs
-        Organ to label code: the codes of all sources, made one. The labels of pairs follow it.
+        Organ to label code: the codes of all sources, made one. The labels of pairs follow it. ``metadata`` of a pair
+        has the columns that the index of every source has, and ``release``.
 
     Raises
     ------
@@ -68,6 +69,7 @@ class MixedStream:
         shares = np.array(weights or [stream.n_rows for stream in streams], dtype=np.float64)
         self._of_source = _apportioned(self._n, shares)
         self.organs = _joined_organs(streams)
+        self._columns = _common_columns(streams)
         self._labels = [_recoded(stream.release.organs, self.organs) for stream in streams]
         self.order = Order(
             kind="mixed",
@@ -143,6 +145,7 @@ class MixedStream:
         for pair in found:
             if pair is not None:
                 pair["label"] = self._labels[number][pair["label"]]
+                pair["metadata"] = {name: pair["metadata"][name] for name in self._columns}
                 pair["metadata"]["release"] = stream.release.version
             yield pair
 
@@ -161,6 +164,12 @@ def _check(streams: Sequence[PlainPairStream], weights: Sequence[float] | None) 
         wrong = (f"{len(streams)} weights above 0", str(list(weights)))
     if wrong:
         raise UsageError("These streams cannot be mixed", code="mixed-streams", expected=wrong[0], found=wrong[1])
+
+
+def _common_columns(streams: Sequence[PlainPairStream]) -> list[str]:
+    """The describing columns of the index that all sources have: a batch has the same ones whatever it is made of."""
+    first, *others = ([*stream.metadata_columns] for stream in streams)
+    return [name for name in first if all(name in columns for columns in others)]
 
 
 def _apportioned(n: int, shares: NDArray[np.float64]) -> NDArray[np.int64]:

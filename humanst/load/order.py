@@ -16,6 +16,7 @@ import numpy as np
 
 from humanst.errors import UsageError
 from humanst.load.state import Order
+from humanst.load.telling import tell_left_out, tell_rank
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,33 @@ def rank_slice(n: int, rank: int, world: int, *, tail: Tail = "exact", batch_siz
     return range(n * rank // world, n * (rank + 1) // world)
 
 
+def left_out(n: int, world: int, *, tail: Tail, batch_size: int | None) -> int:
+    """How many of ``n`` positions :func:`rank_slice` gives to nobody.
+
+    Raises
+    ------
+    UsageError
+        When these are all there are: a run without a step would end as if it had trained.
+    """
+    if tail != "drop" or batch_size is None:
+        return 0
+    if 0 < n < world * batch_size:
+        fits = f"batch_size of at most {n // world}" if n >= world else f"at most {n} ranks"
+        raise UsageError(
+            "tail='drop' would leave out every pair: they do not fill one step of all ranks",
+            code="batch-size",
+            expected=f"{fits}, for {n:,} pairs",
+            found=f"{world} x batch_size {batch_size}",
+            todo="Take smaller batches, or tail='exact'",
+        )
+    return n % (world * batch_size)
+
+
+def dropped(world: int, batch_size: int | None) -> str:
+    """Why pairs are left out with ``tail="drop"``."""
+    return f"tail='drop' gives whole steps of {world} x {batch_size} pairs (other pairs each epoch when shuffled)"
+
+
 def of_worker(positions: NDArray[np.int64], begin: int, worker: int, workers: int, *, chunk: int) -> NDArray[np.bool_]:
     """Which positions a worker reads: chunks of ``chunk`` positions from ``begin`` on go to the workers in turn.
 
@@ -146,6 +174,7 @@ def find_rank(rank: int | None = None, world: int | None = None) -> tuple[int, i
     if found == (None, None):
         source, found = "the environment", (os.environ.get("RANK"), os.environ.get("WORLD_SIZE"))
     if found == (None, None):
+        tell_rank(0, 1, "no process group, and RANK and WORLD_SIZE are not set")
         return 0, 1
     try:
         numbers = int(str(found[0])), int(str(found[1]))
@@ -159,12 +188,15 @@ def find_rank(rank: int | None = None, world: int | None = None) -> tuple[int, i
             found=f"rank {found[0]}, world size {found[1]}",
             todo="Give rank= and world=, or set both RANK and WORLD_SIZE",
         )
+    tell_rank(*numbers, f"from {source}")
     return numbers
 
 
 def available_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its share, where ``torchrun`` says how many ranks this machine has."""
+    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    ranks_here = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, n_cpus // int(ranks_here)) if ranks_here.isdecimal() and int(ranks_here) else n_cpus
 
 
 def _process_group() -> tuple[int, int] | None:
@@ -181,6 +213,12 @@ def find_worker() -> tuple[int, int]:
     return (0, 1) if info is None else (info.id, info.num_workers)
 
 
+def in_worker() -> bool:
+    """Whether this is a worker process of a DataLoader."""
+    data = sys.modules.get("torch.utils.data")
+    return data is not None and data.get_worker_info() is not None
+
+
 class RankSampler:
     """What samplers of rows share: this rank's part of an epoch of ``n`` positions, and where to begin in it."""
 
@@ -191,6 +229,8 @@ class RankSampler:
         self.seed = seed
         self.rank, self.world = find_rank(rank, world)
         self._slice = rank_slice(n, self.rank, self.world, tail=tail, batch_size=batch_size)
+        self.n_left_out = left_out(n, self.world, tail=tail, batch_size=batch_size)
+        tell_left_out(self.n_left_out, n, self.rank, dropped(self.world, batch_size))
         self.epoch, self.start = 0, 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
 from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.load.batch import Batch, Empty, Pair
 from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
-from humanst.load.decode import decode_jpg, decode_json, npy_values
-from humanst.load.index import Rows
+from humanst.load.decode import decode_jpg, decode_json, label_on_record, npy_values
+from humanst.load.index import MEMBERS, Rows
 from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
 from humanst.load.target_sets import TargetSets
+from humanst.load.transforms import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+TURN_PAIRS = 16
+"""Pairs that are read before they are decoded: few enough for their bytes to stay in the processor's cache."""
+
+_Found = TypeVar("_Found")
+
+
+logger = logging.getLogger(__name__)
 
 
 class PairReader:
@@ -63,6 +73,8 @@ class PairReader:
         self.release = open_release(release)
         self.corrupt = CorruptPairs(max_corrupt)
         self.rows = Rows(self.release, split, where=where)
+        if where is not None and not len(self.rows):
+            logger.warning("No pair of %s is selected by where=%r", split, where)
         self.source = _source(self.release.split(split).index_sha256, where)
         self.files = ShardFiles(self.release, split, verify=verify)
         self.targets = TargetSets(self.release, targets, self.rows)
@@ -90,16 +102,9 @@ class PairReader:
         IntegrityError, DataError, HostileError
             Naming shard and key.
         """
-        building = self.build(1)
-        building.add(row, self.rows.key(row), *self.read(row))
-        return building.done()[0]
+        return Building(self, [row]).fill().done()[0]
 
-    def read(self, row: int) -> tuple[bytes, int]:
-        """The bytes that hold the members of a row, and where in the shard they begin."""
-        start, stop = int(self.rows.starts[row]), int(self.rows.stops[row])
-        return self.files.read(self.rows.shard(row), start, stop), start
-
-    def batch(self, rows: Sequence[int], n_pairs: int) -> Batch:
+    def build(self, rows: Sequence[int], n_pairs: int) -> Building:
         """Read and decode several rows, without those that are corrupt while there are few of them.
 
         Parameters
@@ -114,10 +119,7 @@ class PairReader:
         HostileError
             What is hostile is not merely corrupt.
         """
-        building = self.build(len(rows))
-        for row, key in zip(rows, self.rows.keys_of(rows), strict=True):
-            building.add_or_leave_out(row, key, *self.read(row), n_pairs)
-        return building.done()
+        return Building(self, rows).fill(n_pairs)
 
     def vectors(self) -> NDArray[np.float32]:
         """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
@@ -138,98 +140,113 @@ class PairReader:
                     raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
         return found
 
-    def build(self, n: int) -> Building:
-        """Start a batch of up to ``n`` pairs."""
-        return Building(self, n)
-
 
 class Building:
-    """A batch that is being filled, in memory for ``n`` images.
+    """A batch that is being filled, in memory for the images of all its rows.
 
     Parameters
     ----------
     reader
         What the pairs are read with.
-    n
-        How many pairs there will be at most.
+    rows
+        What is to be read.
 
     Attributes
     ----------
     places
-        Of each pair in the batch: its number among all that were to be added, those left out counted.
+        Of each pair in the batch: its number among ``rows``, some of which may be left out.
     """
 
-    def __init__(self, reader: PairReader, n: int) -> None:
+    def __init__(self, reader: PairReader, rows: Sequence[int]) -> None:
         self._reader = reader
-        side_px = reader.release.side_px
-        self._images, self._holder = reader.empty((n, side_px, side_px, 3))
-        self._rows: list[int] = []
+        self._rows = np.asarray(rows, dtype=np.int64)
+        self._keys, self._runs = reader.rows.keys_of(self._rows), reader.rows.runs(self._rows)
+        self._json_hashes = reader.rows.hashes_of("json", self._rows)
+        self._side_px, self._n_pathways = reader.release.side_px, len(reader.release.pathway_names)
+        self._images, self._holder = reader.empty((len(rows), self._side_px, self._side_px, 3))
         self._labels: list[int] = []
         self._vectors: list[bytes] = []
         self.places: list[int] = []
-        self._n_left_out = 0
 
     def __len__(self) -> int:
-        return len(self._rows) + self._n_left_out
+        return len(self._rows)
 
-    def add_or_leave_out(self, row: int, key: str, data: bytes, begin: int, n_pairs: int) -> None:
-        """As :meth:`add`, but leave out a corrupt pair while there are few of them among ``n_pairs``.
+    def fill(self, n_pairs: int | None = None) -> Self:
+        """Read and decode all rows.
 
-        Raises
-        ------
-        IntegrityError, HostileError
-            See :meth:`PairReader.batch`.
-        """
-        try:
-            self.add(row, key, data, begin)
-        except (DataError, IntegrityError) as error:
-            self._reader.corrupt.leave_out(row, error, n_pairs)
-            self._n_left_out += 1
-
-    def add(self, row: int, key: str, data: bytes, begin: int) -> None:
-        """Decode a row from ``data``, which holds the bytes of its shard from ``begin`` on.
+        Parameters
+        ----------
+        n_pairs
+            Leave out corrupt pairs while there are few of them among so many; ``None`` leaves out none.
 
         Raises
         ------
         IntegrityError, DataError, HostileError
-            Naming shard and key.
+            Naming shard and key; see :meth:`PairReader.build`.
         """
-        reader = self._reader
-        members = reader.rows.members(row, data, begin)
+        # Decoding an image empties the processor's caches of all else. So a few pairs are read and looked at in turn
+        # before their images are decoded.
+        for begin in range(0, len(self), TURN_PAIRS):
+            numbers = range(begin, min(begin + TURN_PAIRS, len(self)))
+            held = [self._reader.files.read(*self._runs[number][:3]) for number in numbers]
+            known = [
+                self._tried(self._facts, number, data, n_pairs) for number, data in zip(numbers, held, strict=True)
+            ]
+            for number, data, facts in zip(numbers, held, known, strict=True):
+                if facts is not None and self._tried(self._decode, number, data, n_pairs) is not None:
+                    self.places.append(number)
+                    self._labels.append(facts[0])
+                    self._vectors.append(facts[1])
+        return self
+
+    def _tried(
+        self, step: Callable[[int, bytes], _Found], number: int, data: bytes, n_pairs: int | None
+    ) -> _Found | None:
+        """What a step gives; ``None`` for a corrupt pair that is left out."""
         try:
-            if reader.check_members:
-                _check_hashes(reader.rows, row, members)
-            document = decode_json(members["json"])
-            decode_jpg(members["jpg"], side_px=reader.release.side_px, out=self._images[len(self._rows)])
-            vector = npy_values(members["npy"], length=len(reader.release.pathway_names))
-            if document["key"] != key:
-                raise _other_pair(key, document["key"])
+            return step(number, data)
         except HumanstError as error:
-            raise error.located(file=reader.rows.shard(row), field=key) from error.__cause__
-        self.places.append(len(self))
-        self._rows.append(row)
-        self._labels.append(document["label"])
-        self._vectors.append(vector)
+            named = error.located(file=self._runs[number][0], field=self._keys[number])
+            if n_pairs is None or not isinstance(error, DataError | IntegrityError):
+                raise named from error.__cause__
+            self._reader.corrupt.leave_out(int(self._rows[number]), named, n_pairs)
+            return None
+
+    def _facts(self, number: int, data: bytes) -> tuple[int, bytes]:
+        """Label and target vector of a pair."""
+        cuts, key = self._runs[number][3], self._keys[number]
+        text, numbers = data[cuts[2] : cuts[3]], data[cuts[4] : cuts[5]]
+        if self._reader.check_members:
+            members = data[cuts[0] : cuts[1]], text, numbers
+            _check_hashes(self._reader.rows, int(self._rows[number]), members)
+        label = label_on_record(text, self._json_hashes[number], key)
+        return _label(text, key) if label is None else label, npy_values(numbers, length=self._n_pathways)
+
+    def _decode(self, number: int, data: bytes) -> bool:
+        begin, end = self._runs[number][3][:2]
+        # The image is not copied out of what was read.
+        decode_jpg(memoryview(data)[begin:end], side_px=self._side_px, out=self._images[len(self.places)])
+        return True
 
     def done(self) -> Batch:
         """The batch of the pairs that were added."""
-        n, transform = len(self._rows), self._reader.transform
+        rows, transform = self._rows[self.places], self._reader.transform
         vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
-        images: NDArray[np.uint8] | list[Any] = self._images[:n]
+        images: NDArray[np.uint8] | list[Any] = self._images[: rows.size]
         if transform is not None:
-            images = [transform(image) for image in images]
+            images = transformed(transform, images, rows.tolist(), self._reader.rows)
         return Batch(
             images,
             self._holder if transform is None else None,
-            vectors.reshape(n, len(self._reader.release.pathway_names)),
+            vectors.reshape(rows.size, self._n_pathways),
             self._labels,
-            self._reader.rows.columns_of(self._rows),
-            self._reader.targets.take(self._rows),
+            self._reader.rows.columns_of(rows),
+            self._reader.targets.take(rows.tolist()),
         )
 
 
-def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
-    for member, data in members.items():
+def _check_hashes(rows: Rows, row: int, members: tuple[bytes, ...]) -> None:
+    for member, data in zip(MEMBERS, members, strict=True):
         expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
         if expected != found:
             raise IntegrityError(
@@ -241,14 +258,17 @@ def _check_hashes(rows: Rows, row: int, members: dict[str, bytes]) -> None:
             )
 
 
-def _other_pair(key: str, found: str) -> IntegrityError:
-    return IntegrityError(
-        "The index leads to another pair",
-        expected=f"key {key}",
-        found=f"key {found}",
-        done="The pair was not used",
-        todo="Run humanst verify on the release",
-    )
+def _label(text: bytes, key: str) -> int:
+    document = decode_json(text)
+    if document["key"] != key:
+        raise IntegrityError(
+            "The index leads to another pair",
+            expected=f"key {key}",
+            found=f"key {document['key']}",
+            done="The pair was not used",
+            todo="Run humanst verify on the release",
+        )
+    return int(document["label"])
 
 
 class PairSource:
@@ -265,6 +285,11 @@ class PairSource:
     def pathway_names(self) -> tuple[str, ...]:
         """Names of the P pathways, in the order of the target vectors."""
         return self.release.pathway_names
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Names of the index columns that describe a pair."""
+        return self._reader.rows.metadata_columns
 
     def target_columns(self, name: str) -> list[str]:
         """Names of the C columns of a further target set that was asked for: Ensembl ids, sets or components."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from humanst.errors import IntegrityError, UsageError
 from humanst.files import safe_relative_path, sha256_file
@@ -195,8 +197,9 @@ def open_release(path: str | Path | Release, *, manifest_sha256: str | None = No
     Parameters
     ----------
     path
-        The folder, whatever its name; or ``https://``, ``hf://`` or ``s3://`` and the place of such a folder, whose
-        files are fetched into the cache when they are needed. An already opened release is returned as it is.
+        The folder, whatever its name, also as ``file:///...``; or ``https://``, ``hf://`` or ``s3://`` and the place of
+        such a folder, whose files are fetched into the cache when they are needed. An already opened release is
+        returned as it is.
     manifest_sha256
         Of a release at an address: the hash its manifest must have. Without one the first that comes is believed.
 
@@ -234,13 +237,16 @@ def _place(path: str | Path, manifest_sha256: str | None) -> tuple[Path, Remote 
     # What fetches is imported where something has to be fetched only.
     if not isinstance(path, str) or "://" not in path:
         return Path(path), None
+    parts = urlsplit(path)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(url2pathname(parts.path)), None
     from humanst.load.remote import is_address, open_remote
 
     if not is_address(path):
         raise UsageError(
             "This is no address of a release",
             code="unknown-release",
-            expected="a folder, or https://, hf:// or s3:// and the place of one",
+            expected="a folder, or file://, https://, hf:// or s3:// and the place of one",
             found=repr(path),
         )
     remote = open_remote(path, manifest_sha256)

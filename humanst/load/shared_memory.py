@@ -1,24 +1,62 @@
 """Memory that workers decode into and the main process reads: used again once the main process holds no tensor over it.
 
 A worker takes a slot for each batch. The states of all slots lie in shared memory: free, in flight (with the number of
-the iteration, for a batch of an iteration that was broken off never arrives), or held by the main process. Whether
-something is held is asked of the storage itself, so any view, array or graph that still needs it keeps its slot.
+the iteration, for a batch of an iteration that was broken off never arrives), or held by the main process. The main
+process keeps the memory of a slot mapped, so that of most batches only the number of their slot is sent. Each tensor it
+makes over a slot has an owner of its own, which any view, array or graph that still needs the memory keeps alive.
 
 This module imports torch.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+import threading
+import weakref
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.multiprocessing.reductions import StorageWeakRef
 
 SLOTS = 32
 FREE, HELD, ITERATIONS = 0, 255, 254
+
+_NUMBERS = itertools.count()
+_OPENED: weakref.WeakValueDictionary[int, Slots] = weakref.WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker put the images of a batch.
+
+    Attributes
+    ----------
+    loader
+        Number of the :class:`Slots` in the main process.
+    worker, slot
+        Whose memory, and which part of it.
+    iteration
+        When the slot was taken.
+    memory
+        Number of the memory that stands for the slot: another one each time it is made.
+    tensor
+        That memory, (n,) uint8, when the main process has not seen it.
+    """
+
+    loader: int
+    worker: int
+    slot: int
+    iteration: int
+    memory: int
+    tensor: torch.Tensor | None
+
+    def images(self, shape: tuple[int, ...]) -> torch.Tensor | None:
+        """In the main process: the images, uint8 of a shape; ``None`` when their iteration was broken off."""
+        return _OPENED[self.loader].hold(self, shape)
 
 
 class Slots:
@@ -32,26 +70,39 @@ class Slots:
 
     def __init__(self, workers: int) -> None:
         self.states = torch.zeros((workers, SLOTS), dtype=torch.uint8).share_memory_()
+        self.known = torch.zeros((workers, SLOTS), dtype=torch.int64).share_memory_()
         self.iteration = torch.ones(1, dtype=torch.uint8).share_memory_()
-        self._held: list[tuple[StorageWeakRef, int, int]] = []
+        self.number = next(_NUMBERS)
+        self._memory: dict[tuple[int, int], torch.Tensor] = {}
+        self._lock = threading.Lock()
+        _OPENED[self.number] = self
 
     def next_iteration(self) -> None:
         """What is in flight now will not arrive."""
-        self.iteration[0] = int(self.iteration[0]) % ITERATIONS + 1
+        with self._lock:
+            self.iteration[0] = int(self.iteration[0]) % ITERATIONS + 1
 
-    def hold(self, worker: int, slot: int, tensor: torch.Tensor) -> None:
-        """Note, in the main process, that a batch arrived; and free the slots of those that are gone."""
-        held = []
-        for entry in self._held:
-            if entry[0].expired():
-                self.states[entry[1], entry[2]] = FREE
-            else:
-                held.append(entry)
-        self.states[worker, slot] = HELD
-        self._held = [*held, (StorageWeakRef(tensor.untyped_storage()), worker, slot)]
+    def hold(self, place: Place, shape: tuple[int, ...]) -> torch.Tensor | None:
+        """Make, in the main process, the tensor of a batch that arrived; its slot is free when nobody needs it."""
+        here = place.worker, place.slot
+        # Not while an iteration is broken off: the worker may have taken the slot of a late batch again.
+        with self._lock:
+            if place.iteration != int(self.iteration[0]):
+                return None
+            self.states[here] = HELD
+        if place.tensor is not None:
+            self._memory[here] = place.tensor
+            self.known[here] = place.memory
+        # Every view leads to this array, for its own base is no array.
+        whole = np.frombuffer(memoryview(self._memory[here].numpy())[: math.prod(shape)], dtype=np.uint8)
+        weakref.finalize(whole, self._give_back, here).atexit = False
+        return torch.from_numpy(whole.reshape(shape))
+
+    def _give_back(self, here: tuple[int, int]) -> None:
+        self.states[here] = FREE
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"states": self.states, "iteration": self.iteration, "_held": []}
+        return {"states": self.states, "known": self.known, "iteration": self.iteration, "number": self.number}
 
 
 class WorkerMemory:
@@ -59,33 +110,33 @@ class WorkerMemory:
 
     def __init__(self, slots: Slots, worker: int) -> None:
         self._slots, self._worker = slots, worker
-        self._tensors: dict[int, torch.Tensor] = {}
+        self._memory: dict[int, tuple[torch.Tensor, int]] = {}
 
-    def __call__(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], tuple[torch.Tensor, tuple[int, int] | None]]:
+    def __call__(self, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], Place | None]:
         """Make a uint8 array of a shape, with undefined content.
 
         Returns
         -------
-        array, (tensor, place)
-            The tensor over the same memory, and ``(worker, slot)``; ``None`` when all slots are in use.
+        array, place
+            Where it lies; ``None`` when all slots are in use.
         """
-        slot, n_bytes = self._free_slot(), math.prod(shape)
+        n_bytes, iteration = math.prod(shape), int(self._slots.iteration[0])
+        slot = self._free_slot(iteration)
         if slot is None:
-            tensor = _shared(n_bytes)
-        else:
-            if slot not in self._tensors or self._tensors[slot].numel() < n_bytes:
-                self._tensors[slot] = _shared(n_bytes)
-            tensor = self._tensors[slot][:n_bytes]
-        tensor = tensor.view(shape)
-        return tensor.numpy(), (tensor, None if slot is None else (self._worker, slot))
+            return np.empty(shape, dtype=np.uint8), None
+        if slot not in self._memory or self._memory[slot][0].numel() < n_bytes:
+            self._memory[slot] = _shared(n_bytes), int.from_bytes(os.urandom(7), "little")
+        tensor, memory = self._memory[slot]
+        is_known = int(self._slots.known[self._worker, slot]) == memory
+        place = Place(self._slots.number, self._worker, slot, iteration, memory, None if is_known else tensor)
+        return tensor.numpy()[:n_bytes].reshape(shape), place
 
-    def _free_slot(self) -> int | None:
+    def _free_slot(self, iteration: int) -> int | None:
         """Take the first slot that is free, or in flight for an iteration that is over."""
-        now = int(self._slots.iteration[0])
         states = self._slots.states[self._worker]
         for slot, state in enumerate(states.tolist()):
-            if state not in (HELD, now):
-                states[slot] = now
+            if state not in (HELD, iteration):
+                states[slot] = iteration
                 return slot
         return None
 
@@ -93,4 +144,4 @@ class WorkerMemory:
 def _shared(n_bytes: int) -> torch.Tensor:
     # As torch's own default_collate makes room for a batch in a worker.
     storage = torch.UntypedStorage._new_shared(max(1, n_bytes))
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (max(1, n_bytes),))[:n_bytes]
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (max(1, n_bytes),))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,13 +13,12 @@ from humanst.load.order import find_rank, keyed_permutation, keyed_uniform
 from humanst.load.samplers import groups_of
 from humanst.load.sections import rows_of
 from humanst.load.state import Order
+from humanst.load.telling import tell_left_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from humanst.load.dataset import PairDataset
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +105,8 @@ class SlideBatchSampler:
             f"{self.steps} steps",
         )
         self.epoch, self.start = 0, 0
-        if self.n_left_out:
-            logger.info("%d pairs are left out: their slides have fewer than %d", self.n_left_out, per_slide)
+        why = f"their slides have fewer than {per_slide}"
+        tell_left_out(self.n_left_out, len(slide_of_row), self.rank, why)
 
     def _check(self, n_slides: int) -> None:
         if min(self.slides, self.per_slide) < 1 or not 0 <= self.single_slide <= 1:

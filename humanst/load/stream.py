@@ -7,7 +7,6 @@ workers.
 
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,20 @@ from humanst.errors import UsageError
 from humanst.load.batch import Batch, Pair
 from humanst.load.blocks import Blocks
 from humanst.load.corrupt import MAX_CORRUPT
-from humanst.load.order import Tail, check_tail, find_rank, find_worker, of_worker, rank_slice
+from humanst.load.order import (
+    Tail,
+    check_tail,
+    dropped,
+    find_rank,
+    find_worker,
+    in_worker,
+    left_out,
+    of_worker,
+    rank_slice,
+)
 from humanst.load.pairs import Building, PairReader, PairSource
 from humanst.load.state import Order
+from humanst.load.telling import tell_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,8 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from humanst.load.release import Release
-
-logger = logging.getLogger(__name__)
 
 CHUNK_PAIRS = 64
 
@@ -108,15 +116,13 @@ class PlainPairStream(PairSource):
         self._blocks = Blocks(self._reader, seed=seed, shuffle=shuffle)
         total = len(self._reader.rows)
         self._slice = rank_slice(total, self.rank, self.world, tail=tail, batch_size=batch_size)
-        self.n_left_out = total % (self.world * self.batch_size) if tail == "drop" else 0
+        self.n_left_out = left_out(total, self.world, tail=tail, batch_size=batch_size)
+        tell_left_out(self.n_left_out, total, self.rank, dropped(self.world, batch_size))
         self.order = Order("stream", self._reader.source, total, seed, shuffle, tail, batch_size, self.rank, self.world)
-        # Epoch, pairs to pass over, and the worker among workers that these were counted in.
-        self._position: Any = [0, 0, 0, 1]
+        # Epoch, pairs to pass over, the worker among workers that these were counted in, and whether workers read.
+        self._position: Any = [0, 0, 0, 1, 0]
+        self._just_loaded = False
         self._given = 0
-        logger.info(
-            "Stream of %s: rank %d of %d reads %d of %d pairs an epoch; %d are left out",
-            *(split, self.rank, self.world, len(self._slice), total, self.n_left_out),
-        )
 
     @property
     def target_names(self) -> tuple[str, ...]:
@@ -133,12 +139,17 @@ class PlainPairStream(PairSource):
         """The epoch whose order the next iteration gives."""
         return int(self._position[0])
 
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
+    def set_epoch(self, epoch: int, start: int | None = None) -> None:
         """Choose the epoch whose order the next iteration gives, and how many of the rank's pairs to pass over.
 
-        Every rank must choose the same. With workers, ``start`` is a whole number of batches.
+        Every rank must choose the same. With workers, ``start`` is a whole number of batches. Without ``start`` the
+        epoch begins at its first pair; but right after :meth:`load_state_dict` of a state of this very epoch it goes
+        on there, so that a loop which chooses every epoch resumes exactly.
         """
-        self._set_position(epoch, start, 0, 1)
+        loaded, self._just_loaded = self._just_loaded, False
+        if start is None and loaded and epoch == self.epoch:
+            return
+        self._set_position(epoch, start or 0, 0, 1)
 
     def _set_position(self, *position: int) -> None:
         self._given = 0
@@ -150,7 +161,14 @@ class PlainPairStream(PairSource):
 
         Counts the pairs that this process gave. Where a ``DataLoader`` asks ahead, save the loader's state instead
         (:func:`humanst.load.dataloader`), or use torchdata's ``StatefulDataLoader``, which asks each worker.
+
+        Raises
+        ------
+        UsageError
+            ``state-in-workers`` when the pairs were read in worker processes and this is another process.
         """
+        if int(self._position[4]) and not in_worker():
+            raise _read_by_workers()
         worker, workers = find_worker()
         epoch, start = int(self._position[0]), int(self._position[1])
         return self.order.state(epoch, start + self._given) | {"worker": worker, "workers": workers}
@@ -165,6 +183,7 @@ class PlainPairStream(PairSource):
         """
         epoch, pairs = self.order.position(state)
         self._set_position(epoch, pairs, int(state.get("worker", 0)), int(state.get("workers", 1)))
+        self._just_loaded = True
 
     def __len__(self) -> int:
         return len(self._slice)
@@ -186,14 +205,14 @@ class PlainPairStream(PairSource):
 
     def pairs_at(self, epoch: int, places: NDArray[np.int64]) -> Iterator[Pair | None]:
         """The pairs at some places (ascending) of this rank's part of an epoch; ``None`` for one that is left out."""
-        for row, key, data in self._blocks.at(epoch, places + self._slice.start):
-            building = self._reader.build(1)
-            building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), len(self))
+        for row in self._blocks.at(epoch, places + self._slice.start):
+            building = self._reader.build([row], len(self))
             yield building.done()[0] if building.places else None
 
     def _buildings(self) -> Iterator[Building]:
         """Chunk after chunk of this worker, each decoded as it is asked for."""
-        epoch, passed, *counted_in = (int(number) for number in self._position)
+        epoch, passed, *counted_in = (int(number) for number in self._position[:4])
+        self._position[4] = int(in_worker())
         worker, workers = find_worker()
         # What one of several workers gave is passed over in its own share; what a whole rank gave, in front of all.
         own = passed if counted_in != [0, 1] else 0
@@ -202,14 +221,21 @@ class PlainPairStream(PairSource):
         start, n_pairs = self._slice.start + passed - own, len(self) // workers
         positions = np.arange(start, self._slice.stop)
         positions = positions[of_worker(positions, start, worker, workers, chunk=self.batch_size)][own:]
-        pairs = self._blocks.at(epoch, positions)
+        rows = self._blocks.at(epoch, positions)
         # Cut where chunks were cut from the start of the epoch: the first may be short after a resume.
         borders = np.flatnonzero(np.diff((positions - start) // self.batch_size)) + 1
         for part in np.split(positions, borders) if positions.size else []:
-            building = self._reader.build(part.size)
-            for row, key, data in islice(pairs, part.size):
-                building.add_or_leave_out(row, key, data, int(self._reader.rows.starts[row]), n_pairs)
-            yield building
+            yield self._reader.build(list(islice(rows, part.size)), n_pairs)
+
+
+def _read_by_workers() -> UsageError:
+    return UsageError(
+        "The pairs of this stream were read in worker processes; how far they came is not known here",
+        code="state-in-workers",
+        expected="a state of the loader that gave the batches",
+        found="a state of the stream in the main process",
+        todo="Save the state of humanst.load.dataloader, or use torchdata's StatefulDataLoader",
+    )
 
 
 def _other_workers(counted_in: list[int], here: tuple[int, int]) -> UsageError:

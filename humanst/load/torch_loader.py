@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from humanst.errors import UsageError
 from humanst.load.batch import Batch
-from humanst.load.collating import collate
+from humanst.load.handing import Handed
 from humanst.load.mixing import MixedStream
 from humanst.load.shared_memory import Slots, WorkerMemory
 from humanst.load.state import Order
@@ -36,6 +37,7 @@ class StreamBatches(IterableDataset):  # type: ignore[misc, type-arg, unused-ign
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch of the next iteration, and how many of its pairs, in whole batches, to pass over."""
         self._position[0], self._position[1] = epoch, start
+        self.stream.set_epoch(epoch, start)
 
     def __len__(self) -> int:
         return -(-len(self.stream) // self.stream.batch_size)
@@ -60,14 +62,23 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     _running_epoch = 0
     _given = 0
     _start = 0
+    _just_loaded = False
+    _iterations = 0
 
     def __init__(self, dataset: Any, **options: Any) -> None:
         self._slots = Slots(options["num_workers"])
         share = partial(_share_images, self._slots)
-        super().__init__(dataset, worker_init_fn=share, collate_fn=_collate_in_slot, **options)
+        super().__init__(dataset, worker_init_fn=share, collate_fn=Handed, **options)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration, which starts at its beginning."""
+        """Choose the epoch of the next iteration, which starts at its beginning.
+
+        Right after ``load_state_dict`` of a state of this very epoch it goes on there instead, so that a loop which
+        chooses every epoch resumes exactly.
+        """
+        loaded, self._just_loaded = self._just_loaded, False
+        if loaded and epoch == self.next_epoch:
+            return
         self.next_epoch, self._start = epoch, 0
         self._running_epoch, self._given = epoch, 0
 
@@ -90,6 +101,14 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
         epoch, pairs = self._ordered.order.position(state)
         self.next_epoch, self._start = epoch, pairs // self._pairs_a_batch
         self._running_epoch, self._given = epoch, self._start
+        self._just_loaded = True
+
+    @property
+    def pathway_names(self) -> tuple[str, ...]:
+        """Names of the P pathways, in the order of the target vectors."""
+        reading = self.dataset.stream if isinstance(self.dataset, StreamBatches) else self.dataset
+        names: tuple[str, ...] = reading.pathway_names
+        return names
 
     @property
     def _ordered(self) -> Any:
@@ -106,26 +125,35 @@ class PairLoader(DataLoader):  # type: ignore[misc, type-arg, unused-ignore]
     def __iter__(self) -> Any:
         epoch, start = self.next_epoch, self._start
         self._ordered.set_epoch(epoch, start * self._pairs_a_batch)
-        self.next_epoch, self._start = epoch + 1, 0
+        self.next_epoch, self._start, self._just_loaded = epoch + 1, 0, False
         self._running_epoch, self._given = epoch, start
+        self._iterations += 1
         self._slots.next_iteration()
         # Workers start now, not at the first batch.
-        return self._counted(super().__iter__())
+        return self._counted(super().__iter__(), epoch, start, self._iterations)
 
-    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
-        for batch, place in batches:
-            self._given += 1
-            if place is not None:
-                worker, slot = place
-                self._slots.hold(worker, slot, batch["image"])
-            yield batch
+    def _counted(self, batches: Iterator[Any], epoch: int, given: int, iteration: int) -> Iterator[Any]:
+        if not self.num_workers:
+            # Without workers the order is looked up at the first batch; another iteration may have begun since.
+            self._ordered.set_epoch(epoch, given * self._pairs_a_batch)
+        while True:
+            if self.num_workers and iteration != self._iterations:
+                raise _iterated_anew()
+            if (handed := next(batches, None)) is None:
+                return
+            given += 1
+            self._running_epoch, self._given = epoch, given
+            yield handed.open()
 
 
-def _collate_in_slot(batch: Batch) -> Any:
-    """The batch, and where its images lie: the loader takes note and gives the batch alone."""
-    made = collate(batch)
-    place = batch.holder[1] if isinstance(batch, Batch) and batch.holder is not None else None
-    return made, place
+def _iterated_anew() -> UsageError:
+    return UsageError(
+        "This loader was iterated anew before this iteration was over, and its workers read for the new one",
+        code="loader-iterated-anew",
+        expected="one iteration at a time",
+        found="two",
+        todo="Make a second loader, or take workers=0",
+    )
 
 
 def _share_images(slots: Slots, worker: int) -> None:

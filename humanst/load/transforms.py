@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from humanst.load.index import Rows
+
+
+def transformed(
+    transform: Callable[[NDArray[np.uint8]], Any],
+    images: Iterable[NDArray[np.uint8]],
+    row_of_image: list[int],
+    rows: Rows,
+) -> list[Any]:
+    """What a transform makes of each image. An error of the transform is noted with the pair it came from."""
+    made = []
+    for row, image in zip(row_of_image, images, strict=True):
+        try:
+            made.append(transform(image))
+        except Exception as error:
+            error.add_note(f"in the transform of pair {rows.key(row)} of {rows.shard(row)}")
+            raise
+    return made
 
 
 class TimmTransform:

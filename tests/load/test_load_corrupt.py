@@ -159,3 +159,13 @@ def test_names_inside_a_shard_mean_nothing(many: Written, name: str, tmp_path: P
     assert sorted(pair["key"] for pair in PairStream(many.path, "train")) == sorted(many.keys["train"])
     assert not (tmp_path / "boom").exists()
     assert not (many.path.parent / "up.jpg").exists()
+
+
+def test_workers_and_mixtures_leave_out_a_corrupt_pair_too(torch: ModuleType, many: Written) -> None:
+    bad = many.keys["train"][3]
+    spoil(many, [bad], "jpg")
+    for release in (many.path, {many.path: 1.0}):
+        loader = dataloader(release, 10, workers=1, stream=True, verify=False, max_corrupt=0.02, seed=1)
+        batches = [batch["key"] for batch in loader]
+        assert sorted(len(batch) for batch in batches) == [9] + [10] * 9
+        assert sorted(key for batch in batches for key in batch) == sorted(set(many.keys["train"]) - {bad})

@@ -29,10 +29,15 @@ def eleven(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(scope="module")
-def told(torch: ModuleType, eleven: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ranks write."""
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def told(torch: ModuleType, eleven: Any, out: Path) -> dict[int, list[Any]]:
     """World size -> what each of its ranks read."""
     found = {}
-    out = tmp_path_factory.mktemp("ranks")
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     for world in (1, 2):
         ranks = [
@@ -40,6 +45,7 @@ def told(torch: ModuleType, eleven: Any, tmp_path_factory: pytest.TempPathFactor
                 [sys.executable, "-m", "tests.load.ddp_rank", eleven.path, out, str(rank), str(world), str(BATCH)],
                 cwd=ROOT,
                 env=environment | {"GLOO_SOCKET_IFNAME": "lo"},
+                stderr=(out / f"stderr-{world}-{rank}").open("w"),
             )
             for rank in range(world)
         ]
@@ -89,3 +95,18 @@ def test_orders_differ_between_epochs_and_not_between_numbers_of_workers(
         for runs in ways.values():
             assert len(runs) == 4
             assert all(epochs == runs[0] for epochs in runs)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_process_says_its_rank_once_and_the_first_what_is_left_out(
+    told: dict[int, list[Any]], out: Path, world: int
+) -> None:
+    """Of 16 loaders, 24 workers and 2 epochs, in a script that sets up no logging."""
+    for rank in range(world):
+        lines = (out / f"stderr-{world}-{rank}").read_text().splitlines()
+        said = [line for line in lines if line.startswith("humanst: ")]
+        assert [line for line in said if "rank" in line] == [
+            f"humanst: rank {rank} of {world} (from torch.distributed)"
+        ]
+        numbers = [int(line.split()[1]) for line in said if "are left out" in line]
+        assert numbers == ([sum(SIZES) % (world * BATCH)] if rank == 0 else [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
 import json
 import pickle
@@ -16,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from humanst.errors import DataError, HostileError
-from humanst.load.decode import decode_jpg, decode_json, decode_npy, split_targets
+from humanst.errors import DataError, HostileError, HumanstError
+from humanst.load.decode import decode_jpg, decode_json, decode_npy, label_on_record, split_targets
 
 
 def _npy(value: Any, version: tuple[int, int] = (1, 0)) -> bytes:
@@ -102,3 +104,82 @@ def test_json_needs_key_and_label() -> None:
             decode_json(json.dumps(document).encode())
     with pytest.raises(DataError, match="json"):
         decode_json(b'{"key":')
+
+
+def npy_with_header(text: str) -> bytes:
+    header = text.encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(20)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "{[]: 1}",
+            "'''",
+            "  a\n b",
+            "(" * 3000,
+            "-" * 5000 + "1",
+            "\0",
+            "{'descr': '<04'}",
+            "{'descr': ('<f4', (-1,))}",
+        ),
+        *("{'descr': '<f4', 'fortran_order': False, 'shape': (-5,), }", "{'descr': 1 +, 'shape': 4'}"),
+    ],
+)
+def test_any_header_of_a_vector_is_read_or_refused(header: str) -> None:
+    with pytest.raises(DataError):
+        decode_npy(npy_with_header(header))
+
+
+@given(
+    st.lists(st.tuples(st.integers(8, 127), st.sampled_from(b"{}[]()'\",:|O<f48\n\\ \0\xff#LTF+-*.0j")), max_size=20)
+)
+def test_a_changed_header_never_fails_in_another_way(changes: list[tuple[int, int]]) -> None:
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.arange(5, dtype="<f4"), version=(1, 0))
+    data = bytearray(out.getvalue())
+    for place, byte in changes:
+        data[place] = byte
+    with contextlib.suppress(HumanstError):
+        assert decode_npy(bytes(data)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"[" * 200_000, b'{"key": "a", "label": 1' + b"0" * 30 + b"}", b'{"key": "a", "label": ' + b"1" * 5000 + b"}"],
+)
+def test_json_that_breaks_a_parser_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match="json"):
+        decode_json(data)
+
+
+PLAIN = {"blur": 0.5, "key": "a_1", "label": 12, "spot_id": "x-1", "n_counts": 7}
+TRICKY: dict[str, tuple[dict[str, Any], bool]] = {
+    "plain": (PLAIN, True),
+    "label last": ({"key": "a_1", "label": 0}, True),
+    "text that looks like a field": ({**PLAIN, "organ": '"label": 3, "key": "a_1"'}, True),
+    "text that is a name": ({**PLAIN, "organ": "label"}, False),
+    "another key": ({**PLAIN, "key": "a_12"}, False),
+    "the key elsewhere": ({**PLAIN, "key": "b_1", "uid": "a_1"}, False),
+    "nested": ({"key": "a_1", "more": {"label": 3}}, False),
+    "no label": ({"key": "a_1"}, False),
+    "a label of another kind": ({**PLAIN, "label": 1.5}, False),
+    "below zero": ({**PLAIN, "label": -1}, False),
+    "exponent": ({**PLAIN, "label": 1e300}, False),
+}
+
+
+@pytest.mark.parametrize("case", TRICKY)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_label_is_found_without_parsing_only_where_it_is_that_of_the_document(
+    case: str, separators: tuple[str, str]
+) -> None:
+    document, plain = TRICKY[case]
+    data = json.dumps(document, separators=separators).encode()
+    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+    assert label_on_record(data, digest, "a_1") == (document["label"] if plain else None)
+    for number in range(len(data)):
+        changed = bytes([*data[:number], data[number] ^ 1, *data[number + 1 :]])
+        assert label_on_record(changed, digest, "a_1") is None
+    assert label_on_record(data[:-1], digest, "a_1") is None

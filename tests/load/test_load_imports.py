@@ -62,3 +62,20 @@ for module in (humanst.load, humanst.load.stream):
 assert set(dir(humanst.load)) >= {"PairDataset", "PairStream", "dataloader", "open_release", "Release", "collate"}
 """
     modules_after(script)
+
+
+def test_a_dataloader_without_torch_says_what_to_install(release: Any) -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = None
+from humanst.errors import UsageError
+from humanst.load import dataloader
+for stream in (False, True):
+    try:
+        dataloader({str(release.path)!r}, 8, stream=stream)
+    except UsageError as error:
+        assert "humanst[train]" in str(error)
+    else:
+        raise SystemExit(1)
+"""
+    modules_after(script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from humanst.errors import UsageError
@@ -99,3 +101,38 @@ def test_what_does_not_go_together_is_refused(two: Any, tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match="cannot be mixed"):
             MixedStream(streams, weights)
+
+
+def without_column(written: Any, name: str) -> None:
+    index = written.path / "index/train.parquet"
+    pq.write_table(pq.read_table(index).drop_columns([name]), index)
+    manifest = written.manifest
+    manifest["splits"]["train"]["index_sha256"] = hashlib.sha256(index.read_bytes()).hexdigest()
+    written.set_manifest(manifest)
+
+
+def test_batches_have_the_columns_that_all_indexes_have(torch: ModuleType, tmp_path: Path) -> None:
+    """Releases of other versions need not describe their pairs alike."""
+    one, other = (write_release(tmp_path / name, {"train": [7, 6]}, version=name) for name in ("1", "2"))
+    without_column(one, "blur")
+    without_column(other, "n_genes")
+    for paths in ((one.path, other.path), (other.path, one.path)):
+        for batch in dataloader(dict.fromkeys(paths, 1.0), 3, workers=0):
+            assert not {"blur", "n_genes"} & set(batch["metadata"])
+            assert {len(column) for column in batch["metadata"].values()} == {3}
+            assert batch["metadata"]["x_px"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("weights", [(3.0, 1.0), (0.1, 0.9)])
+def test_weights_are_shares_of_every_epoch_and_an_epoch_has_an_end(
+    torch: ModuleType, two: Any, weights: tuple[float, float]
+) -> None:
+    """40 pairs in all: ten batches of four, split by the weights to the pair."""
+    loader = dataloader({two[0].path: weights[0], two[1].path: weights[1]}, 4, workers=0)
+    assert len(loader) == 10
+    for _ in range(3):
+        batches = read(loader)
+        assert [len(batch) for batch in batches] == [4] * 10
+        counted = Counter(release for batch in batches for release, _ in batch)
+        share = 40 * weights[0] / sum(weights)
+        assert counted == {"1.0.0": share, "2.0.0": 40 - share}

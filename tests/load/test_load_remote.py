@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from humanst.errors import HumanstError, IntegrityError, NetworkError, UsageError
+from humanst.errors import DataError, HumanstError, IntegrityError, NetworkError, UsageError
 from humanst.load import PairDataset, PairStream, dataloader, open_release
 from tests.server import FaultServer, serving
 
@@ -83,7 +83,14 @@ def test_offline_says_so_and_what_is_here_still_reads(
         open_release(server.url("ok", "other"))
 
 
-@pytest.mark.parametrize("address", ["ftp://127.0.0.1/r", "pipe://cat", "file:///etc", "http://"])
+def test_a_folder_may_be_given_as_an_address(uneven_release: Any) -> None:
+    pairs = PairStream(uneven_release.path.as_uri(), "train", shuffle=False)
+    assert [pair["key"] for pair in pairs] == uneven_release.keys["train"]
+    with pytest.raises(DataError, match="not a release"):
+        open_release((uneven_release.path / "data").as_uri())
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1/r", "pipe://cat", "file://elsewhere/r", "http://"])
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(HumanstError) as caught:
         open_release(address)

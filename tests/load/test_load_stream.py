@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,6 @@ def test_drop_gives_equal_steps_and_leaves_out_others_each_epoch(uneven_release:
 
 def test_large_shards_are_read_in_blocks(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("humanst.load.blocks.BLOCK_PAIRS", 5)
-    monkeypatch.setattr("humanst.load.blocks.RUN_BYTES", 20_000)
     stream = PlainPairStream(release.path, "train", batch_size=2)
     seen = []
     for worker in range(2):
@@ -130,27 +130,72 @@ def test_large_shards_are_read_in_blocks(release: Any, monkeypatch: pytest.Monke
     assert sorted(seen) == sorted(release.keys["train"])
 
 
-def test_wide_gaps_are_not_read(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """Shard, first byte and end of what the system is asked to read ahead."""
+    found: list[tuple[str, int, int]] = []
+    original = os.posix_fadvise
+
+    def advise(descriptor: int, begin: int, size: int, advice: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").resolve().name
+        assert advice == os.POSIX_FADV_WILLNEED
+        found.append((name, begin, begin + size))
+        original(descriptor, begin, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    return found
+
+
+def test_wide_gaps_are_not_read(
+    release: Any, asked: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("humanst.load.blocks.GAP_BYTES", 2000)
     stream = PlainPairStream(release.path, "train", batch_size=1, shuffle=False)
     as_worker(monkeypatch, 0, 16)
-    reads = []
-    original = stream._reader.files.read
-    monkeypatch.setattr(stream._reader.files, "read", lambda *place: reads.append(place) or original(*place))
     mine = [0, 16, 32, 48]
     assert keys(stream) == [release.keys["train"][row] for row in mine]
     index = pd.read_parquet(release.path / "index" / "train.parquet").iloc[mine]
     stops = index["npy_offset"] + index["npy_length"]
-    assert reads == list(zip(index["shard"], index["jpg_offset"], stops, strict=True))
+    assert asked == list(zip(index["shard"], index["jpg_offset"], stops, strict=True))
 
 
-def test_neighbours_are_read_in_one_run(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = PlainPairStream(release.path, "train")
-    reads = []
-    original = stream._reader.files.read
-    monkeypatch.setattr(stream._reader.files, "read", lambda *place: reads.append(place[0]) or original(*place))
-    keys(stream)
-    assert sorted(reads) == ["train-00000.tar", "train-00001.tar", "train-00002.tar"]
+@pytest.mark.parametrize("at_once", [1 << 20, 10_000])
+def test_neighbours_are_read_in_one_run_a_shard_ahead(
+    release: Any, asked: list[tuple[str, int, int]], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("humanst.load.shardfile.READ_AHEAD_BYTES", at_once)
+    stream = PlainPairStream(release.path, "train", batch_size=4)
+    assert next(iter(stream))["key"]
+    assert len({shard for shard, _, _ in asked}) == 2, "the shard that is read and the next"
+    asked.clear()
+    assert sorted(keys(stream)) == sorted(release.keys["train"])
+    index = pd.read_parquet(release.path / "index" / "train.parquet")
+    for shard, rows in index.groupby("shard"):
+        runs = [(begin, end) for name, begin, end in asked if name == shard]
+        borders = [rows["jpg_offset"].min(), *(end for _, end in runs)]
+        assert [begin for begin, _ in runs] == borders[:-1], "one after the other, without gap, once"
+        assert borders[-1] == (rows["npy_offset"] + rows["npy_length"]).max()
+        assert all(end - begin <= at_once for begin, end in runs)
+
+
+def test_workers_read_nothing_of_each_others_pairs(release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_bytes = 0
+    original = os.pread
+
+    def pread(descriptor: int, size: int, begin: int) -> bytes:
+        nonlocal n_bytes
+        n_bytes += size
+        return original(descriptor, size, begin)
+
+    monkeypatch.setattr(os, "pread", pread)
+    seen = []
+    for worker in range(3):
+        stream = PlainPairStream(release.path, "train", batch_size=4)
+        as_worker(monkeypatch, worker, 3)
+        seen += keys(stream)
+    assert sorted(seen) == sorted(release.keys["train"])
+    index = pd.read_parquet(release.path / "index" / "train.parquet")
+    assert n_bytes == (index["npy_offset"] + index["npy_length"] - index["jpg_offset"]).sum()
 
 
 def test_an_empty_split_ends_at_once(release: Any) -> None:
