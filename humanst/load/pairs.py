@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from humanst.errors import DataError, HumanstError, IntegrityError
-from humanst.load.batch import Batch, Empty, Pair
+from humanst.errors import HumanstError
+from humanst.load.batch import Empty, Pair
+from humanst.load.building import Building
 from humanst.load.corrupt import MAX_CORRUPT, CorruptPairs
-from humanst.load.decode import decode_jpg, decode_json, label_on_record, npy_values
-from humanst.load.index import MEMBERS, Rows
+from humanst.load.decode import npy_values
+from humanst.load.index import Rows
 from humanst.load.memory import Memory
 from humanst.load.release import Release, open_release
 from humanst.load.shardfile import ShardFiles
 from humanst.load.target_sets import TargetSets
-from humanst.load.transforms import transformed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-TURN_PAIRS = 16
-"""Pairs that are read before they are decoded: few enough for their bytes to stay in the processor's cache."""
-
-_Found = TypeVar("_Found")
 
 
 logger = logging.getLogger(__name__)
@@ -139,136 +134,6 @@ class PairReader:
                 except HumanstError as error:
                     raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
         return found
-
-
-class Building:
-    """A batch that is being filled, in memory for the images of all its rows.
-
-    Parameters
-    ----------
-    reader
-        What the pairs are read with.
-    rows
-        What is to be read.
-
-    Attributes
-    ----------
-    places
-        Of each pair in the batch: its number among ``rows``, some of which may be left out.
-    """
-
-    def __init__(self, reader: PairReader, rows: Sequence[int]) -> None:
-        self._reader = reader
-        self._rows = np.asarray(rows, dtype=np.int64)
-        self._keys, self._runs = reader.rows.keys_of(self._rows), reader.rows.runs(self._rows)
-        self._json_hashes = reader.rows.hashes_of("json", self._rows)
-        self._side_px, self._n_pathways = reader.release.side_px, len(reader.release.pathway_names)
-        self._images, self._holder = reader.empty((len(rows), self._side_px, self._side_px, 3))
-        self._labels: list[int] = []
-        self._vectors: list[bytes] = []
-        self.places: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def fill(self, n_pairs: int | None = None) -> Self:
-        """Read and decode all rows.
-
-        Parameters
-        ----------
-        n_pairs
-            Leave out corrupt pairs while there are few of them among so many; ``None`` leaves out none.
-
-        Raises
-        ------
-        IntegrityError, DataError, HostileError
-            Naming shard and key; see :meth:`PairReader.build`.
-        """
-        # Decoding an image empties the processor's caches of all else. So a few pairs are read and looked at in turn
-        # before their images are decoded.
-        for begin in range(0, len(self), TURN_PAIRS):
-            numbers = range(begin, min(begin + TURN_PAIRS, len(self)))
-            held = [self._reader.files.read(*self._runs[number][:3]) for number in numbers]
-            known = [
-                self._tried(self._facts, number, data, n_pairs) for number, data in zip(numbers, held, strict=True)
-            ]
-            for number, data, facts in zip(numbers, held, known, strict=True):
-                if facts is not None and self._tried(self._decode, number, data, n_pairs) is not None:
-                    self.places.append(number)
-                    self._labels.append(facts[0])
-                    self._vectors.append(facts[1])
-        return self
-
-    def _tried(
-        self, step: Callable[[int, bytes], _Found], number: int, data: bytes, n_pairs: int | None
-    ) -> _Found | None:
-        """What a step gives; ``None`` for a corrupt pair that is left out."""
-        try:
-            return step(number, data)
-        except HumanstError as error:
-            named = error.located(file=self._runs[number][0], field=self._keys[number])
-            if n_pairs is None or not isinstance(error, DataError | IntegrityError):
-                raise named from error.__cause__
-            self._reader.corrupt.leave_out(int(self._rows[number]), named, n_pairs)
-            return None
-
-    def _facts(self, number: int, data: bytes) -> tuple[int, bytes]:
-        """Label and target vector of a pair."""
-        cuts, key = self._runs[number][3], self._keys[number]
-        text, numbers = data[cuts[2] : cuts[3]], data[cuts[4] : cuts[5]]
-        if self._reader.check_members:
-            members = data[cuts[0] : cuts[1]], text, numbers
-            _check_hashes(self._reader.rows, int(self._rows[number]), members)
-        label = label_on_record(text, self._json_hashes[number], key)
-        return _label(text, key) if label is None else label, npy_values(numbers, length=self._n_pathways)
-
-    def _decode(self, number: int, data: bytes) -> bool:
-        begin, end = self._runs[number][3][:2]
-        # The image is not copied out of what was read.
-        decode_jpg(memoryview(data)[begin:end], side_px=self._side_px, out=self._images[len(self.places)])
-        return True
-
-    def done(self) -> Batch:
-        """The batch of the pairs that were added."""
-        rows, transform = self._rows[self.places], self._reader.transform
-        vectors = np.frombuffer(b"".join(self._vectors), dtype="<f4").astype(np.float32)
-        images: NDArray[np.uint8] | list[Any] = self._images[: rows.size]
-        if transform is not None:
-            images = transformed(transform, images, rows.tolist(), self._reader.rows)
-        return Batch(
-            images,
-            self._holder if transform is None else None,
-            vectors.reshape(rows.size, self._n_pathways),
-            self._labels,
-            self._reader.rows.columns_of(rows),
-            self._reader.targets.take(rows.tolist()),
-        )
-
-
-def _check_hashes(rows: Rows, row: int, members: tuple[bytes, ...]) -> None:
-    for member, data in zip(MEMBERS, members, strict=True):
-        expected, found = rows.hash_of(row, member), hashlib.blake2b(data, digest_size=8).hexdigest()
-        if expected != found:
-            raise IntegrityError(
-                f"The {member} of this pair changed after its shard was verified",
-                expected=f"blake2b-64 {expected}",
-                found=f"blake2b-64 {found}",
-                done="The pair was not used",
-                todo="Fetch this shard again",
-            )
-
-
-def _label(text: bytes, key: str) -> int:
-    document = decode_json(text)
-    if document["key"] != key:
-        raise IntegrityError(
-            "The index leads to another pair",
-            expected=f"key {key}",
-            found=f"key {document['key']}",
-            done="The pair was not used",
-            todo="Run humanst verify on the release",
-        )
-    return int(document["label"])
 
 
 class PairSource:

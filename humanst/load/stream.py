@@ -15,6 +15,7 @@ import numpy as np
 from humanst.errors import UsageError
 from humanst.load.batch import Batch, Pair
 from humanst.load.blocks import Blocks
+from humanst.load.building import Building
 from humanst.load.corrupt import MAX_CORRUPT
 from humanst.load.order import (
     Tail,
@@ -27,7 +28,7 @@ from humanst.load.order import (
     of_worker,
     rank_slice,
 )
-from humanst.load.pairs import Building, PairReader, PairSource
+from humanst.load.pairs import PairReader, PairSource
 from humanst.load.state import Order
 from humanst.load.telling import tell_left_out
 
