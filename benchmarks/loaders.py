@@ -227,7 +227,7 @@ DECODE = "limit: decode from memory"
 
 
 def limits(world: World) -> dict[str, Callable[[], int]]:
-    """What no way can pass: the pairs' own bytes in memory to batches in memory; the same to one place; reading alone."""
+    """What no way can pass: decoding the pairs' own bytes into batches, the same into one place, and reading alone."""
     own = [bytes(bytearray(jpg)) for jpg in world.jpgs]
     batches = np.zeros((4 * BATCH, 224, 224, 3), np.uint8)
     return {
