@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from humanst.files.disk import fsync_file, fsync_folder, sha256_file
+from humanst.files.disk import begin_writeback, fsync_file, fsync_folder, sha256_file
 from humanst.files.owners import partial_path
 from humanst.files.room import no_room
+
+# So much is written before the disk is set to work on it, while the next is being made.
+WRITEBACK_BYTES = 8 << 20
 
 
 class AsideFile:
@@ -32,6 +35,7 @@ class AsideFile:
         self._hash, self._is_hashed = hashlib.sha256(), hashed
         self.path = path
         self.n_bytes = 0
+        self._on_its_way = 0
 
     def write(self, data: bytes | memoryview) -> int:
         """Append ``data``; returns the number of bytes written."""
@@ -39,6 +43,9 @@ class AsideFile:
         if self._is_hashed:
             self._hash.update(data)
         self.n_bytes += len(data)
+        if self.n_bytes - self._on_its_way >= WRITEBACK_BYTES:
+            begin_writeback(self._handle.fileno(), self._on_its_way, self.n_bytes - self._on_its_way)
+            self._on_its_way = self.n_bytes
         return len(data)
 
     @property

@@ -191,7 +191,10 @@ def library_size(counts: csr_matrix, *, in_fit: NDArray[np.bool_]) -> LibrarySiz
     in_fit
         (n_spots,) the spots that set mean and sd; a spot without counts is never among them.
     """
-    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    # A few spots at a time: a sum over all would first copy the whole table.
+    parts = (_rows_of(counts, start, start + CHUNK_SPOTS) for start in range(0, counts.shape[0], CHUNK_SPOTS))
+    sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in parts]
+    totals = np.concatenate(sums) if sums else np.zeros(0)
     has_counts = totals > 0
     log10_counts = np.full(len(totals), np.nan)
     np.log10(totals, out=log10_counts, where=has_counts)
