@@ -22,8 +22,9 @@ def _as_in_a_new_process() -> Iterator[None]:
 
 
 def without_logging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a script that sets up no logging; pytest puts handlers of its own at the root when a test begins."""
+    """As in a script that sets up no logging; pytest has handlers at the root, a command run before one too."""
     monkeypatch.setattr(logging.getLogger("humanst"), "propagate", False)
+    logging.getLogger("humanst").handlers.clear()
 
 
 def test_without_logging_it_is_written_once_on_standard_error(
