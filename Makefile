@@ -10,7 +10,7 @@ JOBS ?= 2
 help:
 	@echo "make demo    install humanst in $(VENV) and run the main job on the embedded mini atlas"
 	@echo "make test    install everything the tests need and run the whole suite"
-	@echo "make faults-long  kill 50 fetches and 100 builds (about an hour); make test kills 5 of each"
+	@echo "make faults-long  kill 50 fetches and 100 builds (about seven minutes on 2 cores); make test kills 5 of each"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make format  rewrite the code with ruff"
 	@echo "make clean   remove $(VENV) and build/"
