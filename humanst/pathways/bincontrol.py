@@ -18,7 +18,7 @@ spots are scored beside it in one go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,8 +46,6 @@ def log_cp10k(counts: csr_matrix) -> csr_matrix:
     counts
         (n_spots, n_genes) non-negative integers, CSR. A spot without counts stays all zero.
     """
-    from scipy.sparse import csr_matrix
-
     totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     # Nearly all counts are small: their logarithms are looked up in a table of spot and count.
     small = np.arange(_TABLED, dtype=np.float64)
@@ -59,10 +57,16 @@ def log_cp10k(counts: csr_matrix) -> csr_matrix:
     place[large] = 0
     data = table.ravel().take(place)
     data[large] = _log_of(counts.data[large].astype(np.float64), totals_of_large)
-    # Given to the constructor, indices that are part of a larger array would be copied.
-    logs = csr_matrix(counts.shape, dtype=np.float64)
-    logs.data, logs.indices, logs.indptr = data, counts.indices, counts.indptr
-    return logs
+    return csr_of(data, counts.indices, counts.indptr, counts.shape)
+
+
+def csr_of(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
+    """Make a CSR matrix over these very arrays: the constructor of scipy copies those that are part of a larger one."""
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix(shape, dtype=data.dtype)
+    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
+    return matrix
 
 
 def _log_of(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:

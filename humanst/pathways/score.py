@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from humanst.errors import DataError
-from humanst.pathways.bincontrol import BinControl, bins_for, expression_bins, log_cp10k
+from humanst.pathways.bincontrol import BinControl, bins_for, csr_of, expression_bins, log_cp10k
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
@@ -159,10 +159,10 @@ def _score(
     scores = np.full((counts.shape[0], len(sets.names)), np.nan, dtype=np.float32)
     mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
     if len(scored):
-        logs = _Logs(counts, columns, size)
-        bins = expression_bins(_mean_log(logs, fit), n_bins)
+        logs = _logs(counts, columns, size)
+        bins = expression_bins(_mean_log(logs(), fit, len(columns)), n_bins)
         scorer = BinControl.of(membership[:, scored], bins)
-        raw = np.vstack([scorer.score(part) for _, part in logs])
+        raw = np.vstack([scorer.score(part) for _, part in logs()])
         mean[scored], sd[scored] = _mean_and_sd(raw[fit])
         varies = sd[scored] > MIN_SD
         reasons = _with(reasons, scored[~varies], "no-variation")
@@ -191,10 +191,7 @@ def library_size(counts: csr_matrix, *, in_fit: NDArray[np.bool_]) -> LibrarySiz
     in_fit
         (n_spots,) the spots that set mean and sd; a spot without counts is never among them.
     """
-    # A few spots at a time: a sum over all would first copy the whole table.
-    parts = (_rows_of(counts, start, start + CHUNK_SPOTS) for start in range(0, counts.shape[0], CHUNK_SPOTS))
-    sums = [np.asarray(part.sum(axis=1, dtype=np.float64)).ravel() for part in parts]
-    totals = np.concatenate(sums) if sums else np.zeros(0)
+    totals = _totals(counts, np.arange(counts.shape[1]), CHUNK_SPOTS).astype(np.float64)
     has_counts = totals > 0
     log10_counts = np.full(len(totals), np.nan)
     np.log10(totals, out=log10_counts, where=has_counts)
@@ -255,34 +252,19 @@ def _with(reasons: tuple[Reason | None, ...], where: NDArray[np.int64], reason: 
     return tuple(reason if index in places else old for index, old in enumerate(reasons))
 
 
-class _Logs:
-    """``(first spot, log expression of the measured genes in id order)``, ``size`` spots at a time, as often as asked.
+def _logs(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Callable[[], Iterator[tuple[int, csr_matrix]]]:
+    """``(first spot, log expression of the measured genes in id order)``, ``size`` spots at a time, as often as called.
 
     They are needed twice. Those of a section of ordinary size are kept; a larger one is computed again.
     """
 
-    def __init__(self, counts: csr_matrix, columns: NDArray[np.int64], size: int) -> None:
-        self._counts, self._columns, self._size = counts, columns, size
-        self._kept: list[tuple[int, csr_matrix]] | None = None
+    def made() -> Iterator[tuple[int, csr_matrix]]:
+        return ((start, log_cp10k(part)) for start, part in _parts(counts, columns, size))
 
-    def __iter__(self) -> Iterator[tuple[int, csr_matrix]]:
-        if self._kept is not None:
-            return iter(self._kept)
-        made = ((start, log_cp10k(part)) for start, part in _parts(self._counts, self._columns, self._size))
-        if self._counts.nnz > KEPT_ENTRIES:
-            return made
-        self._kept = list(made)
-        return iter(self._kept)
-
-    @property
-    def size(self) -> int:
-        """Spots in a part."""
-        return self._size
-
-    @property
-    def n_genes(self) -> int:
-        """Measured genes."""
-        return len(self._columns)
+    if counts.nnz > KEPT_ENTRIES:
+        return made
+    kept = list(made())
+    return lambda: iter(kept)
 
 
 def _parts(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Iterator[tuple[int, csr_matrix]]:
@@ -299,14 +281,10 @@ def _parts(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Iterato
 
 def _rows_of(counts: csr_matrix, start: int, stop: int) -> csr_matrix:
     """Some spots of a table, as a view of its arrays: not to be written to."""
-    from scipy.sparse import csr_matrix
-
     pointers = counts.indptr[start : stop + 1]
     entries = slice(int(pointers[0]), int(pointers[-1]))
-    # Given to the constructor, parts of larger arrays would be copied.
-    rows = csr_matrix((len(pointers) - 1, counts.shape[1]), dtype=counts.dtype)
-    rows.data, rows.indices, rows.indptr = counts.data[entries], counts.indices[entries], pointers - pointers[0]
-    return rows
+    shape = (len(pointers) - 1, counts.shape[1])
+    return csr_of(counts.data[entries], counts.indices[entries], pointers - pointers[0], shape)
 
 
 def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -318,10 +296,10 @@ def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArra
     return totals
 
 
-def _mean_log(logs: _Logs, fit: NDArray[np.bool_]) -> NDArray[np.float64]:
-    sums = np.zeros(logs.n_genes, dtype=np.float64)
+def _mean_log(logs: Iterator[tuple[int, csr_matrix]], fit: NDArray[np.bool_], n_genes: int) -> NDArray[np.float64]:
+    sums = np.zeros(n_genes, dtype=np.float64)
     for start, log_expression in logs:
-        is_fit = fit[start : start + logs.size]
+        is_fit = fit[start : start + log_expression.shape[0]]
         fitting = log_expression if is_fit.all() else log_expression[np.flatnonzero(is_fit)]
         # add.at goes entry by entry, spot after spot, so the sum is the same for every chunk size.
         np.add.at(sums, fitting.indices, fitting.data)
