@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from concurrent.futures import Future, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.load.batch import Batch
 from humanst.load.decode import decode_jpg, decode_json, label_on_record, npy_values
+from humanst.load.decoding import in_turns, start
 from humanst.load.index import MEMBERS, Rows
 from humanst.load.transforms import transformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from humanst.load.pairs import PairReader
-
-TURN_PAIRS = 256
-"""Pairs that are read before they are decoded: 5 MB of them. Fewer at a time cost up to 14 us more a pair."""
-
-_Found = TypeVar("_Found")
 
 
 class Building:
@@ -69,33 +67,63 @@ class Building:
         IntegrityError, DataError, HostileError
             Naming shard and key; see :meth:`PairReader.build`.
         """
-        # Decoding an image empties the processor's caches of all else. So many pairs are read and looked at in turn
-        # before their images are decoded.
-        for begin in range(0, len(self), TURN_PAIRS):
-            numbers = range(begin, min(begin + TURN_PAIRS, len(self)))
-            held = [self._reader.files.read(*self._runs[number][:3]) for number in numbers]
-            known = [
-                self._tried(self._facts, number, data, n_pairs) for number, data in zip(numbers, held, strict=True)
-            ]
-            for number, data, facts in zip(numbers, held, known, strict=True):
-                if facts is not None and self._tried(self._decode, number, data, n_pairs) is not None:
-                    self.places.append(number)
-                    self._labels.append(facts[0])
-                    self._vectors.append(facts[1])
+        decoding: list[Future[dict[int, HumanstError]]] = []
+        try:
+            for numbers in in_turns(len(self)):
+                sound = self._look_at(numbers, n_pairs)
+                decoding.append(start(partial(self._decode, len(self.places), sound)))
+                self.places.extend(sound)
+        finally:
+            # Whatever goes wrong, nothing may write into the batch once this is left.
+            wait(decoding)
+        failed = {place: error for turn in decoding for place, error in turn.result().items()}
+        if failed:
+            self._close_gaps(failed, n_pairs)
         return self
 
-    def _tried(
-        self, step: Callable[[int, bytes], _Found], number: int, data: bytes, n_pairs: int | None
-    ) -> _Found | None:
-        """What a step gives; ``None`` for a corrupt pair that is left out."""
-        try:
-            return step(number, data)
-        except HumanstError as error:
-            named = error.located(file=self._runs[number][0], field=self._keys[number])
-            if n_pairs is None or not isinstance(error, DataError | IntegrityError):
-                raise named from error.__cause__
-            self._reader.corrupt.leave_out(int(self._rows[number]), named, n_pairs)
-            return None
+    def _look_at(self, numbers: range, n_pairs: int | None) -> dict[int, bytes]:
+        """Read some pairs, and note labels and vectors; gives the bytes of those that are sound so far."""
+        # One step after the other for all of them: each finds in the processor's caches what it needs.
+        held = [self._reader.files.read(*self._runs[number][:3]) for number in numbers]
+        sound: dict[int, bytes] = {}
+        for number, data in zip(numbers, held, strict=True):
+            try:
+                label, vector = self._facts(number, data)
+            except HumanstError as error:
+                self._leave_out(number, error, n_pairs)
+                continue
+            sound[number] = data
+            self._labels.append(label)
+            self._vectors.append(vector)
+        return sound
+
+    def _decode(self, first: int, sound: dict[int, bytes]) -> dict[int, HumanstError]:
+        """Decode images into the places of the batch from ``first`` on; gives what went wrong, by place."""
+        failed: dict[int, HumanstError] = {}
+        for place, (number, data) in enumerate(sound.items(), start=first):
+            begin, end = self._runs[number][3][:2]
+            try:
+                # The image is not copied out of what was read.
+                decode_jpg(memoryview(data)[begin:end], side_px=self._side_px, out=self._images[place])
+            except HumanstError as error:
+                failed[place] = error
+        return failed
+
+    def _close_gaps(self, failed: dict[int, HumanstError], n_pairs: int | None) -> None:
+        for place, error in failed.items():
+            self._leave_out(self.places[place], error, n_pairs)
+        kept = [place for place in range(len(self.places)) if place not in failed]
+        self._images[: len(kept)] = self._images[kept]
+        self.places = [self.places[place] for place in kept]
+        self._labels = [self._labels[place] for place in kept]
+        self._vectors = [self._vectors[place] for place in kept]
+
+    def _leave_out(self, number: int, error: HumanstError, n_pairs: int | None) -> None:
+        """Count a pair that cannot be used, or stop at it."""
+        named = error.located(file=self._runs[number][0], field=self._keys[number])
+        if n_pairs is None or not isinstance(error, DataError | IntegrityError):
+            raise named from error.__cause__
+        self._reader.corrupt.leave_out(int(self._rows[number]), named, n_pairs)
 
     def _facts(self, number: int, data: bytes) -> tuple[int, bytes]:
         """Label and target vector of a pair."""
@@ -106,12 +134,6 @@ class Building:
             _check_hashes(self._reader.rows, int(self._rows[number]), members)
         label = label_on_record(text, self._json_hashes[number], key)
         return _label(text, key) if label is None else label, npy_values(numbers, length=self._n_pathways)
-
-    def _decode(self, number: int, data: bytes) -> bool:
-        begin, end = self._runs[number][3][:2]
-        # The image is not copied out of what was read.
-        decode_jpg(memoryview(data)[begin:end], side_px=self._side_px, out=self._images[len(self.places)])
-        return True
 
     def done(self) -> Batch:
         """The batch of the pairs that were added."""
