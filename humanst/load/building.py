@@ -68,15 +68,21 @@ class Building:
             Naming shard and key; see :meth:`PairReader.build`.
         """
         decoding: list[Future[dict[int, HumanstError]]] = []
+        failed: dict[int, HumanstError] = {}
         try:
             for numbers in in_turns(len(self)):
                 sound = self._look_at(numbers, n_pairs)
-                decoding.append(start(partial(self._decode, len(self.places), sound)))
+                decode = partial(self._decode, len(self.places), sound)
                 self.places.extend(sound)
+                # After the last turn there is nothing to do here but to decode it.
+                if numbers.stop < len(self):
+                    decoding.append(start(decode))
+                else:
+                    failed = decode()
         finally:
             # Whatever goes wrong, nothing may write into the batch once this is left.
             wait(decoding)
-        failed = {place: error for turn in decoding for place, error in turn.result().items()}
+        failed = {place: error for turn in decoding for place, error in turn.result().items()} | failed
         if failed:
             self._close_gaps(failed, n_pairs)
         return self

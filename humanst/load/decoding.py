@@ -1,7 +1,7 @@
 """Images decoded by several threads at once: libjpeg-turbo needs no lock of the interpreter while it works.
 
-One thread of a process reads and looks at the pairs of a batch; these decode, each into its own place of the batch. So
-a process without workers uses every core it may, and a worker hides what reading costs.
+The thread that asks for a batch reads and looks at its pairs; these decode, each into its own places of the batch. So a
+process without workers uses every core it may, and a worker hides what reading costs.
 """
 
 from __future__ import annotations
