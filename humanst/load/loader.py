@@ -78,8 +78,9 @@ def dataloader(
     transform
         Called with each (side_px, side_px, 3) uint8 image, or a timm data config that says how.
     workers, pin_memory
-        Worker processes (the batches are the same with any number of them; by default one a free core, at most 8),
-        and page-locked memory as in torch (by default where there is a CUDA device).
+        Worker processes (the batches are the same with any number of them; by default one a free core, at most 8;
+        without any, threads of this process decode on all cores it may use), and page-locked memory as in torch (by
+        default where there is a CUDA device).
 
     Returns
     -------
