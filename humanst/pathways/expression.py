@@ -110,18 +110,18 @@ class Expression:
         """Number of spots, fitting or not."""
         return len(self.totals)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, *, keep: bool = True) -> Iterator[Block]:
         """Every spot in order, as often as called.
 
-        Blocks with their logarithms are kept as far as there is room, which a section of ordinary size never fills;
-        those beyond are made again.
+        Blocks with their logarithms are kept for the next time as far as there is room, which a section of ordinary
+        size never fills; those beyond are made again. ``keep=False`` keeps no more of them: for the last time.
         """
         yield from self._kept
         start = self._kept[-1].stop if self._kept else 0
         for block in self._made_from(start):
             # Kept are the first blocks of the section without a gap, whatever is asked for at the same time.
             is_next = block.start == (self._kept[-1].stop if self._kept else 0)
-            if is_next and block.counts.nnz <= self._room:
+            if keep and is_next and block.counts.nnz <= self._room:
                 self._room -= block.counts.nnz
                 self._kept.append(block)
             yield block
