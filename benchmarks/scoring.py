@@ -73,6 +73,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             [*command, "--repeats", str(options.repeats)], check=True, stdout=subprocess.PIPE, text=True
         )
         runs[f"{what} {spots}"] = {"what": what, "spots": spots, **json.loads(done.stdout.splitlines()[-1])}
+        print(json.dumps(runs[f"{what} {spots}"]), file=sys.stderr, flush=True)
 
     for spots in (options.spots // 4, options.spots // 2, options.spots):
         run("humanst bincontrol hallmark", spots)
