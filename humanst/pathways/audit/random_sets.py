@@ -153,11 +153,13 @@ def _draw(
     rng: np.random.Generator, wanted: list[tuple[int, float]], pools: list[NDArray[np.str_]]
 ) -> list[tuple[str, float]]:
     """One gene for each wanted bin, none twice, with the weight beside; sorted by id."""
+    weights: dict[int, list[float]] = {}
+    for index, weight in wanted:
+        weights.setdefault(index, []).append(weight)
     drawn: list[tuple[str, float]] = []
-    for index in sorted({found for found, _ in wanted}):
-        weights = [weight for found, weight in wanted if found == index]
-        genes = rng.choice(pools[index], len(weights), replace=False)
-        drawn.extend(zip(genes.tolist(), weights, strict=True))
+    for index in sorted(weights):
+        places = rng.choice(len(pools[index]), len(weights[index]), replace=False)
+        drawn.extend(zip(pools[index][places].tolist(), weights[index], strict=True))
     return sorted(drawn)
 
 
