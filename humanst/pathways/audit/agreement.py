@@ -10,7 +10,7 @@ import numpy as np
 
 from humanst.errors import DataError
 from humanst.pathways.audit.correlation import pearson
-from humanst.pathways.audit.section import fitting_spots, scores_of
+from humanst.pathways.audit.section import expression_of, scores_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +68,7 @@ def agreement_by_panel(
     """
     import pandas as pd
 
-    fit = fitting_spots(section)
+    fit = expression_of(section).fit
     whole = scores_of(section, sets, options.scoring)
     frames = []
     for name, on_panel in panels.items():
@@ -120,7 +120,7 @@ def agreement_by_geometry(section: AuditSection, sets: ResolvedSets, options: Au
 
     if section.lattice != "square" or section.target_shape != "square":
         return _empty(_GEOMETRY_COLUMNS, "not-contiguous")
-    fit = fitting_spots(section)
+    fit = expression_of(section).fit
     frames = []
     for inner, outer in BLOCKS:
         blocks = _blocks(section, fit, outer)

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from humanst.pathways.smoothing import neighbour_means
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
     from humanst.pathways.audit.inputs import Lattice
 
-# (row, column) steps to the neighbours of a place; columns of one row of a Visium slide step by two.
-_STEPS: dict[str, tuple[tuple[int, int], ...]] = {
-    "hex": ((0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1)),
-    "square": tuple((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if (r, c) != (0, 0)),
-}
 # Below this share of its size, the spread of a column is rounding.
 _ROUNDING = 1e-12
 
@@ -55,40 +52,10 @@ def neighbours_on(
     spots
         (n_spots,) bool, the spots that take part.
     """
-    from scipy.sparse import csr_matrix
-
-    asked = np.flatnonzero(spots)
-    at, near = _pairs(row[asked], col[asked], _STEPS[lattice])
-    n_near = np.bincount(at, minlength=len(asked))
-    used = np.flatnonzero(n_near)
-    place = np.full(len(asked), -1, dtype=np.int64)
-    place[used] = np.arange(len(used))
-    shape = (len(used), len(used))
-    weights = csr_matrix((1.0 / n_near[at], (place[at], place[near])), shape=shape)
-    weights.sort_indices()
-    return Neighbours(asked[used], weights, len(asked) - len(used))
-
-
-def _pairs(
-    row: NDArray[np.int64], col: NDArray[np.int64], steps: tuple[tuple[int, int], ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """``(spot, neighbour)`` of every pair of neighbours, both ways round."""
-    if not len(row):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    # Room of two on every side, so that a step never runs into the next row.
-    r, c = row.astype(np.int64) - row.min() + 2, col.astype(np.int64) - col.min() + 2
-    width = int(c.max()) + 3
-    keys = r * width + c
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    at, near = [], []
-    for down, right in steps:
-        sought = keys + down * width + right
-        place = np.minimum(np.searchsorted(ordered, sought), len(keys) - 1)
-        found = np.flatnonzero(ordered[place] == sought)
-        at.append(found)
-        near.append(order[place[found]])
-    return np.concatenate(at), np.concatenate(near)
+    means = neighbour_means((row, col, lattice), spots)
+    used = np.flatnonzero(spots & (np.diff(means.indptr) > 0))
+    # A neighbour has a neighbour: whoever found it.
+    return Neighbours(used, means[used][:, used], int(spots.sum()) - len(used))
 
 
 def morans_i(

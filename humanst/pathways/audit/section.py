@@ -14,10 +14,11 @@ import numpy as np
 
 from humanst.pathways.audit.correlation import pearson
 from humanst.pathways.audit.moran import Neighbours, morans_i, neighbours_on
-from humanst.pathways.audit.random_sets import joined, matched_random, mean_log_expression, some_sets
+from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
 from humanst.pathways.audit.thinning import noise_ceiling, spearman_brown, thin
-from humanst.pathways.options import Scoring
-from humanst.pathways.score import library_size, score_section
+from humanst.pathways.depth import library_size
+from humanst.pathways.expression import Expression
+from humanst.pathways.score import score_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from humanst.pathways.audit.inputs import AuditOptions, AuditSection
     from humanst.pathways.gene_sets import ResolvedSets
+    from humanst.pathways.options import Scoring
     from humanst.pathways.score import PathwayScores
 
 FIGURES = ("half_r", "moran", "moran_residual", "r_library")
@@ -92,18 +94,17 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
 
     ``attrs["n_islands"]`` is the number of spots without a neighbour, which Moran's I leaves out.
     """
-    fit = fitting_spots(section)
-    neighbours = neighbours_on(section.row, section.col, section.lattice, fit)
-    figures = _measure(section, _with_draws(section, sets, options, fit), options, fit, neighbours)
+    expression = expression_of(section)
+    neighbours = neighbours_on(section.row, section.col, section.lattice, expression.fit)
+    figures = _measure(section, _with_draws(expression, sets, options), options, expression.fit, neighbours)
     frame = _table(section.sample_id, sets, figures, options.n_draws)
     frame.attrs["n_islands"] = neighbours.n_islands
     return frame
 
 
-def fitting_spots(section: AuditSection) -> NDArray[np.bool_]:
-    """(n_spots,) the spots that have figures: in the fit, and with counts of measured genes."""
-    totals = section.counts @ section.measured.astype(np.int64)
-    return np.asarray(np.logical_and(section.in_fit, totals > 0), dtype=np.bool_)
+def expression_of(section: AuditSection) -> Expression:
+    """Return the measured genes of a section as scorers see them; ``fit`` are the spots that have figures."""
+    return Expression(section.counts, np.asarray(section.ensembl_ids, np.str_), section.measured, section.in_fit)
 
 
 def scores_of(
@@ -116,9 +117,6 @@ def scores_of(
     targeted: bool | None = None,
 ) -> PathwayScores:
     """Score a section as its targets are, or with other counts of its spots or fewer of its genes measured."""
-    more: dict[str, Any] = {}
-    if scoring != Scoring():
-        more = {"scoring": scoring, "lattice": (section.row, section.col, section.lattice)}
     return score_section(
         section.counts if counts is None else counts,
         section.ensembl_ids,
@@ -126,16 +124,15 @@ def scores_of(
         sets,
         in_fit=section.in_fit,
         targeted=section.targeted if targeted is None else targeted,
-        **more,
+        scoring=scoring,
+        lattice=(section.row, section.col, section.lattice),
     )
 
 
-def _with_draws(
-    section: AuditSection, sets: ResolvedSets, options: AuditOptions, fit: NDArray[np.bool_]
-) -> ResolvedSets:
+def _with_draws(expression: Expression, sets: ResolvedSets, options: AuditOptions) -> ResolvedSets:
     """The sets, then each draw of all of them: (1 + n_draws) * P sets."""
-    mean_log = mean_log_expression(section.counts, section.measured, fit)
-    genes = np.asarray(section.ensembl_ids, dtype=np.str_)[section.measured]
+    genes = expression.genes
+    mean_log = expression.mean_log if expression.n_fit else np.zeros(len(genes))
     draws = [matched_random(sets, genes, mean_log, seed=options.seed, draw=draw) for draw in range(options.n_draws)]
     return joined([sets, *draws])
 

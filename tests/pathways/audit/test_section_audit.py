@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from humanst.pathways import score_section
+from humanst.pathways import SCORERS, Scoring, score_section
 from humanst.pathways.audit import section as section_module
 from humanst.pathways.audit.inputs import AuditOptions
-from humanst.pathways.audit.random_sets import matched_random, mean_log_expression
+from humanst.pathways.audit.random_sets import matched_random
 from humanst.pathways.audit.section import audit_section
 from humanst.pathways.audit.thinning import thin
 from tests.pathways.audit.sections import gene_ids, patterned, random_members, sets_of, square_section
@@ -124,8 +124,9 @@ def test_figures_are_their_definitions(table, section, sets):
 
 
 def test_the_null_is_that_of_draws_scored_on_their_own(table, section, sets):
-    mean_log = mean_log_expression(section.counts, section.measured, kept_spots(section))
     genes = section.ensembl_ids[section.measured]
+    counts = section.counts.toarray()[np.ix_(kept_spots(section), section.measured)]
+    mean_log = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)).mean(axis=0)
     draws = [matched_random(sets, genes, mean_log, seed=5, draw=draw) for draw in range(4)]
     by_draw = [figures_by_hand(section, draw) for draw in draws]
     for name in FIGURES:
@@ -198,15 +199,30 @@ def test_a_section_without_fitting_spots_is_masked_whole(section, sets):
     assert not found["passes"].any()
 
 
-def mean_of_logs_half_r(section, sets):
-    """Correlation of halves of the plain mean of log1p(CP10k) over a set's genes."""
-    place = {gene: index for index, gene in enumerate(section.ensembl_ids)}
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_every_scorer_can_be_audited(section, sets, scorer):
+    found = audit_section(section, sets, AuditOptions(scoring=Scoring(scorer=scorer), n_seeds=1, n_draws=2))
+    valid = found[found["reason"].isna()]
+    assert valid["pathway"].tolist() == ["TOGETHER", "APART", "HALF_SEEN"]
+    assert valid[[*FIGURES, "half_r_rank", "moran_rank"]].notna().all(axis=None)
+    together = found.set_index("pathway").loc["TOGETHER"]
+    assert together["half_r"] > together["half_r_null_median"]
+
+
+def test_smoothed_targets_are_audited_smoothed(section, sets, table):
+    smooth = Scoring(smooth=0.5)
+    found = audit_section(section, sets, dataclasses.replace(OPTIONS, scoring=smooth))
+    lattice = (section.row, section.col, section.lattice)
     sides = []
-    for half in thin(section.counts, 0):
-        dense = half.toarray().astype(float)
-        logs = np.log1p(1e4 * dense / np.maximum(dense.sum(axis=1, keepdims=True), 1))
-        sides.append([logs[:, [place[g] for g in genes]].mean(axis=1) for genes in sets.ensembl_ids])
-    return np.array([np.corrcoef(one, other)[0, 1] for one, other in zip(*sides, strict=True)])
+    for half in thin(section.counts, (5, 0)):
+        scored = score_section(
+            half, section.ensembl_ids, section.measured, sets, in_fit=section.in_fit, targeted=False,
+            scoring=smooth, lattice=lattice,
+        ).scores[kept_spots(section), 0]  # fmt: skip
+        sides.append(scored.astype(float))
+    one = audit_section(section, sets, AuditOptions(scoring=smooth, n_seeds=1, n_draws=1, seed=5))
+    assert one["half_r"][0] == pytest.approx(np.corrcoef(*sides)[0, 1], rel=1e-9)
+    assert found["moran"][0] > table["moran"][0] + 0.2
 
 
 def without_biology(depths, shares, seed=0):
@@ -222,4 +238,6 @@ def test_without_biology_the_default_has_no_reliability_and_the_plain_mean_has()
     found = audit_section(section, sets, AuditOptions(n_seeds=3, n_draws=1))
     assert abs(found["half_r"].median()) < 0.05
     assert abs(found["moran"].median()) < 0.05
-    assert np.median(mean_of_logs_half_r(section, sets)) > 0.3
+    plain = audit_section(section, sets, AuditOptions(scoring=Scoring(scorer="mean"), n_seeds=1, n_draws=1))
+    assert plain["half_r"].median() > 0.3
+    assert plain["r_library"].abs().median() > 0.5 > 0.1 > found["r_library"].abs().median()

@@ -19,8 +19,8 @@ from humanst.demo.tissue import PROGRAMME_NAMES, make_tissue
 from humanst.demo.visium import COVERED_UM, TYPICAL_SIZE, visium_lattice
 from humanst.pathways import score_section
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
-from humanst.pathways.audit.random_sets import joined, matched_random, mean_log_expression
-from humanst.pathways.audit.section import audit_section
+from humanst.pathways.audit.random_sets import joined, matched_random
+from humanst.pathways.audit.section import audit_section, expression_of
 from tests.pathways.audit.sections import sets_of
 
 SECTIONS = ("demo_visium_V1", "demo_visium_V2", "demo_visium_v1_P3", "demo_visium_v1_P4")
@@ -108,8 +108,9 @@ def painted(atlas):
 def test_painted_programmes_rank_above_unpainted_and_random_sets(atlas):
     tables = [table for _, table in atlas]
     for section, _ in atlas:
-        mean_log = mean_log_expression(section.counts, section.measured, section.in_fit)
-        draws = [matched_random(demo_sets(), IDS, mean_log, seed=99, draw=draw) for draw in range(3)]
+        drawn_from = expression_of(section)
+        pool = (drawn_from.genes, drawn_from.mean_log)
+        draws = [matched_random(demo_sets(), *pool, seed=99, draw=draw) for draw in range(3)]
         tables.append(audit_section(section, joined(draws), AuditOptions(n_draws=1)))
     table = pd.concat(tables)
     is_painted = table["pathway"].isin(PROGRAMME_NAMES)

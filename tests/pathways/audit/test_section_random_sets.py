@@ -7,11 +7,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
 
 from humanst.errors import DataError
 from humanst.pathways import ResolvedSets
-from humanst.pathways.audit.random_sets import joined, matched_random, mean_log_expression, some_sets
+from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
 
 N_GENES = 620
 GENES = np.array([f"ENSG{index:011d}" for index in range(N_GENES)])
@@ -122,15 +121,3 @@ def test_genes_that_do_not_fit_are_refused():
         with pytest.raises(DataError) as caught:
             matched_random(collection(), genes, expression(), seed=0, draw=0)
         assert caught.value.facts.code == code
-
-
-def test_mean_log_expression_is_its_definition():
-    rng = np.random.default_rng(3)
-    counts = rng.poisson(2.0, (2100, 12))
-    counts[5] = 0
-    measured, spots = np.arange(12) % 4 != 1, np.arange(2100) % 5 != 0
-    kept = counts[np.ix_(spots, measured)]
-    wanted = np.log1p(1e4 * kept / np.maximum(kept.sum(axis=1, keepdims=True), 1)).mean(axis=0)
-    np.testing.assert_allclose(mean_log_expression(csr_matrix(counts), measured, spots), wanted, rtol=1e-12)
-    nothing = np.zeros(2100, dtype=bool)
-    np.testing.assert_array_equal(mean_log_expression(csr_matrix(counts), measured, nothing), np.zeros(9))
