@@ -55,7 +55,7 @@ def _heads(counts: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     # Nearly all counts are small, and the tosses of eight of them are the bits of one random byte.
     tosses = np.frombuffer(rng.bytes(len(counts)), dtype=np.uint8)
     few = counts <= _BITS
-    heads: NDArray[Any] = _ONES[np.where(few, counts, 0).astype(np.intp) << _BITS | tosses].astype(counts.dtype)
+    heads: NDArray[Any] = _ONES[np.minimum(counts, _BITS).astype(np.intp) << _BITS | tosses].astype(counts.dtype)
     many = np.flatnonzero(~few)
     heads[many] = rng.binomial(counts[many].astype(np.int64), 0.5)
     return heads
