@@ -88,7 +88,8 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
         draws matched to the pathway, and the share of them that the pathway exceeds. Of ``r_library`` the absolute
         value is looked at, and the rank is the share of draws that follow library size *more* than the pathway.
     n_draws
-        Draws that could be scored.
+        Draws that could be scored. The percentile of few draws is a low one: a set that is itself random exceeds that
+        of 10 draws 12 times in 100, of 20 draws 9 times, of 100 draws 6 times.
     passes
         ``half_r`` is above ``half_r_null_p95`` and at least 0.15. False where masked.
 

@@ -199,6 +199,13 @@ def test_a_section_without_fitting_spots_is_masked_whole(section, sets):
     assert not found["passes"].any()
 
 
+def test_a_pathway_that_does_not_vary_has_no_figures_though_its_halves_do(section, sets):
+    alike = np.tile(section.counts.toarray()[7], (len(section.in_fit), 1))
+    found = audit_section(dataclasses.replace(section, counts=csr_matrix(alike)), sets, OPTIONS)
+    assert found["reason"].tolist() == ["no-variation", "no-variation", "too-few-genes", "no-variation"]
+    assert found[[*FIGURES, "ceiling", "half_r_null_median"]].isna().all(axis=None)
+
+
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_every_scorer_can_be_audited(section, sets, scorer):
     found = audit_section(section, sets, AuditOptions(scoring=Scoring(scorer=scorer), n_seeds=1, n_draws=2))

@@ -105,6 +105,15 @@ def painted(atlas):
     return table[table["pathway"].isin(PROGRAMME_NAMES)]
 
 
+def test_measuring_again_differs_by_counting_alone():
+    """Of two Poisson counts around one intensity, the squared difference is on average their sum."""
+    section, _, again = drawn(SECTIONS[0], TYPICAL_SIZE)
+    for one, other in ((section.counts.toarray(), again[0]), (again[1], again[2])):
+        a, b = one.astype(float), other.astype(float)
+        assert (a != b).mean() > 0.1
+        assert ((a - b) ** 2).sum() / (a + b).sum() == pytest.approx(1.0, abs=0.03)
+
+
 def test_painted_programmes_rank_above_unpainted_and_random_sets(atlas):
     tables = [table for _, table in atlas]
     for section, _ in atlas:

@@ -70,6 +70,15 @@ def test_a_draw_depends_on_seed_number_and_name_and_on_no_other_set_or_order():
     assert matched_random(sets, GENES, mean_log, seed=0, draw=1).ensembl_ids != drawn
 
 
+def test_two_sets_of_the_same_genes_have_draws_of_their_own():
+    one = collection(sizes=(30,))
+    drawn = [
+        matched_random(dataclasses.replace(one, names=(name,)), GENES, expression(), seed=0, draw=0).ensembl_ids
+        for name in ("A", "B")
+    ]
+    assert drawn[0] != drawn[1]
+
+
 def test_every_gene_of_a_bin_is_drawn_as_often_as_another():
     sets, mean_log = collection(sizes=(60,)), expression()
     bin_of = bins_by_hand(mean_log)
