@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.pathways.bincontrol import log_cp10k
-from humanst.pathways.sparse import rows_of
+from humanst.pathways.sparse import add_rows, csr_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-CHUNK_SPOTS = 128
+CHUNK_SPOTS = 256
 # Logarithms of 33 million counts: 256 MiB.
 KEPT_ENTRIES = 1 << 25
 
@@ -97,7 +97,8 @@ class Expression:
         columns = np.flatnonzero(measured)
         self._columns = columns[np.argsort(ids[columns], kind="stable")]
         self._counts, self._size = counts, chunk_spots
-        self._kept: list[Block] | None = None
+        self._kept: list[Block] = []
+        self._room = KEPT_ENTRIES
         self.genes = ids[self._columns]
         self.totals = totals_of(counts, self._columns, chunk_spots)
         self.has_counts: NDArray[np.bool_] = self.totals > 0
@@ -109,21 +110,26 @@ class Expression:
         """Number of spots, fitting or not."""
         return len(self.totals)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, *, keep: bool = True) -> Iterator[Block]:
         """Every spot in order, as often as called.
 
-        Blocks with their logarithms are kept for a section of ordinary size; a larger one makes them again.
+        Blocks with their logarithms are kept for the next time as far as there is room, which a section of ordinary
+        size never fills; those beyond are made again. ``keep=False`` keeps no more of them: for the last time.
         """
-        if self._counts.nnz > KEPT_ENTRIES:
-            return self._made()
-        if self._kept is None:
-            self._kept = list(self._made())
-        return iter(self._kept)
+        yield from self._kept
+        start = self._kept[-1].stop if self._kept else 0
+        for block in self._made_from(start):
+            # Kept are the first blocks of the section without a gap, whatever is asked for at the same time.
+            is_next = block.start == (self._kept[-1].stop if self._kept else 0)
+            if keep and is_next and block.counts.nnz <= self._room:
+                self._room -= block.counts.nnz
+                self._kept.append(block)
+            yield block
 
-    def _made(self) -> Iterator[Block]:
+    def _made_from(self, first: int) -> Iterator[Block]:
         in_order = len(self._columns) == self._counts.shape[1] and bool(np.all(np.diff(self._columns) > 0))
         is_canonical = in_order and bool(self._counts.has_canonical_format)
-        for start in range(0, self.n_spots, self._size):
+        for start in range(first, self.n_spots, self._size):
             part = rows_of(self._counts, start, start + self._size)
             part = part if in_order else part[:, self._columns]
             if not (is_canonical or part.has_canonical_format):
@@ -137,9 +143,7 @@ class Expression:
         """(n_genes,) mean of ``log1p(CP10k)`` over the fitting spots."""
         sums = np.zeros(len(self.genes), dtype=np.float64)
         for block in self.blocks():
-            fitting = fitting_rows(block.logs, block.is_fit)
-            # add.at goes entry by entry, spot after spot, so the sum is the same for every chunk size.
-            np.add.at(sums, fitting.indices, fitting.data)
+            add_rows(sums, fitting_rows(block.logs, block.is_fit))
         return sums / self.n_fit
 
     @cached_property
@@ -150,7 +154,7 @@ class Expression:
         for block in self.blocks():
             fitting = fitting_rows(block.logs, block.is_fit)
             centred = fitting.data - mean.take(fitting.indices)
-            np.add.at(squares, fitting.indices, centred * centred)
+            add_rows(squares, csr_of(centred * centred, fitting.indices, fitting.indptr, fitting.shape))
             seen += np.bincount(fitting.indices, minlength=len(mean))
         return np.sqrt((squares + (self.n_fit - seen) * mean * mean) / self.n_fit)
 

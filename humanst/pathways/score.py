@@ -126,7 +126,7 @@ def score_section(
         ``scorer-weights`` for sets with weights and a scorer that has no use for them.
     """
     asked = Scoring() if scoring is None else scoring
-    _check_scoring(asked, sets, has_lattice=lattice is not None)
+    _check_scoring(asked, sets, chunk_spots, has_lattice=lattice is not None)
     _check(counts, ensembl_ids, measured, in_fit)
     expression = Expression(counts, np.asarray(ensembl_ids, dtype=np.str_), measured, in_fit, chunk_spots)
     means = neighbour_means(lattice, expression.fit) if lattice is not None and asked.smooth > 0 else None
@@ -167,7 +167,7 @@ def _raw_scores(expression: Expression, weights: SetWeights, asked: Scoring) -> 
     """(P, n_spots), a row a set, and the bins of the scorer."""
     scorer = scorer_of(asked.scorer).fit(expression, weights)
     raw = np.empty((len(weights.n_measured), expression.n_spots))
-    for block in expression.blocks():
+    for block in expression.blocks(keep=False):
         raw[:, block.start : block.stop] = scorer.score(block).T
     return raw, scorer.n_bins
 
@@ -182,7 +182,7 @@ def _finished(
     return z if asked.clip is None else np.clip(z, -asked.clip, asked.clip)
 
 
-def _check_scoring(asked: Scoring, sets: ResolvedSets, *, has_lattice: bool) -> None:
+def _check_scoring(asked: Scoring, sets: ResolvedSets, chunk_spots: int, *, has_lattice: bool) -> None:
     def refused(field: str, expected: str, found: object) -> UsageError:
         what = "pathways cannot be scored like this"
         return UsageError(what, code="scoring-option", field=field, expected=expected, found=repr(found))
@@ -193,6 +193,8 @@ def _check_scoring(asked: Scoring, sets: ResolvedSets, *, has_lattice: bool) -> 
         raise refused("smooth", "a share from 0 to below 1", asked.smooth)
     if asked.smooth > 0 and not has_lattice:
         raise refused("smooth", "the lattice of the spots, whose neighbours are smoothed over", "no lattice")
+    if chunk_spots < 1:
+        raise refused("chunk_spots", "at least one spot", chunk_spots)
     if asked.clip is not None and not (0 < asked.clip < math.inf):
         raise refused("clip", "a bound above 0, or none", asked.clip)
     if asked.clip is not None and not asked.z:

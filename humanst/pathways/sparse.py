@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
@@ -39,6 +41,20 @@ def row_sums(matrix: csr_matrix, values: NDArray[np.float64]) -> NDArray[np.floa
     return np.asarray(sums, dtype=np.float64)
 
 
+def add_rows(sums: NDArray[np.float64], matrix: csr_matrix) -> None:
+    """Add the rows of a float64 matrix to ``sums``, (n_columns,), entry by entry and row after row.
+
+    The order of summation is that of the rows however they are cut into matrices, so that sums over a section do not
+    depend on its blocks.
+    """
+    kernel = _kernel("csc_matvec")
+    if kernel is None:
+        np.add.at(sums, matrix.indices, matrix.data)
+        return
+    # The arrays of a CSR matrix are those of its transpose in CSC, which is multiplied by a vector of ones.
+    kernel(len(sums), matrix.shape[0], matrix.indptr, matrix.indices, matrix.data, np.ones(matrix.shape[0]), sums)
+
+
 def product(left: csr_matrix, right: csr_matrix) -> csr_matrix:
     """Return ``left @ right`` of float64 matrices, to the last bit as scipy has it.
 
@@ -56,9 +72,8 @@ def product(left: csr_matrix, right: csr_matrix) -> csr_matrix:
     -------
     (n, P) float64 CSR; indices are not sorted.
     """
-    try:
-        from scipy.sparse._sparsetools import csr_matmat
-    except ImportError:  # pragma: no cover - a scipy that keeps it elsewhere
+    kernel = _kernel("csr_matmat")
+    if kernel is None:
         return left @ right
     shape = (left.shape[0], right.shape[1])
     index = np.int32 if max(left.nnz, right.nnz, shape[0] * shape[1]) < np.iinfo(np.int32).max else np.int64
@@ -68,5 +83,16 @@ def product(left: csr_matrix, right: csr_matrix) -> csr_matrix:
     operands = []
     for matrix in (left, right):
         operands += [matrix.indptr.astype(index, copy=False), matrix.indices.astype(index, copy=False), matrix.data]
-    csr_matmat(*shape, *operands, pointers, indices, data)
+    kernel(*shape, *operands, pointers, indices, data)
     return csr_of(data[: pointers[-1]], indices[: pointers[-1]], pointers, shape)
+
+
+def _kernel(name: str) -> Callable[..., None] | None:
+    """Return a kernel of scipy that has no public name, or None where scipy keeps it elsewhere.
+
+    What it does can be had publicly with the same bits and some more time; see where it is used.
+    """
+    from scipy.sparse import _sparsetools
+
+    kernel: Callable[..., None] | None = getattr(_sparsetools, name, None)
+    return kernel

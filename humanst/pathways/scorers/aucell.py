@@ -108,6 +108,7 @@ class AucellScorer:
 
 def _levels(data: NDArray[np.integer]) -> tuple[NDArray[np.int64], int]:
     """Number the distinct counts of a block, 0 for the largest; 0 counts have the last number, seen or not."""
+    data = data.astype(np.int64, copy=False)
     if len(data) == 0 or int(data.max()) < TABLED_LEVELS:
         seen = np.bincount(data, minlength=1) > 0
         seen[0] = True
