@@ -200,7 +200,7 @@ def correlations(x: NDArray[Any], y: NDArray[Any], section: NDArray[np.int64]) -
         here = section == one
         varies = (zy[here] != 0).any(axis=0)
         out.append(np.where(varies, (zx[here] * zy[here]).mean(axis=0), np.nan))
-    return np.array(out).reshape(-1, x.shape[1])
+    return np.array(out).reshape(len(out), x.shape[1])
 
 
 def _kinds(

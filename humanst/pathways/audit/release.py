@@ -63,12 +63,13 @@ def audit_release(
     DataError
         From the scores, when a section's arrays do not fit together.
     """
+    from sklearn import config_context
     from threadpoolctl import threadpool_limits
 
     options = options or AuditOptions()
     sources = sources_of(sections)
-    # Sums of products are the same on any number of cores.
-    with threadpool_limits(limits=1):
+    # Sums of products are the same on any number of cores; hundreds of small fits are not checked each anew.
+    with threadpool_limits(limits=1), config_context(assume_finite=True, skip_parameter_validation=True):
         return _tables(sources, sets, options, k)
 
 
