@@ -55,20 +55,74 @@ def draw_counts(
 
     Negative binomial (gamma-Poisson) around rate x library size, then dropout that spares high counts.
     """
+    mean, library, activity = _expected(tissue, plan, xy_um, genes=genes, seed=seed, typical_size=typical_size)
+    counts, _ = _draw(mean, named_rng(seed, plan.sample_id, "counts"))
+    return Expression(counts, library.astype(np.float32), activity)
+
+
+def draw_again(
+    tissue: Tissue,
+    plan: SectionPlan,
+    xy_um: NDArray[np.float64],
+    *,
+    genes: DemoGenes,
+    seed: int,
+    typical_size: float,
+    copies: int,
+) -> tuple[NDArray[np.int32], ...]:
+    """Draw counts that the very spots of :func:`draw_counts` could as well have given: what measuring noise is.
+
+    Every spot keeps its intensity for each gene, which is rate x library size x over-dispersion, or zero where the
+    gene dropped out. Only the Poisson counts around it are drawn anew.
+
+    Parameters
+    ----------
+    copies
+        How many times.
+
+    Returns
+    -------
+    ``copies`` arrays of (n_spots, n_genes) int32, independent of each other and of ``draw_counts`` given intensities.
+    """
+    mean, _, _ = _expected(tissue, plan, xy_um, genes=genes, seed=seed, typical_size=typical_size)
+    _, again = _draw(mean, named_rng(seed, plan.sample_id, "counts"), named_rng(seed, plan.sample_id, "again"), copies)
+    return again
+
+
+def _expected(
+    tissue: Tissue, plan: SectionPlan, xy_um: NDArray[np.float64], *, genes: DemoGenes, seed: int, typical_size: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Field]:
+    """Mean counts (n_spots, n_genes), library factor and activity of the spots."""
     activity = tissue.at(tissue.activity, xy_um)
     membership = tissue.at(tissue.membership, xy_um)
     library = _library(tissue, plan, xy_um, membership, seed=seed)
     rate = _rates(plan, activity, membership, genes, seed=seed)
-    mean = rate * (library * typical_size)[:, None]
-    rng = named_rng(seed, plan.sample_id, "counts")
+    return rate * (library * typical_size)[:, None], library, activity
+
+
+def _draw(
+    mean: NDArray[np.float64], rng: np.random.Generator, again: np.random.Generator | None = None, copies: int = 0
+) -> tuple[NDArray[np.int32], tuple[NDArray[np.int32], ...]]:
+    """Counts around ``mean`` from ``rng``; then, of the same intensities, copies of them from ``again``."""
     lit = np.empty(mean.shape, np.int32)
+    others = tuple(np.empty(mean.shape, np.int32) for _ in range(copies))
     for first in range(0, len(mean), BLOCK):
         rows = slice(first, first + BLOCK)
-        lit[rows] = rng.poisson(mean[rows] * rng.gamma(DISPERSION, 1.0 / DISPERSION, mean[rows].shape))
+        intensity = mean[rows] * rng.gamma(DISPERSION, 1.0 / DISPERSION, mean[rows].shape)
+        lit[rows] = rng.poisson(intensity)
+        if again is not None:
+            for other in others:
+                other[rows] = again.poisson(intensity)
     seen = np.nonzero(lit)
     lost = rng.uniform(size=len(seen[0])) < DROPOUT * np.exp(-mean[seen])
+    if again is not None:
+        # Whether a gene without counts dropped out was never drawn: it is free to be drawn now.
+        dropped = again.uniform(size=mean.shape) < DROPOUT * np.exp(-mean)
+        dropped[seen] = lost
+        for other in others:
+            other[dropped] = 0
     lit[seen[0][lost], seen[1][lost]] = 0
-    return Expression(lit, library.astype(np.float32), activity)
+    return lit, others
 
 
 def _library(

@@ -48,7 +48,7 @@ def write_visium(
         The spot truth, one row a line of the positions file.
     """
     genes = load_genes()
-    row_col, xy_px = _lattice(plan, seed=seed)
+    row_col, xy_px = visium_lattice(plan, seed=seed)
     in_tissue = tissue.covered(xy_px * plan.um_per_pixel, COVERED_UM)
     barcodes = slide_barcodes()[row_col[:, 0], row_col[:, 1]]
     drawn = draw_counts(tissue, plan, xy_px * plan.um_per_pixel, genes=genes, seed=seed, typical_size=TYPICAL_SIZE)
@@ -77,7 +77,7 @@ def slide_barcodes() -> NDArray[np.str_]:
     return np.char.add(chosen, "-1").reshape(ARRAY_ROWS, ARRAY_COLUMNS)
 
 
-def _lattice(plan: SectionPlan, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def visium_lattice(plan: SectionPlan, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Array (row, column) and whole-pixel (x, y) of the spots whose patch lies inside the image.
 
     Columns run with x and rows with y, as on every v1 slide seen; odd rows hold odd columns only.

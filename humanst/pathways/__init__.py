@@ -1,19 +1,23 @@
-"""Pathways: gene sets, the bin-control score, its coverage mask, and library size beside it.
+"""Pathways: gene sets, scorers, the coverage mask, and library size beside the scores.
 
-A pathway score here is relative to genes of the same expression level in the same spot, so that it says which programme
+The default score is relative to genes of the same expression level in the same spot, so that it says which programme
 is on and not how many transcripts the spot gave. What a section did not measure is NaN, never zero.
 """
 
 from __future__ import annotations
 
+from humanst.pathways.depth import LibrarySize, library_size
 from humanst.pathways.gene_sets import GeneSets, ResolvedSets, read_gmt, resolve
-from humanst.pathways.score import LibrarySize, PathwayScores, library_size, score_section
+from humanst.pathways.options import SCORERS, Scoring
+from humanst.pathways.score import PathwayScores, score_section
 
 __all__ = [
+    "SCORERS",
     "GeneSets",
     "LibrarySize",
     "PathwayScores",
     "ResolvedSets",
+    "Scoring",
     "library_size",
     "read_gmt",
     "resolve",

@@ -7,9 +7,10 @@ For spot i, set S of m measured genes, and log expression ``L = log1p(CP10k)``::
 
 ``W`` (genes x sets) is 1 where a gene is in a set. Genes are put into bins of equal size by the rank of their mean log
 expression in the section; ``B`` (genes x bins) is 1 where a gene is in a bin, its columns divided by the bin's size in
-``L @ B``. The plain mean of log expression follows the number of transcripts of a spot; genes of one bin follow it
-alike, so their difference does not. The idea of expression-matched control genes is that of Tirosh et al. 2016
-(doi:10.1126/science.aad0501); taking the whole bin in place of a random draw makes it exact and repeatable.
+``L @ B``. Where genes have weights, W holds them and m is the sum of their absolute values. The plain mean of log
+expression follows the number of transcripts of a spot; genes of one bin follow it alike, so their difference does not.
+The idea of expression-matched control genes is that of Tirosh et al. 2016 (doi:10.1126/science.aad0501); taking the
+whole bin in place of a random draw makes it exact and repeatable.
 
 Everything is a sparse product in float64 with a fixed order of summation, so a spot's score does not depend on which
 spots are scored beside it in one go.
@@ -18,9 +19,11 @@ spots are scored beside it in one go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from humanst.pathways.sparse import csr_of, product, row_of_entries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +33,7 @@ COUNTS_PER = 1e4
 GENES_PER_BIN = 100
 MIN_BINS = 3
 MAX_BINS = 25
-_TABLED = 32
+_TABLED = 64
 
 
 def bins_for(n_genes: int) -> int:
@@ -38,35 +41,30 @@ def bins_for(n_genes: int) -> int:
     return min(max(n_genes // GENES_PER_BIN, MIN_BINS), MAX_BINS, max(n_genes, 1))
 
 
-def log_cp10k(counts: csr_matrix) -> csr_matrix:
+def log_cp10k(counts: csr_matrix, totals: NDArray[np.float64] | None = None) -> csr_matrix:
     """Return ``log1p(10,000 * counts / total of the spot)``, float64, with the same zeros as ``counts``.
 
     Parameters
     ----------
     counts
         (n_spots, n_genes) non-negative integers, CSR. A spot without counts stays all zero.
+    totals
+        (n_spots,) total of each spot where it is known.
     """
-    totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    if totals is None:
+        totals = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     # Nearly all counts are small: their logarithms are looked up in a table of spot and count.
     small = np.arange(_TABLED, dtype=np.float64)
     table = _log_of(np.broadcast_to(small, (len(totals), _TABLED)), totals[:, np.newaxis])
-    place = np.repeat(np.arange(len(totals)) * _TABLED, np.diff(counts.indptr))
+    place = row_of_entries(counts) * _TABLED
     large = np.flatnonzero(counts.data >= _TABLED)
     totals_of_large = totals[place[large] // _TABLED]
     np.add(place, counts.data, out=place, casting="same_kind")
     place[large] = 0
-    data = table.ravel().take(place)
+    # Every place is in the table; "clip" spares the search for one that is not.
+    data = table.ravel().take(place, mode="clip")
     data[large] = _log_of(counts.data[large].astype(np.float64), totals_of_large)
     return csr_of(data, counts.indices, counts.indptr, counts.shape)
-
-
-def csr_of(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
-    """Make a CSR matrix over these very arrays: the constructor of scipy copies those that are part of a larger one."""
-    from scipy.sparse import csr_matrix
-
-    matrix = csr_matrix(shape, dtype=data.dtype)
-    matrix.data, matrix.indices, matrix.indptr = data, indices, indptr
-    return matrix
 
 
 def _log_of(counts: NDArray[np.float64], totals: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,10 +100,10 @@ class BinControl:
     Attributes
     ----------
     weights
-        (n_genes, P + n_bins) float64 CSR: W, ones, and beside it ``B`` divided by the size of each bin, so that
+        (n_genes, P + n_bins) float64 CSR: W, and beside it ``B`` divided by the size of each bin, so that
         ``L @ weights`` is the sum over each set and the mean of each bin.
     n_genes_of_set
-        m, (P,) float64.
+        m, (P,) float64; the sum of absolute weights where genes have weights.
     bin_shares
         B'W / m, (n_bins, P) float64 CSR; the share of each set's genes that falls in each bin.
     """
@@ -121,7 +119,7 @@ class BinControl:
         Parameters
         ----------
         membership
-            (n_genes, P), 1 where a measured gene is in a set; every set has at least one gene.
+            (n_genes, P), 1 (or its weight) where a measured gene is in a set.
         bins
             (n_genes,) from :func:`expression_bins`.
         """
@@ -133,7 +131,8 @@ class BinControl:
         rows = np.arange(n_genes)
         in_bin = csr_matrix((np.ones(n_genes), (rows, bins)), shape=shape)
         bin_means = csr_matrix((1.0 / sizes[bins], (rows, bins)), shape=shape)
-        per_set = np.asarray(membership.sum(axis=0, dtype=np.float64)).ravel()
+        per_set = np.asarray(abs(membership).sum(axis=0, dtype=np.float64)).ravel()
+        per_set[per_set == 0] = 1.0
         shares = csr_matrix(in_bin.T @ membership)
         shares.sort_indices()
         shares.data /= per_set[shares.indices]
@@ -153,7 +152,7 @@ class BinControl:
         """
         n_sets = len(self.n_genes_of_set)
         # One pass over the counts for both products.
-        sums = log_expression @ self.weights
+        sums = product(log_expression, self.weights)
         in_set = sums[:, :n_sets].toarray() / self.n_genes_of_set
         control = (sums[:, n_sets:] @ self.bin_shares).toarray()
         return np.asarray(in_set - control, dtype=np.float64)

@@ -1,35 +1,39 @@
-"""Pathway targets of one section: bin-control scores, z over the section's fitting spots, and what was not measured.
+"""Pathway targets of one section: raw scores, z over the section's fitting spots, and what was not measured.
 
-A pathway that the section's panel does not cover, or that does not vary, is NaN with its reason. Genes that were not
-measured are left out of everything, so they never change a score. Raw mean and sd are kept: ``raw = z * sd + mean``.
+A pathway that the section's panel does not cover, or that does not vary, is NaN with its reason, the same for every
+scorer. Genes that were not measured are left out of everything, so they never change a score. Raw mean and sd are kept:
+``raw = z * sd + mean``, as far as nothing was clipped. Every score comes from a scorer of
+:mod:`humanst.pathways.scorers`; library size is carried beside (:func:`humanst.pathways.library_size`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from humanst.errors import DataError
-from humanst.pathways.bincontrol import BinControl, bins_for, csr_of, expression_bins, log_cp10k
+from humanst.errors import DataError, UsageError
+from humanst.pathways.bincontrol import bins_for
+from humanst.pathways.depth import MIN_SD, mean_and_sd
+from humanst.pathways.expression import CHUNK_SPOTS, Expression
+from humanst.pathways.options import SCORERS, Scoring
+from humanst.pathways.scorers import scorer_of
+from humanst.pathways.scorers.base import SetWeights
+from humanst.pathways.smoothing import neighbour_means, smoothed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
     from humanst.pathways.gene_sets import ResolvedSets
+    from humanst.pathways.smoothing import Lattice
 
 MIN_MEASURED_GENES = 10
 MIN_SHARE_TARGETED = 0.05
 MIN_SHARE_WHOLE = 0.20
-# Scores are sums of some thousand float64 terms of order 1; below this, a spread is rounding and not signal.
-MIN_SD = 1e-12
-CHUNK_SPOTS = 256
-# Logarithms of 33 million counts: 256 MiB.
-KEPT_ENTRIES = 1 << 25
+SETS_AT_ONCE = 64
 
 Reason = Literal["too-few-genes", "too-small-share", "no-fit-spots", "no-variation"]
 
@@ -43,9 +47,11 @@ class PathwayScores:
     names
         (P,) set names.
     scores
-        (n_spots, P) float32, z over the fitting spots; NaN in a masked pathway and for a spot without counts.
+        (n_spots, P) float32, z over the fitting spots, or raw where z is off; NaN in a masked pathway and for a spot
+        without counts.
     raw_mean, raw_sd
-        (P,) float64, of the raw score over the fitting spots (population sd); NaN where nothing was scored.
+        (P,) float64, of the raw score over the fitting spots (population sd), after smoothing if there is any; NaN
+        where nothing was scored.
     n_measured, n_members
         (P,) int64: genes of the set that the section measured, and genes the set has.
     reasons
@@ -53,7 +59,7 @@ class PathwayScores:
     n_fit
         Spots the bins, means and sds come from.
     n_bins
-        Expression bins used.
+        Expression bins used; 0 for a scorer that has none.
     """
 
     names: tuple[str, ...]
@@ -72,26 +78,6 @@ class PathwayScores:
         return np.array([reason is None for reason in self.reasons], dtype=np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
-class LibrarySize:
-    """The number of transcripts of each spot, which the pathway scores leave out by design.
-
-    Attributes
-    ----------
-    log10_counts
-        (n_spots,) float64, log10 of the total; NaN for a spot without counts.
-    z
-        (n_spots,) float64, z over the fitting spots (population sd); NaN where the total is, or if nothing varies.
-    mean, sd
-        Of ``log10_counts`` over the fitting spots; NaN without fitting spots.
-    """
-
-    log10_counts: NDArray[np.float64]
-    z: NDArray[np.float64]
-    mean: float
-    sd: float
-
-
 def score_section(
     counts: csr_matrix,
     ensembl_ids: NDArray[Any],
@@ -100,6 +86,8 @@ def score_section(
     *,
     in_fit: NDArray[np.bool_],
     targeted: bool,
+    scoring: Scoring | None = None,
+    lattice: Lattice | None = None,
     chunk_spots: int = CHUNK_SPOTS,
 ) -> PathwayScores:
     """Score every spot of a section for every gene set.
@@ -115,93 +103,108 @@ def score_section(
     sets
         Gene sets on Ensembl ids (:func:`humanst.pathways.resolve`).
     in_fit
-        (n_spots,) the spots that set the bins, the mean and the sd: in tissue and past QC. A spot without counts is
-        never among them and gets NaN.
+        (n_spots,) the spots that set bins and other statistics of genes, the mean and the sd, and that are neighbours
+        where scores are smoothed: in tissue and past QC. A spot without counts is never among them and gets NaN.
     targeted
         Whether the section is of a targeted panel: a set is valid with >= 10 measured genes and >= 5 % of it on a
         panel, >= 20 % on a whole transcriptome.
+    scoring
+        Scorer, smoothing, z and clip; the default scorer and z alone when it is None.
+    lattice
+        ``(row, col, kind)`` of the spots, for smoothing alone: (n_spots,) whole numbers, twice, and ``"hex"`` (6
+        neighbours; a column is half a pitch) or ``"square"`` (8 neighbours).
     chunk_spots
         Spots scored in one go; memory grows with it, results do not change.
 
     Raises
     ------
     DataError
-        ``scores-shape`` when the arrays do not fit together, ``gene-repeated`` when an id occurs twice.
+        ``scores-shape`` when the arrays do not fit together, ``gene-repeated`` when an id occurs twice,
+        ``lattice-repeated`` when two spots have one place.
+    UsageError
+        ``scoring-option`` for an option out of its range or without what it needs, ``lattice-kind``,
+        ``scorer-weights`` for sets with weights and a scorer that has no use for them.
     """
+    asked = Scoring() if scoring is None else scoring
+    _check_scoring(asked, sets, has_lattice=lattice is not None)
     _check(counts, ensembl_ids, measured, in_fit)
-    ids = np.asarray(ensembl_ids, dtype=np.str_)
-    columns = np.flatnonzero(measured)
-    columns = columns[np.argsort(ids[columns], kind="stable")]
-    has_counts = _totals(counts, columns, chunk_spots) > 0
-    fit = np.asarray(in_fit, dtype=np.bool_) & has_counts
-    return _score(counts, columns, _membership(sets, ids[columns]), sets, (fit, has_counts), targeted, chunk_spots)
-
-
-def _score(
-    counts: csr_matrix,
-    columns: NDArray[np.int64],
-    membership: csr_matrix,
-    sets: ResolvedSets,
-    spots: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    targeted: bool,
-    size: int,
-) -> PathwayScores:
-    """Score the sets that are covered; ``columns`` are the measured genes in id order, the rows of ``membership``.
-
-    ``spots``: which of them set bins, means and sds, and which have counts.
-    """
-    fit, has_counts = spots
-    n_measured = np.asarray(membership.sum(axis=0)).ravel().astype(np.int64)
+    expression = Expression(counts, np.asarray(ensembl_ids, dtype=np.str_), measured, in_fit, chunk_spots)
+    means = neighbour_means(lattice, expression.fit) if lattice is not None and asked.smooth > 0 else None
+    weights = SetWeights.of(sets, expression.genes)
     n_members = np.array(sets.n_members, dtype=np.int64)
-    reasons = _coverage_reasons(n_measured, n_members, targeted=targeted, n_fit=int(fit.sum()))
-    scored = np.flatnonzero([reason is None for reason in reasons])
-    n_bins = bins_for(len(columns))
-    scores = np.full((counts.shape[0], len(sets.names)), np.nan, dtype=np.float32)
+    reasons = _coverage_reasons(weights.n_measured, n_members, targeted=targeted, n_fit=expression.n_fit)
+    scores = np.full((expression.n_spots, len(sets.names)), np.nan, dtype=np.float32)
     mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
+    scored = np.flatnonzero([reason is None for reason in reasons])
+    n_bins = bins_for(len(expression.genes)) if asked.scorer == "bincontrol" else 0
     if len(scored):
-        logs = _logs(counts, columns, size)
-        bins = expression_bins(_mean_log(logs(), fit, len(columns)), n_bins)
-        scorer = BinControl.of(membership[:, scored], bins)
-        raw = np.vstack([scorer.score(part) for _, part in logs()])
-        mean[scored], sd[scored] = _mean_and_sd(raw[fit])
-        varies = sd[scored] > MIN_SD
-        reasons = _with(reasons, scored[~varies], "no-variation")
-        scored, raw = scored[varies], raw[:, varies]
-        scores[np.ix_(has_counts, scored)] = ((raw - mean[scored]) / sd[scored])[has_counts]
+        raw, n_bins = _raw_scores(expression, weights.only(scored), asked)
+        # Some sets at a time: what is made on the way stays small beside the scores.
+        for first in range(0, len(scored), SETS_AT_ONCE):
+            few = scored[first : first + SETS_AT_ONCE]
+            rows = raw[first : first + SETS_AT_ONCE]
+            rows = rows if means is None else smoothed(rows, means, asked.smooth, expression.has_counts)
+            mean[few], sd[few] = mean_and_sd(np.ascontiguousarray(rows[:, expression.fit]))
+            varies = sd[few] > MIN_SD
+            values = _finished(rows[varies], mean[few[varies]], sd[few[varies]], asked)
+            values[:, ~expression.has_counts] = np.nan
+            scores[:, few[varies]] = values.T
+        reasons = _with(reasons, scored[~(sd[scored] > MIN_SD)], "no-variation")
     return PathwayScores(
         names=sets.names,
         scores=scores,
         raw_mean=mean,
         raw_sd=sd,
-        n_measured=n_measured,
+        n_measured=weights.n_measured,
         n_members=n_members,
         reasons=reasons,
-        n_fit=int(fit.sum()),
+        n_fit=expression.n_fit,
         n_bins=n_bins,
     )
 
 
-def library_size(counts: csr_matrix, *, in_fit: NDArray[np.bool_]) -> LibrarySize:
-    """Return log10 of each spot's total and its z over the fitting spots.
+def _raw_scores(expression: Expression, weights: SetWeights, asked: Scoring) -> tuple[NDArray[np.float64], int]:
+    """(P, n_spots), a row a set, and the bins of the scorer."""
+    scorer = scorer_of(asked.scorer).fit(expression, weights)
+    raw = np.empty((len(weights.n_measured), expression.n_spots))
+    for block in expression.blocks():
+        raw[:, block.start : block.stop] = scorer.score(block).T
+    return raw, scorer.n_bins
 
-    Parameters
-    ----------
-    counts
-        (n_spots, n_genes) integer counts, CSR.
-    in_fit
-        (n_spots,) the spots that set mean and sd; a spot without counts is never among them.
-    """
-    totals = _totals(counts, np.arange(counts.shape[1]), CHUNK_SPOTS).astype(np.float64)
-    has_counts = totals > 0
-    log10_counts = np.full(len(totals), np.nan)
-    np.log10(totals, out=log10_counts, where=has_counts)
-    fit = np.asarray(in_fit, dtype=np.bool_) & has_counts
-    if not fit.any():
-        return LibrarySize(log10_counts, np.full(len(totals), np.nan), float("nan"), float("nan"))
-    means, sds = _mean_and_sd(log10_counts[fit, np.newaxis])
-    mean, sd = float(means[0]), float(sds[0])
-    z = (log10_counts - mean) / sd if sd > MIN_SD else np.full(len(totals), np.nan)
-    return LibrarySize(log10_counts, z, mean, sd)
+
+def _finished(
+    rows: NDArray[np.float64], mean: NDArray[np.float64], sd: NDArray[np.float64], asked: Scoring
+) -> NDArray[np.float64]:
+    """Turn raw scores of some sets, (P, n_spots), into what is asked for."""
+    if not asked.z:
+        return rows.copy()
+    z = (rows - mean[:, np.newaxis]) / sd[:, np.newaxis]
+    return z if asked.clip is None else np.clip(z, -asked.clip, asked.clip)
+
+
+def _check_scoring(asked: Scoring, sets: ResolvedSets, *, has_lattice: bool) -> None:
+    def refused(field: str, expected: str, found: object) -> UsageError:
+        what = "pathways cannot be scored like this"
+        return UsageError(what, code="scoring-option", field=field, expected=expected, found=repr(found))
+
+    if asked.scorer not in SCORERS:
+        raise refused("scorer", f"one of {', '.join(SCORERS)}", asked.scorer)
+    if not 0 <= asked.smooth < 1:
+        raise refused("smooth", "a share from 0 to below 1", asked.smooth)
+    if asked.smooth > 0 and not has_lattice:
+        raise refused("smooth", "the lattice of the spots, whose neighbours are smoothed over", "no lattice")
+    if asked.clip is not None and not (0 < asked.clip < math.inf):
+        raise refused("clip", "a bound above 0, or none", asked.clip)
+    if asked.clip is not None and not asked.z:
+        raise refused("clip", "z, which it is a bound of", "z is off")
+    if getattr(sets, "weights", None) is not None and not scorer_of(asked.scorer).takes_weights:
+        takers = ", ".join(name for name in SCORERS if scorer_of(name).takes_weights)
+        raise UsageError(
+            "this scorer has no use for the weights of genes",
+            code="scorer-weights",
+            expected=f"sets without weights, or one of {takers}",
+            found=f"{asked.scorer} and the weighted sets of {sets.name}",
+        )
 
 
 def _check(counts: csr_matrix, ids: NDArray[Any], measured: NDArray[np.bool_], in_fit: NDArray[np.bool_]) -> None:
@@ -222,16 +225,6 @@ def _check(counts: csr_matrix, ids: NDArray[Any], measured: NDArray[np.bool_], i
         )
 
 
-def _membership(sets: ResolvedSets, genes: NDArray[np.str_]) -> csr_matrix:
-    """W: (n_genes, P) float64, 1 where a measured gene is in a set; ``genes`` are sorted."""
-    from scipy.sparse import csr_matrix
-
-    place = {gene: row for row, gene in enumerate(genes.tolist())}
-    pairs = [(place[g], p) for p, members in enumerate(sets.ensembl_ids) for g in members if g in place]
-    rows, columns = (np.array([pair[axis] for pair in pairs], dtype=np.int64) for axis in (0, 1))
-    return csr_matrix((np.ones(len(pairs)), (rows, columns)), shape=(len(genes), len(sets.names)))
-
-
 def _coverage_reasons(
     n_measured: NDArray[np.int64], n_members: NDArray[np.int64], *, targeted: bool, n_fit: int
 ) -> tuple[Reason | None, ...]:
@@ -250,65 +243,3 @@ def _coverage_reasons(
 def _with(reasons: tuple[Reason | None, ...], where: NDArray[np.int64], reason: Reason) -> tuple[Reason | None, ...]:
     places = set(where.tolist())
     return tuple(reason if index in places else old for index, old in enumerate(reasons))
-
-
-def _logs(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Callable[[], Iterator[tuple[int, csr_matrix]]]:
-    """``(first spot, log expression of the measured genes in id order)``, ``size`` spots at a time, as often as called.
-
-    They are needed twice. Those of a section of ordinary size are kept; a larger one is computed again.
-    """
-
-    def made() -> Iterator[tuple[int, csr_matrix]]:
-        return ((start, log_cp10k(part)) for start, part in _parts(counts, columns, size))
-
-    if counts.nnz > KEPT_ENTRIES:
-        return made
-    kept = list(made())
-    return lambda: iter(kept)
-
-
-def _parts(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> Iterator[tuple[int, csr_matrix]]:
-    """``(first spot, counts of the measured genes in id order)``, ``size`` spots at a time; not to be written to."""
-    in_order = len(columns) == counts.shape[1] and bool(np.all(columns[:-1] < columns[1:]))
-    for start in range(0, counts.shape[0], size):
-        part = _rows_of(counts, start, start + size)
-        part = part if in_order else part[:, columns]
-        if not part.has_canonical_format:
-            part = part.copy()
-            part.sum_duplicates()
-        yield start, part
-
-
-def _rows_of(counts: csr_matrix, start: int, stop: int) -> csr_matrix:
-    """Some spots of a table, as a view of its arrays: not to be written to."""
-    pointers = counts.indptr[start : stop + 1]
-    entries = slice(int(pointers[0]), int(pointers[-1]))
-    shape = (len(pointers) - 1, counts.shape[1])
-    return csr_of(counts.data[entries], counts.indices[entries], pointers - pointers[0], shape)
-
-
-def _totals(counts: csr_matrix, columns: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    is_measured = np.zeros(counts.shape[1], dtype=np.int64)
-    is_measured[columns] = 1
-    totals = np.zeros(counts.shape[0], dtype=np.int64)
-    for start in range(0, counts.shape[0], size):
-        totals[start : start + size] = _rows_of(counts, start, start + size) @ is_measured
-    return totals
-
-
-def _mean_log(logs: Iterator[tuple[int, csr_matrix]], fit: NDArray[np.bool_], n_genes: int) -> NDArray[np.float64]:
-    sums = np.zeros(n_genes, dtype=np.float64)
-    for start, log_expression in logs:
-        is_fit = fit[start : start + log_expression.shape[0]]
-        fitting = log_expression if is_fit.all() else log_expression[np.flatnonzero(is_fit)]
-        # add.at goes entry by entry, spot after spot, so the sum is the same for every chunk size.
-        np.add.at(sums, fitting.indices, fitting.data)
-    return sums / int(fit.sum())
-
-
-def _mean_and_sd(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # Each column is summed on its own as a contiguous row, so a set's figures do not depend on the other sets.
-    by_set = np.ascontiguousarray(values.T)
-    mean = by_set.mean(axis=1)
-    centred = by_set - mean[:, np.newaxis]
-    return mean, np.sqrt((centred * centred).mean(axis=1))

@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.errors import DataError
-from humanst.pathways.bincontrol import bins_for, expression_bins, log_cp10k
+from humanst.pathways.bincontrol import bins_for, expression_bins
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csr_matrix
 
     from humanst.pathways.gene_sets import ResolvedSets
-
-_SPOTS_AT_A_TIME = 1024
 
 
 def matched_random(
@@ -39,7 +36,7 @@ def matched_random(
     genes
         (n_genes,) unique Ensembl ids of the measured genes, any order.
     mean_log
-        (n_genes,) their mean log expression, for example from :func:`mean_log_expression`.
+        (n_genes,) their mean log expression (:attr:`humanst.pathways.expression.Expression.mean_log`).
     seed, draw
         Name the draw. What is drawn for a set depends on these, on its name and on the genes, not on other sets.
 
@@ -109,32 +106,6 @@ def joined(collections: list[ResolvedSets]) -> ResolvedSets:
     )
 
 
-def mean_log_expression(
-    counts: csr_matrix, measured: NDArray[np.bool_], spots: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the mean over some spots of ``log1p(CP10k)`` of each measured gene.
-
-    Parameters
-    ----------
-    counts
-        (n_spots, n_genes) CSR of integers.
-    measured
-        (n_genes,) the genes that count, also in the totals.
-    spots
-        (n_spots,) those the mean is over.
-
-    Returns
-    -------
-    (n_measured,) float64, in the order of the columns; zeros when there are no spots.
-    """
-    columns, rows = np.flatnonzero(measured), np.flatnonzero(spots)
-    sums = np.zeros(len(columns))
-    for start in range(0, len(rows), _SPOTS_AT_A_TIME):
-        block = counts[rows[start : start + _SPOTS_AT_A_TIME]][:, columns]
-        sums += np.asarray(log_cp10k(block).sum(axis=0)).ravel()
-    return sums / max(len(rows), 1)
-
-
 def _binned(genes: NDArray[np.str_], mean_log: NDArray[np.float64]) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
     """The ids in their order, which breaks ties of expression, and the bin of each."""
     ids = np.asarray(genes, dtype=np.str_)
@@ -153,11 +124,13 @@ def _draw(
     rng: np.random.Generator, wanted: list[tuple[int, float]], pools: list[NDArray[np.str_]]
 ) -> list[tuple[str, float]]:
     """One gene for each wanted bin, none twice, with the weight beside; sorted by id."""
+    weights: dict[int, list[float]] = {}
+    for index, weight in wanted:
+        weights.setdefault(index, []).append(weight)
     drawn: list[tuple[str, float]] = []
-    for index in sorted({found for found, _ in wanted}):
-        weights = [weight for found, weight in wanted if found == index]
-        genes = rng.choice(pools[index], len(weights), replace=False)
-        drawn.extend(zip(genes.tolist(), weights, strict=True))
+    for index in sorted(weights):
+        places = rng.choice(len(pools[index]), len(weights[index]), replace=False)
+        drawn.extend(zip(pools[index][places].tolist(), weights[index], strict=True))
     return sorted(drawn)
 
 

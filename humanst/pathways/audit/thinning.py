@@ -10,7 +10,7 @@ predictor that knows the intensities; one that knows the tissue alone cannot get
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
+
+_BITS = 8
+# Ones among the first n bits of a byte, at n * 256 + byte.
+_ONES = np.array([(byte & (1 << n) - 1).bit_count() for n in range(_BITS + 1) for byte in range(256)], dtype=np.uint8)
 
 
 def thin(counts: csr_matrix, seed: int | Sequence[int]) -> tuple[csr_matrix, csr_matrix]:
@@ -37,14 +41,24 @@ def thin(counts: csr_matrix, seed: int | Sequence[int]) -> tuple[csr_matrix, csr
     """
     whole = counts.copy()
     whole.sum_duplicates()
-    rng = np.random.default_rng(seed)
-    first = rng.binomial(whole.data.astype(np.int64), 0.5).astype(whole.dtype)
+    first = _heads(whole.data, np.random.default_rng(seed))
     other = whole.copy()
     other.data = whole.data - first
     whole.data = first
     for half in (whole, other):
         half.eliminate_zeros()
     return whole, other
+
+
+def _heads(counts: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """How many of ``counts`` tosses of a fair coin are heads, for each entry, in the type of ``counts``."""
+    # Nearly all counts are small, and the tosses of eight of them are the bits of one random byte.
+    tosses = np.frombuffer(rng.bytes(len(counts)), dtype=np.uint8)
+    few = counts <= _BITS
+    heads: NDArray[Any] = _ONES[np.minimum(counts, _BITS).astype(np.intp) << _BITS | tosses].astype(counts.dtype)
+    many = np.flatnonzero(~few)
+    heads[many] = rng.binomial(counts[many].astype(np.int64), 0.5)
+    return heads
 
 
 def spearman_brown(half_r: NDArray[np.float64]) -> NDArray[np.float64]:
