@@ -208,16 +208,16 @@ def _kinds(
 ) -> dict[str, list[list[NDArray[np.float64]]]]:
     """Kinds of features by name: a list of draws, each with its features for every fold."""
 
-    def z(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    def ready(values: NDArray[np.float32], *, scale: bool) -> NDArray[np.float64]:
         # What a section masks is its mean there, as a model gets it from the loaders.
-        filled = np.nan_to_num(within_sections(values, section, scale=True))
+        filled = np.nan_to_num(within_sections(values, section, scale=scale))
         return filled[:, filled.any(axis=0)]
 
     def same(values: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-        return [z(values)] * folds.n
+        return [ready(values, scale=True)] * folds.n
 
     # Axes keep their scale: which of them carry much is what the components are about.
-    axes = [np.nan_to_num(within_sections(spots.axes[:, fold], section)) for fold in range(folds.n)]
+    axes = [ready(spots.axes[:, fold], scale=False) for fold in range(folds.n)]
     return {
         "library_size": [same(spots.library[0][:, np.newaxis])],
         "pathways": [same(spots.pathways[0])],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from humanst.errors import UsageError
 from humanst.pathways.audit import features as kept
 from humanst.pathways.audit.information import folds_of, information
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
@@ -60,12 +61,18 @@ def audit_release(
 
     Raises
     ------
+    UsageError
+        ``audit-options`` when ``k`` is less than 1; from the scores, when an option does not go with the gene sets.
     DataError
         From the scores, when a section's arrays do not fit together.
     """
     from sklearn import config_context
     from threadpoolctl import threadpool_limits
 
+    if k < 1:
+        raise UsageError(
+            "an option of the audit is too small", code="audit-options", field="k", expected=">= 1", found=k
+        )
     options = options or AuditOptions()
     sources = sources_of(sections)
     # Sums of products are the same on any number of cores; hundreds of small fits are not checked each anew.

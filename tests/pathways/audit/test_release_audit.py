@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
+from humanst.errors import UsageError
 from humanst.pathways.audit import features, mutual, survey
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
+from humanst.pathways.audit.pca import SpotProducts
 from humanst.pathways.audit.release import audit_release
 from humanst.pathways.options import Scoring
 from tests.pathways.audit.release_world import N_GENES, N_SETS, section_of, sets_of
@@ -107,6 +109,20 @@ def test_where_depth_alone_varies_library_size_keeps_it_and_pathways_do_not(dept
     assert share(plain, "log1p(raw)")["random_sets"] > 0.5
 
 
+def test_components_are_never_of_the_donor_they_are_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[int, list[int]]] = []
+    axes = SpotProducts.axes
+
+    def watched(self: SpotProducts, sections: np.ndarray, k: int) -> np.ndarray:
+        taken.append((self.logs.shape[1], sections.tolist()))
+        return axes(self, sections, k)
+
+    monkeypatch.setattr(SpotProducts, "axes", watched)
+    audit([section_of(i, d, n_side=6, strength=0.8) for i, d in enumerate("abac")])
+    of_all_genes = sorted(sections for n_genes, sections in taken[:3] if n_genes == N_GENES)
+    assert of_all_genes == [[0, 1, 2], [0, 2, 3], [1, 3]]
+
+
 def test_a_shift_between_donors_is_in_the_raw_scores_and_not_in_z() -> None:
     """The plain mean is looked at: the control of the default follows the genes of a section where they go."""
     shifts = {"a": -1.0, "b": 0.0, "c": 1.0}
@@ -182,6 +198,12 @@ def test_too_few_sections_donors_or_spots_are_said_and_no_fault() -> None:
     for nothing in (audit([]), audit([tiny])):
         assert [len(nothing[name]) for name in TABLES] == [10, N_SETS, 4, 2 * N_SETS]
         assert all(nothing[name]["reason"].notna().all() for name in TABLES)
+
+
+def test_no_component_at_all_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        audit([], k=0)
+    assert (caught.value.facts.code, caught.value.facts.field) == ("audit-options", "k")
 
 
 def test_one_section_is_in_memory_at_a_time_and_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
