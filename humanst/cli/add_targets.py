@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from humanst.cli.output import echo_json, json_option, progress, workers_option
-from humanst.cli.release_options import target_sets
+from humanst.cli.choose import open_catalog
+from humanst.cli.gene_set_files import own_gene_sets, target_sets
+from humanst.cli.output import catalog_option, echo_json, json_option, progress, workers_option
+from humanst.cli.pathway_options import choice_of, pathway_options
 
 
 @click.command("add-targets")
@@ -17,9 +20,19 @@ from humanst.cli.release_options import target_sets
     "sets",
     required=True,
     metavar="NAME",
-    help="counts, hvg:N, pca:K, or a name for the gene sets of --gmt; several with commas.",
+    help="counts, hvg:N, pca:K, random:SEED, shuffle:SEED, or a name for the gene sets of --gmt; several with commas.",
 )
-@click.option("--gmt", type=click.Path(exists=True, dir_okay=False), help="Score these gene sets as the default ones.")
+@click.option(
+    "--gmt",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Score these gene sets: GMT, or a table of weights.",
+)
+@click.option(
+    "--gene-sets",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The gene sets that the release was built with, for random:SEED, if they are none on record.",
+)
+@pathway_options
 @click.option(
     "--work",
     type=click.Path(file_okay=False),
@@ -27,22 +40,40 @@ from humanst.cli.release_options import target_sets
 )
 @click.option("--replace", "replacing", is_flag=True, help="Replace a set of the same name and other content.")
 @workers_option
+@catalog_option
 @json_option
 def add_targets(
-    release: str, sets: str, gmt: str | None, work: str | None, replacing: bool, workers: int | None, as_json: bool
+    release: str,
+    sets: str,
+    gmt: str | None,
+    gene_sets: str | None,
+    work: str | None,
+    replacing: bool,
+    workers: int | None,
+    catalog: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Add target sets to a RELEASE, a file a shard, rows in its order. Shards, cards and indexes keep their bytes.
 
     counts are raw integer counts; hvg:N the N most variable genes of the training pairs as log1p(CP10k); pca:K K
-    principal components of genes, fitted on training pairs. The section stores it was built from are needed.
+    principal components of genes, fitted on training pairs. The section stores it was built from are needed. Gene sets
+    are scored as those of the release, but for the options given.
+
+    Two are controls: random:SEED are random gene sets that match the release's own in size and expression,
+    shuffle:SEED its own pathways, each pair with those of another pair of its section.
     """
+    from humanst.pathways import PathwayChoice
     from humanst.runner import default_workers
     from humanst.shards.add_targets import add_targets as add
+    from humanst.shards.add_targets import read_manifest
     from humanst.shards.target_writing import Means
 
     path = Path(release).resolve()
     folder = Path(work).resolve() if work else path.with_name(f"{path.name}.work")
-    asked = target_sets(sets, gmt)
+    pathways = read_manifest(path)["pathways"]
+    choice = choice_of(options, PathwayChoice.of_record(pathways.get("options", {})))
+    asked = target_sets(sets, gmt, choice=choice, own=lambda: own_gene_sets(open_catalog(catalog), pathways, gene_sets))
     with progress("add-targets") as tell:
         result = add(path, asked, Means(folder, workers or default_workers(), tell=tell), replacing=replacing)
     entries = result.manifest["targets"]

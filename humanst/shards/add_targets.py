@@ -63,11 +63,11 @@ def add_targets(release: Path, sets: Sequence[TargetSet], means: Means, *, repla
         When the disk fills up; likewise.
     """
     # Refused before the lock, which would be made beside a folder that is none of ours.
-    _read_manifest(release)
+    read_manifest(release)
     require_own_folder(release, means.work)
     with held(release, what=release.name):
         files.sweep_partials(release.parent)
-        manifest = _read_manifest(release)
+        manifest = read_manifest(release)
         new = [one for one in sets if not _is_there(manifest, one, replacing=replacing)]
         if new:
             manifest = _rebuilt(release, manifest, new, means)
@@ -76,7 +76,16 @@ def add_targets(release: Path, sets: Sequence[TargetSet], means: Means, *, repla
     return Added(manifest, tuple(one.name for one in new), there)
 
 
-def _read_manifest(release: Path) -> dict[str, Any]:
+def read_manifest(release: Path) -> dict[str, Any]:
+    """The manifest of a release that target sets can be added to.
+
+    Raises
+    ------
+    DataError
+        ``no-manifest`` for a folder that is no finished release, ``other-release`` for a part of one.
+    IntegrityError
+        When it is not JSON.
+    """
     try:
         manifest = json.loads((release / MANIFEST).read_bytes())
     except FileNotFoundError:

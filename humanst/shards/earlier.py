@@ -85,6 +85,8 @@ def _differences(
     pathways = before.get("pathways", {})
     if (pathways.get("set"), pathways.get("sha256")) != (spec.gene_sets_name, spec.gene_sets_sha256):
         said.append("gene sets")
+    if pathways.get("options", {}) != json.loads(json.dumps(spec.choice.record())):
+        said.append("options of the pathways")
     rows = {str(row.get("sample_id")): row for row in before.get("sections", [])}
     now = {extract.sample_id: extract for extract in extracts}
     both = sorted(rows.keys() & now.keys())
