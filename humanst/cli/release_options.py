@@ -83,6 +83,11 @@ _PARAMETERS = (
         metavar="SETS",
         help="Further target sets: counts, hvg:N, pca:K, random:SEED, shuffle:SEED, NAME=FILE; several with commas.",
     ),
+    click.option(
+        "--reliability",
+        is_flag=True,
+        help="Measure the reliability of every pathway on the training sections, and freeze weights into the release.",
+    ),
     shuffle_option,
     license_option,
     pool_like_option,
@@ -107,6 +112,7 @@ PLANNED = (
     "pin",
     "min_tissue_fraction",
     "targets",
+    "reliability",
     "pool_like",
     "like",
     "min_counts",
@@ -169,6 +175,7 @@ def new_request(
         excluded=labels,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
         targets=target_sets(options["targets"], choice=spec.choice, own=lambda: spec.gene_sets_path),
+        reliability=options["reliability"],
     )
     return request, len(asked), gate
 
@@ -216,6 +223,7 @@ def planned_request(
         recipe=recipe,
         like=None if content["like"] is None else Like.from_dict(content["like"]),
         targets=targets_of(content),
+        reliability=bool(content.get("reliability", False)),
     )
     check_current(plan, request)
     return request

@@ -15,6 +15,7 @@ from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, shard_tasks, staging_folder, store_tasks
+from humanst.shards.reliability import write_reliability
 from humanst.shards.request import Progress, ReleaseRequest
 from humanst.shards.scoring import sets_of_file, sets_record
 from humanst.shards.seal import seal
@@ -125,9 +126,11 @@ def _write_rest(
         "codecs": extracts[0].card["codecs"],
         "changes": [first_change(request.spec.version, sections, settled.failures, request.like)],
     }
+    means = Means(request.work, request.workers, request.cluster, tell)
     if request.targets:
-        means = Means(request.work, request.workers, request.cluster, tell)
         manifest["targets"] = write_sets(staging, manifest, request.targets, means)
+    if request.reliability:
+        manifest["reliability"] = write_reliability(staging, manifest, request.spec.gene_sets_path, means)
     return seal(staging, manifest)
 
 

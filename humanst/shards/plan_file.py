@@ -42,6 +42,7 @@ def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
             | {"parameters": one.parameters(), "options": one.choice.record()}
             for one in request.targets
         ],
+        "reliability": request.reliability,
         "folders": sorted(map(str, folders)),
         "recipe": None if request.recipe is None else str(request.recipe.resolve()),
         "like": None if request.like is None else request.like.to_dict(),

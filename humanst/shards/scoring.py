@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayChoice, PathwayScores, ResolvedSets, score_section
+from humanst.pathways.audit.inputs import AuditSection
 from humanst.pathways.options import Scoring
 from humanst.store import StoredSection
 
@@ -55,6 +56,39 @@ def lattice_of(stored: StoredSection) -> tuple[NDArray[np.int64], NDArray[np.int
     """Lattice indices of the spots, and whether they are ``hex`` or ``square``."""
     row, col = (stored.spots[name].to_numpy(np.int64) for name in ("row", "col"))
     return row, col, str(stored.attrs["provenance"]["lattice"]["kind"])
+
+
+def audit_section_of(stored: StoredSection, *, donor_group: str, split: str | None) -> AuditSection:
+    """A store as an audit takes it: the spots that set z are those that figures are taken over.
+
+    Parameters
+    ----------
+    donor_group, split
+        Of the section in a release; the store knows of none.
+
+    Raises
+    ------
+    DataError
+        When its arrays do not fit together.
+    """
+    row, col, lattice = lattice_of(stored)
+    attrs = stored.attrs
+    return AuditSection(
+        sample_id=str(attrs["sample_id"]),
+        donor_group=donor_group,
+        split=split,
+        platform=str(attrs["platform"]),
+        targeted=bool(attrs["targeted"]),
+        counts=stored.counts,
+        ensembl_ids=stored.genes.index.to_numpy(str),
+        measured=stored.genes["measured"].to_numpy(bool),
+        in_fit=stored.spots["in_tissue"].to_numpy(bool),
+        row=row,
+        col=col,
+        lattice="hex" if lattice == "hex" else "square",
+        target_shape=str(attrs["target"]["shape"]),
+        target_side_um=float(attrs["target"]["side_um"]),
+    )
 
 
 def sets_record(sets: ResolvedSets) -> dict[str, Any]:

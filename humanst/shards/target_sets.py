@@ -24,7 +24,7 @@ REFERENCE = "mean log1p(CP10k) over training pairs, of genes that half of them m
 _FITTED = re.compile(r"(hvg|pca):([1-9][0-9]{0,5})")
 _CONTROL = re.compile(r"(random|shuffle):(0|[1-9][0-9]{0,8})")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_RESERVED = re.compile(r"counts|pathways?|(hvg|pca|random|shuffle)(-.*)?")
+_RESERVED = re.compile(r"counts|pathways?|reliability|(hvg|pca|random|shuffle)(-.*)?")
 
 
 @dataclass(frozen=True, slots=True)

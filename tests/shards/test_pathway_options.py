@@ -233,3 +233,110 @@ def test_random_sets_need_the_gene_sets_of_the_release(made: Made, humanst_here:
     error = humanst_here(arguments).exception
     assert isinstance(error, UsageError)
     assert error.facts.code == "other-gene-sets"
+
+
+@pytest.fixture(scope="module")
+def weighed(sets: Sets, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plain release, with reliability weights."""
+    from humanst.shards.add_targets import add_targets
+    from humanst.shards.target_writing import Means
+
+    release = tmp_path_factory.mktemp("weighed") / "release"
+    shutil.copytree(sets.plain, release)
+    added = add_targets(release, [], Means(sets.work), reliability=sets.gmt)
+    assert (added.added, added.there) == (("reliability",), ())
+    return release
+
+
+def test_weights_are_medians_over_training_sections_alone(sets: Sets, weighed: Path) -> None:
+    """From the section audit of every store: those of the training split, and no other."""
+    from humanst.harmonize.gene_table import load_gene_table
+    from humanst.pathways import resolve
+    from humanst.pathways.audit.inputs import AuditOptions
+    from humanst.pathways.audit.section import audit_section
+    from humanst.shards.scoring import audit_section_of
+    from humanst.store import open_section
+
+    manifest = manifest_of(weighed)
+    split_of = {row["sample_id"]: row["split"] for row in manifest["sections"]}
+    assert set(split_of.values()) == {"train", "val"}
+    table = pq.read_table(weighed / "targets/reliability.parquet").to_pandas()
+    assert table["pathway"].tolist() == manifest["pathways"]["names"]
+    gene_sets = resolve(read_gmt(sets.gmt, name="n"), load_gene_table())
+    found = {}
+    for name in SECTIONS:
+        section = audit_section_of(open_section(sets.work / "sections" / f"{name}.zarr"), donor_group="d", split=None)
+        found[name] = audit_section(section, gene_sets, AuditOptions(n_draws=2))["reliability"].to_numpy()
+    training = [found[name] for name in SECTIONS if split_of[name] == "train"]
+    expected = pd.DataFrame(training).median().to_numpy()
+    assert np.allclose(table["reliability"], expected, equal_nan=True, rtol=0, atol=1e-12)
+    assert np.allclose(table["weight"], np.where(expected < 0.1, 0.1, expected), equal_nan=True)
+    everything = pd.DataFrame(list(found.values())).median().to_numpy()
+    assert not np.allclose(table["reliability"], everything, equal_nan=True), "held-out sections would change it"
+    assert table["n_sections"].tolist() == np.isfinite(training).sum(axis=0).tolist()
+    assert manifest["reliability"]["fitted_on"] == [name for name in SECTIONS if split_of[name] == "train"]
+
+
+def test_weights_leave_every_other_file_as_it_was_and_are_read_by_the_loader(sets: Sets, weighed: Path) -> None:
+    from humanst.load import open_release
+
+    assert verify_release(weighed).findings.to_list() == []
+    before, after = digests(sets.plain), digests(weighed)
+    assert after.keys() - before.keys() == {"targets/reliability.parquet"}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"MANIFEST.json", "SHA256SUMS", "CHANGES.md", "README.md", "croissant.json"}
+    opened = open_release(weighed)
+    weights = opened.reliability()
+    assert weights is not None
+    table = pq.read_table(weighed / "targets/reliability.parquet").to_pandas()
+    assert np.array_equal(weights, table["weight"], equal_nan=True)
+    assert open_release(sets.plain).reliability() is None
+
+
+def test_the_command_adds_them_once_and_a_build_gives_the_same_bytes(
+    sets: Sets, weighed: Path, humanst_here: Run, tmp_path: Path
+) -> None:
+    release, work = tmp_path / "out", tmp_path / "out.work"
+    for name in ("sections", "images"):
+        shutil.copytree(sets.work / name, work / name)
+    arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS, "--reliability"]
+    run(humanst_here, *arguments)
+    there, here = digests(weighed), digests(release)
+    # What was done to a release is told in its changes.
+    told = {"MANIFEST.json", "SHA256SUMS", "CHANGES.md", "README.md"}
+    assert {name for name in here.keys() | there.keys() if here.get(name) != there.get(name)} <= told
+    assert manifest_of(release)["reliability"] == manifest_of(weighed)["reliability"]
+    again = run(humanst_here, "add-targets", str(release), "--reliability", "--gene-sets", str(sets.gmt))
+    assert "were there already" in again.output
+    assert digests(release) == here
+
+
+@pytest.mark.parametrize("change", ["leak", "weight", "count"])
+def test_weights_that_do_not_fit_are_found(weighed: Path, tmp_path: Path, change: str) -> None:
+    from humanst.shards.seal import seal
+
+    shutil.copytree(weighed, tmp_path / "copy")
+    manifest = manifest_of(tmp_path / "copy")
+    entry = manifest["reliability"]
+    held_out = next(row["sample_id"] for row in manifest["sections"] if row["split"] == "val")
+    if change == "leak":
+        entry["fitted_on"].append(held_out)
+    elif change == "weight":
+        entry["weights"][0] = 0.123
+    else:
+        entry["weights"].pop()
+    seal(tmp_path / "copy", manifest)
+    found = verify_release(tmp_path / "copy").findings.to_list()
+    assert [finding["code"] for finding in found] == ["targets"]
+    assert "reliability" in found[0]["what"]
+
+
+def test_a_section_that_leaves_takes_its_name_with_it(weighed: Path, humanst_here: Run, tmp_path: Path) -> None:
+    first, *others = manifest_of(weighed)["reliability"]["fitted_on"]
+    output = tmp_path / "less"
+    run(humanst_here, "export", str(weighed), "-o", str(output), "--without", first)
+    entry = manifest_of(output)["reliability"]
+    assert (entry["fitted_on"], entry["fitted_on_gone"]) == (others, 1)
+    assert entry["weights"] == manifest_of(weighed)["reliability"]["weights"]
+    assert verify_release(output).findings.to_list() == []
+    assert first not in (output / "MANIFEST.json").read_text().replace(f"section {first}", "")
