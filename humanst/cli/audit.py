@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TOLD = (
     "pathway", "verdict", "n_sections", "n_valid", "n_passes", "half_r", "reliability", "ceiling", "moran_residual",
-    "r_library", "paragraph",
+    "abs_r_library", "paragraph",
 )  # fmt: skip
 
 
@@ -191,9 +191,9 @@ def _print(report: AuditReport, output: Path, as_json: bool) -> None:
         content |= {"verdicts": counts, "pathways": rows, "failures": failure_rows(report.failures)}
         echo_json("humanst.audit/1", content)
         return
-    lines = [("pathway", "verdict", "valid in", "half r", "random p95", "r library")]
+    lines = [("pathway", "verdict", "valid in", "half r", "random p95", "|r| library")]
     for row in summary.to_dict("records"):
-        half_r, null, library = (f"{row[key]:.2f}" for key in ("half_r", "half_r_null_p95", "r_library"))
+        half_r, null, library = (f"{row[key]:.2f}" for key in ("half_r", "half_r_null_p95", "abs_r_library"))
         lines.append(
             (row["pathway"], row["verdict"], f"{row['n_valid']} of {row['n_sections']}", half_r, null, library)
         )

@@ -27,7 +27,7 @@ SYMBOLS = {"trust": "●", "with care": "◐", "do not trust": "○", "not measu
 _SUMMARY = {
     "pathway": "pathway", "verdict": "verdict", "n_valid": "valid in", "share": "share measured", "half_r": "half r",
     "half_r_null_p95": "random p95", "reliability": "reliability", "ceiling": "ceiling",
-    "moran_residual": "Moran I (no library)", "moran_residual_null_p95": "random p95 ", "r_library": "r library",
+    "moran_residual": "Moran I (no library)", "moran_residual_null_p95": "random p95 ", "abs_r_library": "|r| library",
     "gaussian_bits": "bits shared", "between_donor": "between donors (raw)",
 }  # fmt: skip
 _SECTIONS = (
@@ -38,7 +38,7 @@ _SECTIONS = (
 _NULL = "a row a pathway, beside the 95th percentile of random sets of the same sizes and expression."
 _HALF_R = f"Correlation of the scores of two halves of the counts, {_NULL}"
 _MORAN = f"Moran's I of what library size does not explain, {_NULL}"
-_LIBRARY = "Correlation of each pathway with log10 counts within sections."
+_LIBRARY = "Correlation of each pathway with log10 counts, a dot a section."
 _INFORMATION = (
     "How well features of half of the counts predict the genes of the other half in donors left out, as a share of the "
     "ceiling that noise sets."
@@ -116,7 +116,7 @@ def _figures(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, str]]:
         drawn += [
             ("Reliability", _HALF_R, plots.half_r_plot(summary)),
             ("Pattern in space", _MORAN, plots.moran_plot(summary)),
-            ("Library size", _LIBRARY, plots.library_plot(summary)),
+            ("Library size", _LIBRARY, plots.library_plot(summary, sections)),
         ]
     if information["share_of_ceiling"].notna().any():
         drawn.append(("Information kept", _INFORMATION, plots.information_plot(information)))

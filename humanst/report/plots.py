@@ -32,14 +32,15 @@ def moran_plot(summary: pd.DataFrame) -> str:
     return _against_null(summary, "moran_residual", "moran_residual_null_p95", "Moran's I without library size")
 
 
-def library_plot(summary: pd.DataFrame) -> str:
-    """Correlation of every pathway with library size."""
+def library_plot(summary: pd.DataFrame, sections: pd.DataFrame) -> str:
+    """Correlation of every pathway with library size, a dot a section."""
     rows = _shown(summary, "half_r")
+    place_of = {name: place for place, name in enumerate(rows["pathway"])}
+    mine = sections[sections["r_library"].notna() & sections["pathway"].isin(list(place_of))]
     figure, axes = _figure(len(rows))
-    places = np.arange(len(rows))
     axes.axvspan(-0.2, 0.2, color=GREY, alpha=0.2, lw=0)
     axes.axvline(0, color=GREY, lw=0.8)
-    axes.scatter(rows["r_library"], places, s=22, color=BLUE, zorder=3)
+    axes.scatter(mine["r_library"], mine["pathway"].map(place_of), s=18, color=BLUE, alpha=0.6, lw=0, zorder=3)
     axes.set_xlabel("correlation with log10 counts (grey: |r| < 0.2)")
     axes.set_xlim(-1, 1)
     _names(axes, rows["pathway"])

@@ -21,9 +21,10 @@ VERDICTS: tuple[Verdict, ...] = ("trust", "with care", "do not trust", "not meas
 # Of the valid sections, those in which halves agree more than chance: enough for trust, too few for any use.
 MOST_SECTIONS = 2 / 3
 FEW_SECTIONS = 1 / 3
-# Absolute correlation with library size: hardly any, and most of the score.
+# Absolute correlation with library size: hardly any, and half of the variance of a score.
 LITTLE_LIBRARY = 0.2
-MUCH_LIBRARY = 0.5
+MUCH_LIBRARY = 0.7
+MUCH_BETWEEN = 0.5
 WEAK_BELOW = 0.5
 CEILING_WORTH_TELLING = 0.7
 
@@ -125,8 +126,8 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
     """The verdict of a summary row; the rules apply in this order.
 
     1. Valid in no section: ``not measured``.
-    2. Halves agree more than chance in fewer than a third of the valid sections, or |r| with library size is 0.5 or
-       more: ``do not trust``.
+    2. Halves agree more than chance in fewer than a third of the valid sections, or |r| with library size is 0.7 or
+       more, half of the variance: ``do not trust``.
     3. Halves agree in two thirds of them, |r| with library size is below 0.2, and Moran's I without library size is
        above the 95th percentile of random sets: ``trust``.
     4. Else ``with care``.
@@ -155,7 +156,7 @@ def paragraph_of(row: Mapping[str, Any], geometry: tuple[float, float] | None = 
         said.append(f"No model can correlate with these targets above about {row['ceiling']:.2f}.")
     if np.isfinite(row["gaussian_bits"]) and not row["above_shuffled"]:
         said.append("Its halves share no more information than shuffled spots do.")
-    if np.isfinite(row["between_donor"]) and row["between_donor"] >= MUCH_LIBRARY:
+    if np.isfinite(row["between_donor"]) and row["between_donor"] >= MUCH_BETWEEN:
         said.append(
             f"{row['between_donor']:.0%} of its raw variance lies between donors: compare within sections only."
         )
@@ -209,5 +210,5 @@ def _library(row: Mapping[str, Any]) -> str:
     size = row["abs_r_library"]
     if not np.isfinite(size):
         return "Whether it follows library size is not known."
-    how = "hardly follows" if size < LITTLE_LIBRARY else "partly follows" if size < MUCH_LIBRARY else "mostly is"
+    how = "hardly follows" if size < LITTLE_LIBRARY else "partly follows" if size < MUCH_LIBRARY else "mostly follows"
     return f"It {how} library size (|r| = {size:.2f})."
