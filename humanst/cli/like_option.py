@@ -29,7 +29,7 @@ _OF_A_RELEASE = (
     "shard_pairs",
     "min_tissue_fraction",
     *NAMES,
-    "shuffle_seed",
+    "shuffle_pairs",
 )
 
 

@@ -38,7 +38,6 @@ _SETS = (
 )
 shuffle_option = click.option(
     "--shuffle-pairs",
-    "shuffle_seed",
     type=click.IntRange(0),
     metavar="SEED",
     help="A control: give every pair the pathways of another pair of its section.",
@@ -63,5 +62,7 @@ def choice_of(options: Mapping[str, Any], base: PathwayChoice | None = None) -> 
     """
     from humanst.pathways import PathwayChoice
 
-    given = {name: options[name] for name in (*NAMES, "shuffle_seed") if options.get(name) is not None}
+    given = {name: options[name] for name in NAMES if options.get(name) is not None}
+    if options.get("shuffle_pairs") is not None:
+        given["shuffle_seed"] = options["shuffle_pairs"]
     return PathwayChoice.of_record((base.record() if base else {}) | given)

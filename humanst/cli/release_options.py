@@ -101,7 +101,7 @@ PLANNED = (
     "where",
     "gene_sets",
     *NAMES,
-    "shuffle_seed",
+    "shuffle_pairs",
     "assign",
     "exclude_group",
     "release_version",

@@ -37,6 +37,8 @@ class Earlier:
         extracts: Sequence[Extracted],
         facts: Mapping[str, SectionFacts],
         targets: Sequence[TargetSet] = (),
+        *,
+        reliability: bool = False,
     ) -> None:
         """Warn, before anything of it goes, where another release is about to be replaced."""
         if self._bytes is None:
@@ -47,6 +49,8 @@ class Earlier:
             said = _differences(before, spec, extracts, facts)
             lost = sorted(before.get("targets", {}).keys() - {one.name for one in targets})
             said += [f"the target sets {', '.join(lost)}, which were not asked for"] if lost else []
+            if "reliability" in before and not reliability:
+                said.append("the reliability weights, which were not asked for")
         if said:
             pairs = before.get("totals", {}).get("pairs", "unknown")
             logger.warning(

@@ -117,7 +117,7 @@ def targets_of(content: Mapping[str, Any]) -> tuple[TargetSet, ...]:
     found = []
     for row in content.get("targets", []):
         gmt = None if row["gmt"] is None else Path(row["gmt"])
-        one = TargetSet(row["name"], row["kind"], row["n"], gmt, PathwayChoice.of_record(row["options"]))
+        one = TargetSet(row["name"], row["kind"], row["n"], gmt, PathwayChoice.of_record(row.get("options", {})))
         if gmt is not None and not gmt.is_file():
             raise _other_gene_sets(gmt, row["parameters"]["gene_sets_sha256"], "no such file")
         if one.parameters() != row["parameters"]:
