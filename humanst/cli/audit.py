@@ -140,12 +140,14 @@ def _request(
         path = own_gene_sets(book, manifest["pathways"], None)
     else:
         path, _ = gene_sets(book, options["sets"], pin=False, accept=options["accept"], may_ask=not as_json)
+    choice = choice_of(options, base)
+    choice.check_file(path)
     genes = load_gene_table()
     return AuditRequest(
         title=title,
         sources=tuple(sources),
         gene_sets=path,
-        choice=choice_of(options, base),
+        choice=choice,
         n_seeds=options["seeds"],
         n_draws=options["draws"],
         seed=options["seed"],

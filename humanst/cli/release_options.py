@@ -247,6 +247,8 @@ def release_spec(
     path, name = gene_sets(book, wanted, pin=options["pin"], accept=accept, may_ask=may_ask)
     if like is not None:
         return like.release_spec(path, sha256_file(path))
+    choice = choice_of(options)
+    choice.check_file(path)
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -257,5 +259,5 @@ def release_spec(
         assigned=tuple(sorted(assigned.items())),
         shard_pairs=options["shard_pairs"],
         seed=options["seed"],
-        choice=choice_of(options),
+        choice=choice,
     )

@@ -123,6 +123,25 @@ class PathwayChoice:
             said.append(f"clipped at {scoring.clip:g}")
         return ", ".join(said)
 
+    def check_file(self, path: Path) -> None:
+        """Ask that the scorer has a use for what a file of gene sets holds, before anything is read.
+
+        Raises
+        ------
+        UsageError
+            ``scorer-weights`` for a table of weights and a scorer of ranks.
+        """
+        if self.scoring.scorer == "aucell" and path.suffix.lower() in SUFFIXES:
+            raise UsageError(
+                "This scorer has no use for weights",
+                code="scorer-weights",
+                field="--scorer",
+                file=path.name,
+                expected="a scorer that averages or fits, such as bincontrol or ulm; or sets without weights",
+                found=self.scoring.scorer,
+                done="Nothing was written",
+            )
+
     def read(self, path: Path, *, name: str) -> GeneSets:
         """Read a file of gene sets: a table of weights by its suffix (``.tsv``, ``.csv``, ``.txt``), else GMT.
 

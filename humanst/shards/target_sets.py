@@ -127,7 +127,8 @@ def _parse(text: str, gmt: Path | None, choice: PathwayChoice, own: Path | None)
         raise _refused(
             text, "a name of gene sets in [a-z0-9_-], other than counts, pathways, hvg, pca, random, shuffle"
         )
-    return TargetSet(name, "gmt", gmt=_there(path), choice=choice)
+    choice.check_file(_there(path))
+    return TargetSet(name, "gmt", gmt=path, choice=choice)
 
 
 def _control(text: str, match: re.Match[str], path: Path | None, choice: PathwayChoice, own: Path | None) -> TargetSet:
@@ -139,7 +140,8 @@ def _control(text: str, match: re.Match[str], path: Path | None, choice: Pathway
     matched_to = path or own
     if matched_to is None:
         raise _refused(text, "random:SEED=FILE, with the gene sets that the random ones are matched to")
-    return TargetSet(f"random-{seed}", "random", seed, _there(matched_to), choice)
+    choice.check_file(_there(matched_to))
+    return TargetSet(f"random-{seed}", "random", seed, matched_to, choice)
 
 
 def _there(path: Path) -> Path:

@@ -207,13 +207,17 @@ def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, huma
         (["--sets", "no-such-sets"], "No such gene sets"),
         (["--min-members", "9", "--max-members", "3"], "out of its range"),
         (["--targets", "shuffle:1=x.gmt"], "shuffle:SEED alone"),
+        (["--sets", "{tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
+        (["--targets", "w={tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "random-1=x.gmt"], "No such target set"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is(
     made: Made, humanst_here: Run, tmp_path: Path, arguments: list[str], match: str
 ) -> None:
-    error = humanst_here(["build-shards", "-o", str(tmp_path / "out"), *arguments]).exception
+    (tmp_path / "w.tsv").write_text("source\ttarget\tweight\nA\tTP53\t1\n")
+    given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
+    error = humanst_here(["build-shards", "-o", str(tmp_path / "out"), *given]).exception
     assert isinstance(error, UsageError)
     assert match in str(error)
     assert not (tmp_path / "out").exists()
@@ -250,10 +254,11 @@ def weighed(sets: Sets, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_weights_are_medians_over_training_sections_alone(sets: Sets, weighed: Path) -> None:
     """From the section audit of every store: those of the training split, and no other."""
+    from humanst.pathways.audit.section import audit_section
+
     from humanst.harmonize.gene_table import load_gene_table
     from humanst.pathways import resolve
     from humanst.pathways.audit.inputs import AuditOptions
-    from humanst.pathways.audit.section import audit_section
     from humanst.shards.scoring import audit_section_of
     from humanst.store import open_section
 
