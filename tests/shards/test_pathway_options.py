@@ -345,3 +345,14 @@ def test_a_section_that_leaves_takes_its_name_with_it(weighed: Path, humanst_her
     assert entry["weights"] == manifest_of(weighed)["reliability"]["weights"]
     assert verify_release(output).findings.to_list() == []
     assert first not in (output / "MANIFEST.json").read_text().replace(f"section {first}", "")
+
+
+def test_controls_stay_whole_when_a_section_leaves(sets: Sets, humanst_here: Run, tmp_path: Path) -> None:
+    output, gone = tmp_path / "less", SECTIONS[0]
+    run(humanst_here, "export", str(sets.release), "-o", str(output), "--without", gone)
+    assert verify_release(output).findings.to_list() == []
+    frozen = "targets/random-5/sets.gmt"
+    assert (output / frozen).read_bytes() == (sets.release / frozen).read_bytes()
+    before, after = (target_rows(release, "shuffle-3") for release in (sets.release, output))
+    assert 0 < len(after) < len(before)
+    assert all(np.array_equal(after[uid], before[uid], equal_nan=True) for uid in after)
