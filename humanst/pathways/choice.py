@@ -121,6 +121,8 @@ class PathwayChoice:
         said.append("z per section over in-tissue spots that pass QC" if scoring.z else "no z")
         if scoring.clip is not None:
             said.append(f"clipped at {scoring.clip:g}")
+        if self.shuffle_seed is not None:
+            said.append("a control: every pair has those of another pair of its section")
         return ", ".join(said)
 
     def check_file(self, path: Path) -> None:

@@ -176,6 +176,7 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     assert verify_release(release).findings.to_list() == []
     options = manifest_of(release)["pathways"]["options"]
     assert options == {"shuffle_seed": 3}
+    assert "a control: every pair has those of another pair" in (release / "README.md").read_text()
     shuffled, expected = pathways_of(release), target_rows(sets.release, "shuffle-3")
     assert shuffled.keys() == expected.keys()
     assert all(np.array_equal(shuffled[uid], expected[uid], equal_nan=True) for uid in expected)
