@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst import files
-from humanst.errors import HumanstError, UsageError
+from humanst.errors import HumanstError, UsageError, raise_for_failures
 from humanst.pathways import PathwayChoice
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.report.page import audit_page
@@ -111,7 +111,7 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
     DataError
         When the gene sets cannot be used.
     HumanstError
-        The first error, when no section can be audited.
+        When no section can be audited: its own error of one, ``PartialFailure`` of several.
     """
     require_audit_folder(output)
     sets = sets_of_file(request.gene_sets, request.gene_sets.name, request.choice)
@@ -119,7 +119,7 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
     failed = {name for name, _ in failures}
     good = [source for source in request.sources if source.sample_id not in failed]
     if not good:
-        raise failures[0][1]
+        raise_for_failures(len(request.sources), failures)
     progress("all sections together", 0, 1)
     tables = by_section | _together(request, good)
     progress("all sections together", 1, 1)
