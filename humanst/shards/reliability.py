@@ -17,6 +17,7 @@ import numpy as np
 
 from humanst import files
 from humanst.builder import store_path
+from humanst.errors import DataError
 from humanst.pathways import PathwayChoice
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.shards.scoring import audit_section_of, sets_of_file
@@ -111,7 +112,7 @@ def write_reliability(folder: Path, manifest: Mapping[str, Any], gene_sets: Path
     Raises
     ------
     DataError
-        When a section store is not the one the release was built from.
+        When a section store is not the one the release was built from; ``no-training-pairs`` without any.
     NoRoomError
         When the disk fills up.
     """
@@ -131,6 +132,14 @@ def write_reliability(folder: Path, manifest: Mapping[str, Any], gene_sets: Path
         for section in layout.sections
         if rows[section.sample_id]["split"] == "train"
     ]
+    if not tasks:
+        raise DataError(
+            "There is nothing to measure the reliability of pathways on",
+            code="no-training-pairs",
+            expected="sections in the train split",
+            found="none",
+            done="The weights were not made",
+        )
     measured = means.results("reliability: sections", tasks, measure_section)
     table = weights_of(manifest["pathways"]["names"], [read_table(path / _TABLE).to_pandas() for path in measured])
     _write(folder / RELIABILITY, table)
