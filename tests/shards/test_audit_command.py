@@ -81,9 +81,9 @@ def test_the_page_shows_hostile_names_as_text(audited: tuple[Path, dict]) -> Non
 def test_stores_out_of_the_zips_give_the_same_figures_and_leave_nothing_behind(
     made: Made, humanst_here: Run, audited: tuple[Path, dict], tmp_path: Path
 ) -> None:
-    """Without the work folder, with two processes; only the panel was not asked for."""
+    """Without the work folder; only the panel was not asked for."""
     shutil.copytree(made.release, tmp_path / "moved")
-    arguments = ["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK[:-1], "2"]
+    arguments = ["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK]
     assert humanst_here(arguments).exception is None
     for name in ("sections", "information", "mutual", "retrieval", "variance", "geometry"):
         pd.testing.assert_frame_equal(
