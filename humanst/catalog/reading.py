@@ -209,16 +209,19 @@ def resource_of(resource_id: str, document: Mapping[str, Any], file: str) -> Res
         default=document["default"],
         sources=tuple(sorted(sources, key=lambda source: source.path)),
         hosts=tuple(document["hosts"]),
+        aliases=tuple(document.get("aliases", {}).items()),
     )
-    if resource.default not in {source.path for source in sources}:
-        raise DataError(
-            "The default is not among the files",
-            code="unknown-file",
-            file=file,
-            field=f"{where}.default",
-            expected="the path of one of its files",
-            found=repr(resource.default),
-        )
+    named = {"default": resource.default, **{f"aliases.{name}": path for name, path in resource.aliases}}
+    for field, path in named.items():
+        if path not in {source.path for source in sources}:
+            raise DataError(
+                "The default is not among the files" if field == "default" else "A short name stands for no file",
+                code="unknown-file",
+                file=file,
+                field=f"{where}.{field}",
+                expected="the path of one of its files",
+                found=repr(path),
+            )
     return resource
 
 

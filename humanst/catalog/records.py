@@ -197,7 +197,15 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A set of reference files, such as gene sets; ``default`` is the path used when none is named."""
+    """A set of reference files, such as gene sets.
+
+    Attributes
+    ----------
+    default
+        The path used when none is named.
+    aliases
+        ``(short name, path)``, for people.
+    """
 
     resource_id: str
     title: str
@@ -205,6 +213,7 @@ class Resource:
     default: str
     sources: tuple[Source, ...]
     hosts: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def licenses(self, source: Source) -> tuple[str, ...]:
         """The licence a file comes under: its own, else the resource's."""

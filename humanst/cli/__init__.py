@@ -13,6 +13,7 @@ from humanst.cli.output import run_and_exit
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
     "add-targets": "humanst.cli.add_targets:add_targets",
+    "audit": "humanst.cli.audit:audit",
     "build": "humanst.cli.build:build",
     "cache": "humanst.cli.cache:cache",
     "build-shards": "humanst.cli.build_shards:build_shards",

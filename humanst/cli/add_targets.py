@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from humanst.cli.output import echo_json, json_option, progress, workers_option
-from humanst.cli.release_options import target_sets
+from humanst.cli.choose import open_catalog
+from humanst.cli.gene_set_files import own_gene_sets, target_sets
+from humanst.cli.output import catalog_option, echo_json, json_option, progress, workers_option
+from humanst.cli.pathway_options import choice_of, pathway_options
+from humanst.errors import UsageError
 
 
 @click.command("add-targets")
@@ -15,11 +19,25 @@ from humanst.cli.release_options import target_sets
 @click.option(
     "--set",
     "sets",
-    required=True,
     metavar="NAME",
-    help="counts, hvg:N, pca:K, or a name for the gene sets of --gmt; several with commas.",
+    help="counts, hvg:N, pca:K, random:SEED, shuffle:SEED, or a name for the gene sets of --gmt; several with commas.",
 )
-@click.option("--gmt", type=click.Path(exists=True, dir_okay=False), help="Score these gene sets as the default ones.")
+@click.option(
+    "--gmt",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Score these gene sets: GMT, or a table of weights.",
+)
+@click.option(
+    "--gene-sets",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The gene sets that the release was built with, for random:SEED, if they are none on record.",
+)
+@click.option(
+    "--reliability",
+    is_flag=True,
+    help="Measure the reliability of the release's pathways on its training sections, and freeze weights into it.",
+)
+@pathway_options
 @click.option(
     "--work",
     type=click.Path(file_okay=False),
@@ -27,25 +45,54 @@ from humanst.cli.release_options import target_sets
 )
 @click.option("--replace", "replacing", is_flag=True, help="Replace a set of the same name and other content.")
 @workers_option
+@catalog_option
 @json_option
 def add_targets(
-    release: str, sets: str, gmt: str | None, work: str | None, replacing: bool, workers: int | None, as_json: bool
+    release: str,
+    sets: str | None,
+    gmt: str | None,
+    gene_sets: str | None,
+    reliability: bool,
+    work: str | None,
+    replacing: bool,
+    workers: int | None,
+    catalog: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Add target sets to a RELEASE, a file a shard, rows in its order. Shards, cards and indexes keep their bytes.
 
     counts are raw integer counts; hvg:N the N most variable genes of the training pairs as log1p(CP10k); pca:K K
-    principal components of genes, fitted on training pairs. The section stores it was built from are needed.
+    principal components of genes, fitted on training pairs. The section stores it was built from are needed. Gene sets
+    are scored as those of the release, but for the options given.
+
+    Two are controls: random:SEED are random gene sets that match the release's own in size and expression,
+    shuffle:SEED its own pathways, each pair with those of another pair of its section.
     """
+    from humanst.pathways import PathwayChoice
     from humanst.runner import default_workers
     from humanst.shards.add_targets import add_targets as add
+    from humanst.shards.add_targets import read_manifest
     from humanst.shards.target_writing import Means
 
     path = Path(release).resolve()
     folder = Path(work).resolve() if work else path.with_name(f"{path.name}.work")
-    asked = target_sets(sets, gmt)
+    pathways = read_manifest(path)["pathways"]
+    choice = choice_of(options, PathwayChoice.of_record(pathways.get("options", {})))
+    if sets is None and not reliability:
+        raise UsageError(
+            "Nothing is asked for", field="--set", expected="--set, --reliability or both", done="Nothing was written"
+        )
+
+    def own() -> Path:
+        return own_gene_sets(open_catalog(catalog), pathways, gene_sets)
+
+    asked = target_sets(sets, gmt, choice=choice, own=own)
+    weigh = own() if reliability else None
     with progress("add-targets") as tell:
-        result = add(path, asked, Means(folder, workers or default_workers(), tell=tell), replacing=replacing)
-    entries = result.manifest["targets"]
+        means = Means(folder, workers or default_workers(), tell=tell)
+        result = add(path, asked, means, reliability=weigh, replacing=replacing)
+    entries = result.manifest.get("targets", {})
     rows = [
         {key: entries[one.name][key] for key in ("kind", "n_columns", "columns", "beside")}
         | {"set": one.name, "added": one.name in result.added, "files": len(entries[one.name]["files"])}
@@ -54,8 +101,16 @@ def add_targets(
     ]
     if as_json:
         content = {"release": str(path), "version": result.manifest["version"], "sets": rows}
+        content |= {"reliability": None if weigh is None else result.manifest["reliability"]}
         echo_json("humanst.add-targets/1", content | {"sha256sums": result.manifest["sha256sums"]})
         return
+    if weigh is not None:
+        what = "added" if "reliability" in result.added else "were there already"
+        entry = result.manifest["reliability"]
+        known = sum(weight is not None for weight in entry["weights"])
+        click.echo(
+            f"reliability  {what}: {known} of {len(entry['weights'])} pathways, {len(entry['fitted_on'])} sections"
+        )
     for row in rows:
         what = "added" if row["added"] else "was there already"
         click.echo(f"{row['set']}  {what}: {row['rows']:,} rows x {row['n_columns']:,} columns in {row['files']} files")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from humanst.cli.pathway_options import NAMES
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,15 @@ like_option = click.option(
     "own [default sections: those that are recipe-only there].",
 )
 # What another release says, by parameter name: with --like they cannot be given.
-_OF_A_RELEASE = ("assign", "release_version", "seed", "shard_pairs", "min_tissue_fraction")
+_OF_A_RELEASE = (
+    "assign",
+    "release_version",
+    "seed",
+    "shard_pairs",
+    "min_tissue_fraction",
+    *NAMES,
+    "shuffle_pairs",
+)
 
 
 def like_of(options: dict[str, Any]) -> Like | None:

@@ -18,23 +18,27 @@ from humanst.cli.choose import (
     require_one_section,
     section_options,
 )
-from humanst.cli.gate import Gate, gate_sections, license_option, pass_gate
+from humanst.cli.gate import Gate, gate_sections, license_option
+from humanst.cli.gene_set_files import gene_sets, target_sets
 from humanst.cli.leaving_out import without_groups, without_superseded
 from humanst.cli.like_option import like_of, like_option, recipe_only
-from humanst.errors import UsageError
+from humanst.cli.pathway_options import NAMES, choice_of, pathway_options, shuffle_option
 
 if TYPE_CHECKING:
     from humanst.catalog import Catalog
     from humanst.shards.like import Like
     from humanst.shards.request import ReleaseRequest
     from humanst.shards.spec import ReleaseSpec
-    from humanst.shards.target_sets import TargetSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PARAMETERS = (
     click.option(
-        "--gene-sets", help="A file of the resource gene_sets, or a GMT file [default: the catalog's default]."
+        "--sets",
+        "--gene-sets",
+        "gene_sets",
+        help="A GMT file or a table of weights (TSV), or one on record: hallmark, reactome, progeny or a file of the "
+        "resource gene_sets [default: the catalog's default].",
     ),
     click.option(
         "--assign",
@@ -77,8 +81,14 @@ _PARAMETERS = (
     click.option(
         "--targets",
         metavar="SETS",
-        help="Further target sets: counts, hvg:N, pca:K, NAME=FILE.gmt; several with commas.",
+        help="Further target sets: counts, hvg:N, pca:K, random:SEED, shuffle:SEED, NAME=FILE; several with commas.",
     ),
+    click.option(
+        "--reliability",
+        is_flag=True,
+        help="Measure the reliability of every pathway on the training sections, and freeze weights into the release.",
+    ),
+    shuffle_option,
     license_option,
     pool_like_option,
     qc_options,
@@ -90,6 +100,8 @@ PLANNED = (
     "sections",
     "where",
     "gene_sets",
+    *NAMES,
+    "shuffle_pairs",
     "assign",
     "exclude_group",
     "release_version",
@@ -100,6 +112,7 @@ PLANNED = (
     "pin",
     "min_tissue_fraction",
     "targets",
+    "reliability",
     "pool_like",
     "like",
     "min_counts",
@@ -112,6 +125,7 @@ def release_options(command: Command) -> Command:
     """Sections and parameters of a release, as on every command that plans one."""
     for option in reversed(_PARAMETERS):
         command = option(command)
+    command = pathway_options(command)
     command = section_options(command)
     command = recipe_option(command)
     return click.argument("studies", metavar="[STUDY | FOLDER]...", nargs=-1)(command)
@@ -144,12 +158,13 @@ def new_request(
         asked = without_groups(book, asked, labels)
     require_one_section(options["tissue"], asked)
     pairs, gate = gate_sections(book, asked, options["accept"], may_ask=may_ask)
+    spec = release_spec(book, options, accept=options["accept"], may_ask=may_ask, like=like)
     request = ReleaseRequest(
         chosen=tuple(Chosen(study, section) for study, section in pairs),
         related=tuple(Chosen(study, section) for study in on_record(book, pairs) for section in study.sections),
         release=release,
         work=work,
-        spec=release_spec(book, options, accept=options["accept"], may_ask=may_ask, like=like),
+        spec=spec,
         pin=options["pin"],
         embed_image=options["embed_image"],
         tissue=Path(options["tissue"]) if options["tissue"] else None,
@@ -159,7 +174,8 @@ def new_request(
         like=like,
         excluded=labels,
         recipe=Path(options["recipe"]) if options["recipe"] else None,
-        targets=target_sets(options["targets"]),
+        targets=target_sets(options["targets"], choice=spec.choice, own=lambda: spec.gene_sets_path),
+        reliability=options["reliability"],
     )
     return request, len(asked), gate
 
@@ -207,24 +223,10 @@ def planned_request(
         recipe=recipe,
         like=None if content["like"] is None else Like.from_dict(content["like"]),
         targets=targets_of(content),
+        reliability=bool(content.get("reliability", False)),
     )
     check_current(plan, request)
     return request
-
-
-def target_sets(asked: str | None, gmt: str | None = None) -> tuple[TargetSet, ...]:
-    """The target sets of a comma-separated list; none without one.
-
-    Raises
-    ------
-    UsageError
-        For a name that is none.
-    """
-    from humanst.shards.target_sets import parse_sets
-
-    if asked is None:
-        return ()
-    return parse_sets([name.strip() for name in asked.split(",")], Path(gmt) if gmt else None)
 
 
 def release_spec(
@@ -245,6 +247,8 @@ def release_spec(
     path, name = gene_sets(book, wanted, pin=options["pin"], accept=accept, may_ask=may_ask)
     if like is not None:
         return like.release_spec(path, sha256_file(path))
+    choice = choice_of(options)
+    choice.check_file(path)
     assigned = read_assignment(Path(options["assign"])) if options["assign"] else {}
     return ReleaseSpec(
         version=options["release_version"],
@@ -255,28 +259,5 @@ def release_spec(
         assigned=tuple(sorted(assigned.items())),
         shard_pairs=options["shard_pairs"],
         seed=options["seed"],
+        choice=choice,
     )
-
-
-def gene_sets(
-    book: Catalog, asked: str | None, *, pin: bool, accept: Sequence[str] = (), may_ask: bool = False
-) -> tuple[Path, str]:
-    """The GMT file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
-    from humanst.catalog import Item
-    from humanst.fetch import fetch_resource
-
-    if asked and Path(asked).is_file():
-        return Path(asked), Path(asked).name
-    resource = book.resources.get("gene_sets")
-    known = [source.path for source in resource.sources] if resource else []
-    name = asked or (resource.default if resource else "")
-    if resource is None or name not in known:
-        raise UsageError(
-            "No such gene sets",
-            field="--gene-sets",
-            expected=f"a GMT file, or one of {', '.join(known) or 'no catalogued files'}",
-            found=repr(asked),
-        )
-    licenses = resource.licenses(resource.source(name))
-    pass_gate([Item(f"{resource.resource_id}/{name}", resource.resource_id, licenses)], accept, may_ask=may_ask)
-    return fetch_resource(resource, name, pin=pin), name

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+
 from humanst.errors import IntegrityError, UsageError
 from humanst.files import safe_relative_path, sha256_file
 from humanst.load.manifest import Shard, Split, get_field, invalid, parse_split, read_manifest
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from humanst.load.remote import Remote
 
@@ -92,6 +95,28 @@ class Release:
         from humanst.load.index import read_index
 
         return read_index(self, self.split(split))
+
+    def reliability(self) -> NDArray[np.float64] | None:
+        """Weights of the pathways for a loss, as they were measured on the training sections of the release.
+
+        Returns
+        -------
+        ``(P,)`` float64 from 0.1 to 1, in the order of ``pathway_names``; NaN where no training section has a pathway
+        valid. ``None`` for a release without weights (`humanst add-targets --reliability` adds them).
+
+        Raises
+        ------
+        DataError
+            When there is not one number or null a pathway.
+        """
+        entry = self.manifest.get("reliability")
+        if entry is None:
+            return None
+        weights = get_field(entry, "weights", list, below="reliability")
+        good = all(weight is None or (isinstance(weight, float | int) and 0 <= weight <= 1) for weight in weights)
+        if len(weights) != len(self.pathway_names) or not good:
+            raise invalid("reliability.weights", f"{len(self.pathway_names)} numbers from 0 to 1", repr(weights[:3]))
+        return np.array([np.nan if weight is None else weight for weight in weights], dtype=np.float64)
 
     def file(self, relative: str) -> Path:
         """Join a path from the manifest to the release folder.

@@ -43,6 +43,8 @@ class GeneSets:
         SPDX id, or None when it is not known.
     repeated
         ``(set name, symbols)`` of symbols that a set listed more than once; they count once.
+    weights
+        (P,) the weight of each member, beside ``members``; ``None`` for sets without weights.
     """
 
     name: str
@@ -51,6 +53,7 @@ class GeneSets:
     sha256: str
     license: str | None = None
     repeated: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    weights: tuple[tuple[float, ...], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class ResolvedSets:
         (P,) the symbols of each set that stand for no gene, sorted.
     n_members
         (P,) genes a set has: its distinct genes and its unmapped symbols. The denominator of coverage.
+    weights
+        (P,) the weight of each gene, beside ``ensembl_ids``; ``None`` for sets without weights.
+    left_out
+        ``(set name, n_members)`` of sets outside the size limits, in the file's order.
     """
 
     name: str
@@ -76,6 +83,8 @@ class ResolvedSets:
     n_members: tuple[int, ...]
     sha256: str
     license: str | None = None
+    weights: tuple[tuple[float, ...], ...] | None = None
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def unmapped_symbols(self) -> tuple[str, ...]:
@@ -104,7 +113,7 @@ def read_gmt(path: Path, *, name: str, license: str | None = None) -> GeneSets: 
         ``gmt-empty`` for a file without sets, ``gmt-unreadable`` for a file that is not there or not UTF-8 text.
         File and line are named.
     """
-    data, text = _read_text(path)
+    data, text = read_text(path)
     members: dict[str, tuple[str, ...]] = {}
     repeated: dict[str, tuple[str, ...]] = {}
     first_line: dict[str, int] = {}
@@ -131,14 +140,21 @@ def read_gmt(path: Path, *, name: str, license: str | None = None) -> GeneSets: 
     )
 
 
-def _read_text(path: Path) -> tuple[bytes, str]:
+def read_text(path: Path) -> tuple[bytes, str]:
+    """Bytes and text of a file of gene sets.
+
+    Raises
+    ------
+    DataError
+        ``gmt-unreadable`` for a file that is not there or not UTF-8 text.
+    """
     try:
         data = path.read_bytes()
         return data, data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         what = "the gene-set file cannot be read"
         raise DataError(
-            what, code="gmt-unreadable", file=path.name, expected="a UTF-8 text file in GMT format", found=error
+            what, code="gmt-unreadable", file=path.name, expected="a UTF-8 text file of gene sets", found=error
         ) from error
 
 
@@ -181,14 +197,22 @@ def resolve(gene_sets: GeneSets, table: ResolvesNames) -> ResolvedSets:
 
     Returns
     -------
-    The sets; two symbols of one set that are one gene count once, symbols without a gene are listed.
+    The sets; two symbols of one set that are one gene count once (with the weight of the first), symbols without a gene
+    are listed.
     """
     ensembl_ids: list[tuple[str, ...]] = []
     unmapped: list[tuple[str, ...]] = []
-    for symbols in gene_sets.members:
+    weights: list[tuple[float, ...]] = []
+    for number, symbols in enumerate(gene_sets.members):
         found = {symbol: table.resolve(symbol) for symbol in symbols}
-        ensembl_ids.append(tuple(sorted({gene for gene in found.values() if gene is not None})))
+        genes = tuple(sorted({gene for gene in found.values() if gene is not None}))
+        ensembl_ids.append(genes)
         unmapped.append(tuple(sorted(symbol for symbol, gene in found.items() if gene is None)))
+        if gene_sets.weights is not None:
+            weight_of: dict[str | None, float] = {}
+            for symbol, weight in zip(symbols, gene_sets.weights[number], strict=True):
+                weight_of.setdefault(found[symbol], weight)
+            weights.append(tuple(weight_of[gene] for gene in genes))
     return ResolvedSets(
         name=gene_sets.name,
         names=gene_sets.names,
@@ -197,4 +221,5 @@ def resolve(gene_sets: GeneSets, table: ResolvesNames) -> ResolvedSets:
         n_members=tuple(len(genes) + len(lost) for genes, lost in zip(ensembl_ids, unmapped, strict=True)),
         sha256=gene_sets.sha256,
         license=gene_sets.license,
+        weights=None if gene_sets.weights is None else tuple(weights),
     )

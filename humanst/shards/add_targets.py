@@ -17,11 +17,13 @@ from humanst import files
 from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.locks import held
 from humanst.shards.folder import MANIFEST, SUMS, require_own_folder
+from humanst.shards.reliability import RELIABILITY, RELIABILITY_VERSION, write_reliability
 from humanst.shards.seal import document_names, seal
 from humanst.shards.spec import RELEASE_SCHEMA
 from humanst.shards.target_sets import TargetSet
 from humanst.shards.target_writing import Means, write_sets
 
+WEIGHTS = "reliability"
 logger = logging.getLogger(__name__)
 
 
@@ -34,7 +36,7 @@ class Added:
     manifest
         Of the release as it is now.
     added, there
-        Names of sets that were written, and of those that were there already.
+        Names of sets that were written, and of those that were there already; ``reliability`` stands for the weights.
     """
 
     manifest: Mapping[str, Any]
@@ -42,11 +44,20 @@ class Added:
     there: tuple[str, ...]
 
 
-def add_targets(release: Path, sets: Sequence[TargetSet], means: Means, *, replacing: bool = False) -> Added:
-    """Add target sets to a release.
+def add_targets(
+    release: Path,
+    sets: Sequence[TargetSet],
+    means: Means,
+    *,
+    reliability: Path | None = None,
+    replacing: bool = False,
+) -> Added:
+    """Add target sets to a release, and reliability weights.
 
     Parameters
     ----------
+    reliability
+        The gene sets that its pathways were scored with: weights of these are measured.
     replacing
         Whether a set of the same name and other content may be replaced.
 
@@ -63,20 +74,35 @@ def add_targets(release: Path, sets: Sequence[TargetSet], means: Means, *, repla
         When the disk fills up; likewise.
     """
     # Refused before the lock, which would be made beside a folder that is none of ours.
-    _read_manifest(release)
+    read_manifest(release)
     require_own_folder(release, means.work)
     with held(release, what=release.name):
         files.sweep_partials(release.parent)
-        manifest = _read_manifest(release)
+        manifest = read_manifest(release)
         new = [one for one in sets if not _is_there(manifest, one, replacing=replacing)]
-        if new:
-            manifest = _rebuilt(release, manifest, new, means)
-    names = {one.name for one in new}
-    there = tuple(one.name for one in sets if one.name not in names)
-    return Added(manifest, tuple(one.name for one in new), there)
+        weigh = reliability if replacing or not _has_weights(manifest) else None
+        if new or weigh is not None:
+            manifest = _rebuilt(release, manifest, new, weigh, means)
+    asked = [*(one.name for one in sets), *([WEIGHTS] if reliability is not None else [])]
+    added = [*(one.name for one in new), *([WEIGHTS] if weigh is not None else [])]
+    return Added(manifest, tuple(added), tuple(name for name in asked if name not in added))
 
 
-def _read_manifest(release: Path) -> dict[str, Any]:
+def _has_weights(manifest: Mapping[str, Any]) -> bool:
+    """Whether it has the weights of this version: they follow from the release."""
+    return bool(manifest.get(WEIGHTS, {}).get("version") == RELIABILITY_VERSION)
+
+
+def read_manifest(release: Path) -> dict[str, Any]:
+    """The manifest of a release that target sets can be added to.
+
+    Raises
+    ------
+    DataError
+        ``no-manifest`` for a folder that is no finished release, ``other-release`` for a part of one.
+    IntegrityError
+        When it is not JSON.
+    """
     try:
         manifest = json.loads((release / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -132,21 +158,23 @@ def _is_there(manifest: Mapping[str, Any], one: TargetSet, *, replacing: bool) -
     )
 
 
-def _rebuilt(release: Path, before: Mapping[str, Any], new: Sequence[TargetSet], means: Means) -> dict[str, Any]:
+def _rebuilt(
+    release: Path, before: Mapping[str, Any], new: Sequence[TargetSet], weigh: Path | None, means: Means
+) -> dict[str, Any]:
     staging = release.with_name(f".{release.name}.next-targets")
     files.remove(staging)
     try:
         sums = _read_sums(release, before)
         gone = {f"targets/{one.name}/" for one in new}
         kept = {name for name in sums if not any(name.startswith(folder) for folder in gone)} - document_names()
+        kept -= set() if weigh is None else {RELIABILITY}
         for name in sorted(kept):
             _take_over(release / name, staging / name, sums[name])
-        entries = write_sets(staging, before, new, means)
-        after = {
-            **before,
-            "targets": {**before.get("targets", {}), **entries},
-            "changes": [_change(before, new), *before["changes"]],
-        }
+        after = {**before, "changes": [_change(before, new, weigh), *before["changes"]]}
+        if new:
+            after["targets"] = {**before.get("targets", {}), **write_sets(staging, before, new, means)}
+        if weigh is not None:
+            after[WEIGHTS] = write_reliability(staging, before, weigh, means)
         sealed = seal(staging, after)
         _require_unchanged(staging, sums, kept)
         files.put_folder(staging, release)
@@ -192,10 +220,13 @@ def _damaged(name: str, expected: str, found: str) -> IntegrityError:
     )
 
 
-def _change(before: Mapping[str, Any], new: Sequence[TargetSet]) -> dict[str, Any]:
+def _change(before: Mapping[str, Any], new: Sequence[TargetSet], weigh: Path | None) -> dict[str, Any]:
     here = before.get("targets", {})
     notes = [
         f"The target set {one.name} was {'replaced' if one.name in here else 'added'}; the pairs are as they were"
         for one in new
     ]
+    if weigh is not None:
+        done = "replaced" if WEIGHTS in before else "added"
+        notes.append(f"Reliability weights of the pathways were {done}; the pairs are as they were")
     return {"version": before["version"], "notes": notes}

@@ -37,6 +37,8 @@ class Earlier:
         extracts: Sequence[Extracted],
         facts: Mapping[str, SectionFacts],
         targets: Sequence[TargetSet] = (),
+        *,
+        reliability: bool = False,
     ) -> None:
         """Warn, before anything of it goes, where another release is about to be replaced."""
         if self._bytes is None:
@@ -47,6 +49,8 @@ class Earlier:
             said = _differences(before, spec, extracts, facts)
             lost = sorted(before.get("targets", {}).keys() - {one.name for one in targets})
             said += [f"the target sets {', '.join(lost)}, which were not asked for"] if lost else []
+            if "reliability" in before and not reliability:
+                said.append("the reliability weights, which were not asked for")
         if said:
             pairs = before.get("totals", {}).get("pairs", "unknown")
             logger.warning(
@@ -85,6 +89,8 @@ def _differences(
     pathways = before.get("pathways", {})
     if (pathways.get("set"), pathways.get("sha256")) != (spec.gene_sets_name, spec.gene_sets_sha256):
         said.append("gene sets")
+    if pathways.get("options", {}) != json.loads(json.dumps(spec.choice.record())):
+        said.append("options of the pathways")
     rows = {str(row.get("sample_id")): row for row in before.get("sections", [])}
     now = {extract.sample_id: extract for extract in extracts}
     both = sorted(rows.keys() & now.keys())

@@ -20,6 +20,7 @@ from humanst.shards.opened import OpenedRelease, broken, open_folder
 from humanst.shards.part_files import rows_of
 from humanst.shards.part_targets import target_names
 from humanst.shards.published import SAMPLES, STATS, card_of, read_sums
+from humanst.shards.reliability import RELIABILITY
 from humanst.shards.remainder import remaining_manifest
 from humanst.shards.request import Progress
 from humanst.shards.seal import document_names, seal
@@ -167,7 +168,7 @@ def _require_something_left(manifest: Mapping[str, Any], leaving: Sequence[Depar
 
 def _require_known_files(source: OpenedRelease) -> None:
     manifest = source.manifest
-    known = {*document_names(), SAMPLES, STATS, *target_names(manifest)}
+    known = {*document_names(), SAMPLES, STATS, RELIABILITY, *target_names(manifest)}
     known |= {f"{SECTION_STORES}{row['sample_id']}{STORE_SUFFIX}" for row in manifest["sections"]}
     for split in manifest["splits"].values():
         known.add(split["index"])
@@ -249,6 +250,8 @@ class _Export:
         for name in (SAMPLES, STATS):
             if name in self.source.sums:
                 sidecars.write_table(self.output / name, rows_of(self.source.table(name), stay))
+        if RELIABILITY in self.source.sums:
+            files.write_bytes(self.output / RELIABILITY, self.source.checked(RELIABILITY).read_bytes())
         return stay
 
     def _check_carried(self, thinned: Thinned, sums: Mapping[str, str]) -> None:

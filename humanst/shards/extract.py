@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,10 @@ from humanst import files
 from humanst.errors import DataError
 from humanst.findings import Drop
 from humanst.harmonize.gene_table import load_gene_table
-from humanst.pathways import PathwayScores, ResolvedSets, library_size, read_gmt, resolve, score_section
+from humanst.pathways import PathwayScores, library_size
 from humanst.shards.extract_rows import ROWS, write_rows
 from humanst.shards.identity import identity_of
+from humanst.shards.scoring import others_of, pathways_record, score_store
 from humanst.shards.spec import EXTRACT_SCHEMA, EXTRACT_VERSION, ReleaseSpec, encode_spot, uid_of
 from humanst.store import StoredSection, open_section, read_card
 from humanst.tiles import codec_versions, cut_patches, inside
@@ -83,10 +83,17 @@ def extract_section(task: ExtractTask) -> Extracted:
 
 
 def _inputs_hash(task: ExtractTask) -> str:
-    return inputs_of(task.store, asdict(task.spec.patch), task.spec.gene_sets_sha256, codec_versions())
+    spec = task.spec
+    return inputs_of(task.store, asdict(spec.patch), spec.gene_sets_sha256, codec_versions(), spec.choice.record())
 
 
-def inputs_of(store: Path, patch: Mapping[str, Any], gene_sets_sha256: str, codecs: Mapping[str, str]) -> str:
+def inputs_of(
+    store: Path,
+    patch: Mapping[str, Any],
+    gene_sets_sha256: str,
+    codecs: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> str:
     """Hash of all that the extract of a store is made from; the manifest of a release holds it for every section."""
     store_card = read_card(store)
     facts = {
@@ -96,6 +103,7 @@ def inputs_of(store: Path, patch: Mapping[str, Any], gene_sets_sha256: str, code
         "gene_sets": gene_sets_sha256,
         "gene_table": load_gene_table().sha256,
         "codecs": dict(codecs),
+        **({"pathways": dict(options)} if options else {}),
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
@@ -121,38 +129,23 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
             done="The section store was built",
             todo="Leave the section out of build-shards, or add its image to the catalog",
         )
-    scores = score_store(stored, task.spec.gene_sets_path, task.spec.gene_sets_name)
-    keep, drops = _choose(stored, task.spec)
+    spec = task.spec
+    scores = score_store(stored, spec.gene_sets_path, spec.gene_sets_name, spec.choice)
+    keep, drops = _choose(stored, spec)
     rows = np.flatnonzero(keep)
     with files.folder_aside(path) as partial:
         offsets = _write_patches(task, stored, rows, partial / PATCHES)
-        write_rows(partial / ROWS, _rows_table(task, stored, rows, offsets), scores.scores[rows])
+        table = _rows_table(task, stored, rows, offsets)
+        targets = scores.scores[rows]
+        if spec.choice.shuffle_seed is not None:
+            targets = targets[others_of(table["uid"].to_pylist(), spec.choice.shuffle_seed)]
+        write_rows(partial / ROWS, table, targets)
         card = _card(task, stored, scores, rows, drops, inputs)
         card["store"] = read_card(task.store)
         card["identity"] = identity_of(stored, task.image_path)
         card["bytes"] = {name: (partial / name).stat().st_size for name in (PATCHES, ROWS)}
         files.write_json(partial / CARD, card)
     return card
-
-
-def score_store(stored: StoredSection, gene_sets: Path, name: str) -> PathwayScores:
-    """Score every spot of a store for the sets of a GMT file."""
-    facts = gene_sets.stat()
-    sets = _resolved_sets(gene_sets, name, facts.st_size, facts.st_mtime_ns)
-    return score_section(
-        stored.counts,
-        stored.genes.index.to_numpy(str),
-        stored.genes["measured"].to_numpy(bool),
-        sets,
-        in_fit=stored.spots["in_tissue"].to_numpy(bool),
-        targeted=bool(stored.attrs["targeted"]),
-    )
-
-
-@lru_cache(maxsize=4)
-def _resolved_sets(path: Path, name: str, n_bytes: int, mtime_ns: int) -> ResolvedSets:
-    """The sets of a file, which a worker reads once for all its sections."""
-    return resolve(read_gmt(path, name=name), load_gene_table())
 
 
 def _choose(stored: StoredSection, spec: ReleaseSpec) -> tuple[NDArray[np.bool_], list[Drop]]:
@@ -268,16 +261,4 @@ def _card(
         }
         | {key: attrs[key] for key in ("counts_out", "spots_in", "spots_out", "drops", "findings", "picture")},
         "codecs": codec_versions(),
-    }
-
-
-def pathways_record(scores: PathwayScores) -> dict[str, Any]:
-    """What a card says of scores besides the scores."""
-    return {
-        "names": list(scores.names),
-        "n_members": [int(n) for n in scores.n_members],
-        "n_measured": [int(n) for n in scores.n_measured],
-        "raw_mean": [None if np.isnan(value) else float(value) for value in scores.raw_mean],
-        "raw_sd": [None if np.isnan(value) else float(value) for value in scores.raw_sd],
-        "masked": {name: why for name, why in zip(scores.names, scores.reasons, strict=True) if why},
     }

@@ -15,7 +15,9 @@ from humanst.shards import sidecars
 from humanst.shards.changes import first_change
 from humanst.shards.pack import Packed, packed_shard
 from humanst.shards.packing import Pack, shard_tasks, staging_folder, store_tasks
+from humanst.shards.reliability import write_reliability
 from humanst.shards.request import Progress, ReleaseRequest
+from humanst.shards.scoring import sets_of_file, sets_record
 from humanst.shards.seal import seal
 from humanst.shards.settling import Settled
 from humanst.shards.spec import RELEASE_SCHEMA
@@ -112,8 +114,7 @@ def _write_rest(
             "sha256": request.spec.gene_sets_sha256,
             "names": pathways["names"],
             "n_members": pathways["n_members"],
-            "scorer": "bincontrol",
-            "normalisation": "log1p(CP10k), z per section over in-tissue spots that pass QC",
+            **_how_scored(request),
         },
         "organs": dict(request.like.organs) if request.like else {f.organ: f.organ_code for f in facts.values()},
         "splits": splits,
@@ -125,10 +126,23 @@ def _write_rest(
         "codecs": extracts[0].card["codecs"],
         "changes": [first_change(request.spec.version, sections, settled.failures, request.like)],
     }
+    means = Means(request.work, request.workers, request.cluster, tell)
     if request.targets:
-        means = Means(request.work, request.workers, request.cluster, tell)
         manifest["targets"] = write_sets(staging, manifest, request.targets, means)
+    if request.reliability:
+        manifest["reliability"] = write_reliability(staging, manifest, request.spec.gene_sets_path, means)
     return seal(staging, manifest)
+
+
+def _how_scored(request: ReleaseRequest) -> dict[str, Any]:
+    spec = request.spec
+    record = spec.choice.record()
+    return {
+        "scorer": spec.choice.scoring.scorer,
+        "normalisation": spec.choice.normalisation,
+        **({"options": record} if record else {}),
+        **sets_record(sets_of_file(spec.gene_sets_path, spec.gene_sets_name, spec.choice)),
+    }
 
 
 def _write_split(staging: Path, split: str, packed: Sequence[Packed]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _UNMISTAKABLE = re.compile(rf"data/{_SPLIT}/(?P=split)-\d{{5,}}\.(tar|card\.json
 _GENERIC = re.compile(
     rf"MANIFEST\.json|SHA256SUMS|README\.md|CHANGES\.md|CITATION\.bib|LICENSES\.tsv|croissant\.json|samples\.parquet"
     rf"|index/(train|val|test)\.parquet|data/(_info|index)\.json|data/(train|val|test)/(sizes|index)\.json"
-    rf"|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
+    rf"|targets/reliability\.parquet|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
 )
 _UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst.errors import DataError, UsageError
 from humanst.findings import Finding, Findings
+from humanst.pathways import PathwayChoice
 from humanst.schemas import check_document
 from humanst.shards.folder import MANIFEST
 from humanst.shards.recipe_only import HASH_COLUMNS, hashes_of
@@ -49,8 +50,8 @@ class Like:
     Attributes
     ----------
     spec
-        ``version``, ``patch``, ``seed``, ``shard_pairs``, ``shares``, ``assigned``, and ``gene_sets`` with ``name`` and
-        ``sha256``.
+        ``version``, ``patch``, ``seed``, ``shard_pairs``, ``shares``, ``assigned``, and ``gene_sets`` with ``name``,
+        ``sha256`` and, if they are not the default, ``options``.
     organs
         Organ -> label.
     sections
@@ -67,6 +68,16 @@ class Like:
     def recipe_only(self) -> frozenset[str]:
         """Sections of which the other release holds no pairs."""
         return frozenset(name for name, section in self.sections.items() if section.hashes is not None)
+
+    def choice(self) -> PathwayChoice:
+        """How its pathways are made of the gene sets.
+
+        Raises
+        ------
+        DataError
+            ``pathway-options`` when this version of humanst does not know how.
+        """
+        return PathwayChoice.of_record(self.spec["gene_sets"].get("options", {}))
 
     def release_spec(self, gene_sets_path: Path, gene_sets_sha256: str) -> ReleaseSpec:
         """The parameters, with the gene sets of this machine.
@@ -97,6 +108,7 @@ class Like:
             shares=tuple(self.spec["shares"]),
             shard_pairs=self.spec["shard_pairs"],
             seed=self.spec["seed"],
+            choice=self.choice(),
         )
 
     def assignment(self, sample_ids: Iterable[str]) -> Assignment:
@@ -176,7 +188,7 @@ def read_like(release: Path) -> Like:
     return Like(
         manifest_sha256=hashlib.sha256(text).hexdigest(),
         spec={key: manifest[key] for key in keys}
-        | {"gene_sets": {"name": pathways["set"], "sha256": pathways["sha256"]}},
+        | {"gene_sets": {"name": pathways["set"], "sha256": pathways["sha256"], **_options(pathways)}},
         organs=manifest["organs"],
         codecs=manifest["codecs"],
         sections={
@@ -184,6 +196,10 @@ def read_like(release: Path) -> Like:
             for row in (*manifest["sections"], *manifest.get("recipe_only", []))
         },
     )
+
+
+def _options(pathways: Mapping[str, Any]) -> dict[str, Any]:
+    return {"options": pathways["options"]} if "options" in pathways else {}
 
 
 def check_rebuilt(like: Like, index: pa.Table, codecs: Mapping[str, str]) -> list[Finding]:

@@ -128,6 +128,7 @@ def _constant_inputs(request: ReleaseRequest) -> dict[str, Any]:
             done="Nothing was written",
             todo="Put it there on this machine too, or make the plan again",
         )
+    record = request.spec.choice.record()
     return {
         "versions": [BUILD_VERSION, EXTRACT_VERSION],
         "patch": asdict(request.spec.patch),
@@ -136,6 +137,7 @@ def _constant_inputs(request: ReleaseRequest) -> dict[str, Any]:
         "embed_image": request.embed_image,
         "qc": dict(request.qc),
         "gene_table": load_gene_table().sha256,
+        **({"pathways": record} if record else {}),
     }
 
 

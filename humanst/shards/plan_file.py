@@ -12,6 +12,7 @@ from humanst import __version__, files
 from humanst.builder.folders import FolderStudy
 from humanst.errors import DataError, UsageError, error_from_dict
 from humanst.findings import Finding
+from humanst.pathways import PathwayChoice
 from humanst.shards.plan import Plan, PlannedSection, plan_totals
 from humanst.shards.request import ReleaseRequest
 from humanst.shards.spec import PLAN_SCHEMA, ReleaseSpec
@@ -38,9 +39,10 @@ def plan_content(request: ReleaseRequest, plan: Plan) -> dict[str, Any]:
         },
         "targets": [
             {"name": one.name, "kind": one.kind, "n": one.n, "gmt": None if one.gmt is None else str(one.gmt.resolve())}
-            | {"parameters": one.parameters()}
+            | {"parameters": one.parameters(), "options": one.choice.record()}
             for one in request.targets
         ],
+        "reliability": request.reliability,
         "folders": sorted(map(str, folders)),
         "recipe": None if request.recipe is None else str(request.recipe.resolve()),
         "like": None if request.like is None else request.like.to_dict(),
@@ -115,7 +117,7 @@ def targets_of(content: Mapping[str, Any]) -> tuple[TargetSet, ...]:
     found = []
     for row in content.get("targets", []):
         gmt = None if row["gmt"] is None else Path(row["gmt"])
-        one = TargetSet(row["name"], row["kind"], row["n"], gmt)
+        one = TargetSet(row["name"], row["kind"], row["n"], gmt, PathwayChoice.of_record(row.get("options", {})))
         if gmt is not None and not gmt.is_file():
             raise _other_gene_sets(gmt, row["parameters"]["gene_sets_sha256"], "no such file")
         if one.parameters() != row["parameters"]:
@@ -146,6 +148,7 @@ def spec_of(content: Mapping[str, Any]) -> ReleaseSpec:
         shares=tuple(spec["shares"]),
         shard_pairs=spec["shard_pairs"],
         seed=spec["seed"],
+        choice=PathwayChoice.of_record(spec["gene_sets"].get("options", {})),
     )
 
 

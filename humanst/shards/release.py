@@ -125,7 +125,9 @@ class _Build:
         packed = pack_stage(request, settled, pack, self._tell) if "pack" in request.stages or again else []
         if "finish" not in request.stages:
             return ReleaseReport(request.release, {}, (), (), n_shards=len(packed))
-        earlier.tell_replaced(request.spec, settled.extracts, settled.facts, request.targets)
+        earlier.tell_replaced(
+            request.spec, settled.extracts, settled.facts, request.targets, reliability=request.reliability
+        )
         if request.like is not None:
             rows = index_of([item.index_part for item in collect_shards(request, pack)])
             warned = check_rebuilt(request.like, rows, settled.extracts[0].card["codecs"])

@@ -9,6 +9,7 @@ from humanst.findings import Finding, Findings
 from humanst.shards import sidecars
 from humanst.shards.departures import Departure
 from humanst.shards.recipe_only import recipe_only_entries
+from humanst.shards.thin_targets import fit_without
 from humanst.splits import warn_of_empty_splits
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ def remaining_manifest(
         manifest["studies"] = [study for study in before["studies"] if study["study_id"] in cited]
     if targets:
         manifest["targets"] = dict(targets)
+    if "reliability" in before:
+        # What was measured stays as it was; which sections it was measured on is told of those that stay.
+        stay = {row["sample_id"] for row in sections}
+        manifest["reliability"] = {**before["reliability"], **fit_without(before["reliability"], stay)}
     if "findings" in before:
         manifest["findings"] = _findings(before["findings"], gone, sections)
     if "assigned" in before:

@@ -56,6 +56,8 @@ class ReleaseRequest:
         Another release that says where sections go and what organs are labelled; ``spec`` is made of it.
     targets
         Target sets beside the pathways in the shards; the finish stage writes them.
+    reliability
+        Whether reliability weights of the pathways are measured on the training sections, in the finish stage too.
     """
 
     chosen: tuple[Chosen, ...]
@@ -78,6 +80,7 @@ class ReleaseRequest:
     retry_failed: bool = False
     like: Like | None = None
     targets: tuple[TargetSet, ...] = ()
+    reliability: bool = False
 
     def build_options(self) -> BuildOptions:
         """The choices that section stores are built with."""

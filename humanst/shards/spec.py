@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from humanst.files import canonical_json
+from humanst.pathways import PathwayChoice
 from humanst.splits import DEFAULT_SHARES
 from humanst.tiles import PatchSpec
 
@@ -42,6 +43,8 @@ class ReleaseSpec:
         Pairs in a full shard.
     seed
         Goes into the order of pairs.
+    choice
+        How the pathways are made of the gene sets.
     """
 
     version: str
@@ -53,6 +56,7 @@ class ReleaseSpec:
     shares: tuple[float, float, float] = DEFAULT_SHARES
     shard_pairs: int = 4096
     seed: int = 0
+    choice: PathwayChoice = field(default_factory=PathwayChoice)
 
     def patch_hash(self) -> str:
         """Identity of a patch's pixels, part of every ``uid``; which spots are kept does not enter."""
@@ -61,10 +65,12 @@ class ReleaseSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The parameters as JSON-able data, without machine paths."""
+        record = self.choice.record()
         return {
             "version": self.version,
             "patch": asdict(self.patch),
-            "gene_sets": {"name": self.gene_sets_name, "sha256": self.gene_sets_sha256},
+            "gene_sets": {"name": self.gene_sets_name, "sha256": self.gene_sets_sha256}
+            | ({"options": record} if record else {}),
             "assigned": dict(self.assigned),
             "shares": list(self.shares),
             "shard_pairs": self.shard_pairs,

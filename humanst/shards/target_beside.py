@@ -20,6 +20,8 @@ from humanst.shards.target_sources import read_source_card
 MEASURED = "measured.parquet"
 STATS = "stats.parquet"
 SECTIONS = "sections.parquet"
+# Of sets without weights, and of those with.
+RANDOM_SETS = ("sets.gmt", "sets.tsv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,21 @@ def write_components(
     return Beside(k, "columns.parquet", (AXES["pca"], SECTIONS), {"fitted_on": fitted})
 
 
-def write_sets_of_genes(folder: Path, sections: Sequence[SectionRows], sources: Sequence[Path]) -> Beside:
-    """Write the names of gene sets, and raw mean and sd of every section so that z can be undone."""
+def write_sets_of_genes(
+    folder: Path,
+    sections: Sequence[SectionRows],
+    sources: Sequence[Path],
+    *,
+    others: Sequence[str] = (),
+    about: Mapping[str, Any] | None = None,
+) -> Beside:
+    """Write the names of gene sets, and raw mean and sd of every section so that z can be undone.
+
+    Parameters
+    ----------
+    others, about
+        Further files of the set that are there, and further keys of its entry in the manifest.
+    """
     import pyarrow as pa
 
     cards = [read_source_card(source)["pathways"] for source in sources]
@@ -118,7 +133,17 @@ def write_sets_of_genes(folder: Path, sections: Sequence[SectionRows], sources: 
     write_table(folder / AXES["gmt"], columns)
     named = zip(sections, cards, strict=True)
     write_pathway_stats(folder / STATS, [(section.sample_id, card) for section, card in named])
-    return Beside(len(cards[0]["names"]), AXES["gmt"], (STATS,), {})
+    return Beside(len(cards[0]["names"]), AXES["gmt"], (STATS, *others), dict(about or {}))
+
+
+def write_shuffled(folder: Path, manifest: Mapping[str, Any]) -> Beside:
+    """Write the names of the pathways whose pairing is permuted."""
+    import pyarrow as pa
+
+    pathways = manifest["pathways"]
+    columns = pa.table({"name": pathways["names"], "n_members": pa.array(pathways["n_members"], pa.int32())})
+    write_table(folder / AXES["shuffle"], columns)
+    return Beside(len(pathways["names"]), AXES["shuffle"], (), {})
 
 
 def take_beside(source: Path, names: Collection[str], sample_ids: Collection[str], target: Path) -> None:
@@ -138,6 +163,9 @@ def take_beside(source: Path, names: Collection[str], sample_ids: Collection[str
 
     wanted = pa.array(sorted(sample_ids), pa.string())
     for name in sorted(names):
+        if name in RANDOM_SETS:
+            files.write_bytes(target / name, (source / name).read_bytes())
+            continue
         table = read_table(source / name)
         if "sample_id" in table.column_names:
             table = table.filter(pc.is_in(table["sample_id"], value_set=wanted)).combine_chunks()

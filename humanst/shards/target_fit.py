@@ -201,7 +201,7 @@ def fit_components(
     n_pairs = sum(len(sections[number].spot_ids) for number in fitted)
     if k > min(len(place_of), n_pairs):
         raise _too_few("genes or training pairs for so many components", k, min(len(place_of), n_pairs))
-    mean = _means(fitted, sections, sources, reader)
+    mean = mean_logs(fitted, sections, sources, reader)
     groups = [fitted[start : start + SECTIONS_A_TASK] for start in range(0, len(fitted), SECTIONS_A_TASK)]
     tasks = [ProductTask(tuple(sources[number] for number in group), place_of, mean) for group in groups]
     covariance = _in_order(tasks, run) / n_pairs
@@ -215,9 +215,10 @@ def lacks_too_much(reader: AxisReader, source: Path) -> bool:
     return float((~reader.is_measured(source)).mean()) > MAX_SHARE_MISSING
 
 
-def _means(
+def mean_logs(
     fitted: Sequence[int], sections: Sequence[SectionRows], sources: Sequence[Path], reader: AxisReader
 ) -> NDArray[np.float64]:
+    """``(n_genes,)`` mean of log1p(CP10k) over the pairs of some sections, each gene over those that measured it."""
     sums, n_pairs = np.zeros(len(reader.place_of)), np.zeros(len(reader.place_of), dtype=np.int64)
     for number in fitted:
         genes, n_rows = reader.of(sources[number]), len(sections[number].spot_ids)

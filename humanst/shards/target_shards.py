@@ -22,6 +22,8 @@ AXES: Mapping[Kind, str] = {
     "hvg": "columns.parquet",
     "pca": "loadings.parquet",
     "gmt": "columns.parquet",
+    "random": "columns.parquet",
+    "shuffle": "columns.parquet",
 }
 """The file beside the target files that names what their columns are made of."""
 
@@ -51,7 +53,7 @@ class ShardTask:
 
 def write_shard(task: ShardTask) -> int:
     """Write one file of a set; returns its rows."""
-    if task.kind == "gmt":
+    if task.kind in ("gmt", "random", "shuffle"):
         write_values(task.path, _scores(task))
         return len(task.shard.row)
     reader = AxisReader({gene: place for place, gene in enumerate(_axis(task)["ensembl_id"])})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from humanst import files
 from humanst.builder import store_path
 from humanst.errors import DataError
+from humanst.pathways import PathwayChoice
 from humanst.pathways.bincontrol import log_cp10k
-from humanst.shards.extract import inputs_of, pathways_record, score_store
+from humanst.shards.extract import inputs_of
+from humanst.shards.scoring import pathways_record, score_store
 from humanst.shards.target_layout import SectionRows
 from humanst.shards.target_sets import TARGETS_VERSION
 from humanst.store import StoredSection, open_section, read_card
@@ -45,13 +47,16 @@ class SourceTask:
     folder
         Where ``<sample_id>-<hash>/`` is made.
     gene_sets
-        GMT file to score; ``None`` for counts.
+        File of gene sets to score; ``None`` for counts.
+    choice
+        How they are scored.
     """
 
     section: SectionRows
     store: Path
     folder: Path
     gene_sets: Path | None = None
+    choice: PathwayChoice = field(default_factory=PathwayChoice)
 
 
 def check_stores(sections: Sequence[SectionRows], manifest: Mapping[str, Any], work: Path) -> None:
@@ -62,13 +67,14 @@ def check_stores(sections: Sequence[SectionRows], manifest: Mapping[str, Any], w
     DataError
         ``no-store`` or ``other-store``, naming the first section and how many there are.
     """
-    gene_sets, codecs = str(manifest["pathways"]["sha256"]), manifest.get("codecs", {})
+    pathways, codecs = manifest["pathways"], manifest.get("codecs", {})
+    gene_sets, options = str(pathways["sha256"]), pathways.get("options", {})
     bad: list[tuple[str, str]] = []
     for section in sections:
         store = store_path(work, section.sample_id)
         if read_card(store) is None:
             bad.append((section.sample_id, "no-store"))
-        elif inputs_of(store, manifest["patch"], gene_sets, codecs) != section.extract_inputs:
+        elif inputs_of(store, manifest["patch"], gene_sets, codecs, options) != section.extract_inputs:
             bad.append((section.sample_id, "other-store"))
     if not bad:
         return
@@ -99,14 +105,14 @@ def extract_source(task: SourceTask) -> Path:
     inputs = _inputs(task, None if card is None else str(card["tree_sha256"]))
     kind = "counts" if task.gene_sets is None else "scores"
     path = task.folder / f"{task.section.sample_id}-{kind}-{inputs[:16]}"
-    if _committed(path, inputs):
+    if is_committed(path, inputs):
         return path
     stored = open_section(task.store)
     rows = _rows_of(stored, task.section)
     with files.folder_aside(path) as partial:
         about = _write_counts(stored, rows, partial, task.section) if kind == "counts" else {}
         if task.gene_sets is not None:
-            about = _write_scores(stored, rows, partial, task.gene_sets)
+            about = _write_scores(stored, rows, partial, task.gene_sets, task.choice)
         sizes = {entry.name: entry.stat().st_size for entry in sorted(partial.iterdir())}
         files.write_json(partial / CARD, {"inputs": inputs, "bytes": sizes, **about})
     return path
@@ -125,11 +131,13 @@ def _inputs(task: SourceTask, store: str | None) -> str:
         "extract": task.section.extract_inputs,
         "spots": hashlib.sha256("\0".join(task.section.spot_ids.tolist()).encode()).hexdigest(),
         "gene_sets": None if task.gene_sets is None else files.sha256_file(task.gene_sets),
+        **({"pathways": record} if (record := task.choice.record()) else {}),
     }
     return hashlib.sha256(files.canonical_json(facts)).hexdigest()
 
 
-def _committed(path: Path, inputs: str) -> bool:
+def is_committed(path: Path, inputs: str) -> bool:
+    """Whether a folder of these inputs is whole."""
     try:
         card = read_source_card(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -171,8 +179,8 @@ def _write_counts(stored: StoredSection, rows: NDArray[np.int64], folder: Path, 
     files.write_with(folder / GENES, lambda path: pq.write_table(genes, path, compression="zstd"))
     arrays = (counts.data.astype(np.int32), counts.indices.astype(np.int32), counts.indptr.astype(np.int64))
     for name, array in zip(COUNTS, arrays, strict=True):
-        _save(folder / name, array)
-    _save(folder / MOMENTS, np.stack([mean, squares]))
+        save_array(folder / name, array)
+    save_array(folder / MOMENTS, np.stack([mean, squares]))
     axis = hashlib.sha256("\0".join(ids[order].tolist()).encode() + measured.tobytes()).hexdigest()
     return {"axis_sha256": axis, "n_rows": len(rows), "n_genes": len(ids)}
 
@@ -210,11 +218,14 @@ def _moments(counts: csr_matrix, measured: NDArray[np.bool_]) -> tuple[NDArray[n
     return full[0], full[1]
 
 
-def _write_scores(stored: StoredSection, rows: NDArray[np.int64], folder: Path, gene_sets: Path) -> dict[str, Any]:
-    scores = score_store(stored, gene_sets, gene_sets.name)
-    _save(folder / SCORES, scores.scores[rows])
+def _write_scores(
+    stored: StoredSection, rows: NDArray[np.int64], folder: Path, gene_sets: Path, choice: PathwayChoice
+) -> dict[str, Any]:
+    scores = score_store(stored, gene_sets, gene_sets.name, choice)
+    save_array(folder / SCORES, scores.scores[rows])
     return {"pathways": pathways_record(scores)}
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as ``.npy``."""
     files.write_with(path, lambda target: np.save(target, array, allow_pickle=False))

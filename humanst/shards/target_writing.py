@@ -14,9 +14,12 @@ from typing import Any, TypeVar
 
 from humanst import files
 from humanst.builder import store_path
+from humanst.pathways import PathwayChoice
 from humanst.runner import Cluster, Outcome, run_tasks
 from humanst.shards import target_beside
 from humanst.shards.request import Progress
+from humanst.shards.scoring import sets_of_file, sets_record
+from humanst.shards.target_controls import extract_shuffled, shuffle_tasks, write_random_sets
 from humanst.shards.target_fit import fit_components, most_variable, rank_genes
 from humanst.shards.target_layout import Layout, read_layout
 from humanst.shards.target_sets import TargetSet
@@ -92,18 +95,24 @@ def write_sets(
     files.sweep_partials(means.work / "targets")
     entries = {}
     for one in sets:
-        entries[one.name] = _write_set(folder / "targets" / one.name, layout, one, means)
+        entries[one.name] = _write_set(folder, manifest, layout, one, means)
         logger.info("%s: %d files", one.name, len(layout.shards))
     return entries
 
 
-def _write_set(folder: Path, layout: Layout, one: TargetSet, means: Means) -> dict[str, Any]:
-    scratch = means.work / "targets"
-    tasks = [
-        SourceTask(section, store_path(means.work, section.sample_id), scratch, one.gmt) for section in layout.sections
-    ]
-    sources = means.results(f"{one.name}: sections", tasks, extract_source)
-    beside = _write_beside(folder, layout, one, sources, means)
+def _write_set(
+    release: Path, manifest: Mapping[str, Any], layout: Layout, one: TargetSet, means: Means
+) -> dict[str, Any]:
+    folder = release / "targets" / one.name
+    if one.kind == "shuffle":
+        shuffled = shuffle_tasks(release, manifest, layout.sections, means.work / "targets", one.n)
+        sources = means.results(f"{one.name}: sections", shuffled, extract_shuffled)
+        beside = target_beside.write_shuffled(folder, manifest)
+    elif one.kind == "random":
+        sources, beside = _random_sources(folder, layout, one, means)
+    else:
+        sources = _sources(layout, means, one.name, one.gmt, one.choice)
+        beside = _write_beside(folder, layout, one, sources, means)
     shard_tasks = [
         ShardTask(shard, one.kind, folder, {number: sources[number] for number in set(shard.section.tolist())})
         for shard in layout.shards
@@ -125,13 +134,44 @@ def _write_set(folder: Path, layout: Layout, one: TargetSet, means: Means) -> di
     }
 
 
+def _sources(
+    layout: Layout, means: Means, name: str, gene_sets: Path | None = None, choice: PathwayChoice | None = None
+) -> list[Path]:
+    """The counts of every section's pairs, or their scores for a file of gene sets."""
+    scratch = means.work / "targets"
+    tasks = [
+        SourceTask(section, store_path(means.work, section.sample_id), scratch, gene_sets, choice or PathwayChoice())
+        for section in layout.sections
+    ]
+    return means.results(f"{name}: sections", tasks, extract_source)
+
+
+def _random_sources(
+    folder: Path, layout: Layout, one: TargetSet, means: Means
+) -> tuple[list[Path], target_beside.Beside]:
+    """Choose the random sets over the training pairs of all sections, freeze them, and score them as any others."""
+    if one.gmt is None:  # pragma: no cover - parse_sets gives it one
+        raise ValueError("random sets are matched to gene sets")
+    counts = _sources(layout, means, one.name)
+    sets = sets_of_file(one.gmt, one.gmt.name, one.choice)
+    path = write_random_sets(folder, sets, layout.sections, counts, seed=one.n)
+    # Sizes were limited before sets were matched to those that are left.
+    scored = PathwayChoice(one.choice.scoring)
+    sources = _sources(layout, means, one.name, path, scored)
+    fitted = [section.sample_id for section in layout.sections if section.fits]
+    about = {"fitted_on": fitted}
+    beside = target_beside.write_sets_of_genes(folder, layout.sections, sources, others=(path.name,), about=about)
+    return sources, beside
+
+
 def _write_beside(
     folder: Path, layout: Layout, one: TargetSet, sources: Sequence[Path], means: Means
 ) -> target_beside.Beside:
     if one.kind == "counts":
         return target_beside.write_genes(folder, layout.sections, sources)
-    if one.kind == "gmt":
-        return target_beside.write_sets_of_genes(folder, layout.sections, sources)
+    if one.gmt is not None:
+        about = sets_record(sets_of_file(one.gmt, one.gmt.name, one.choice))
+        return target_beside.write_sets_of_genes(folder, layout.sections, sources, about=about)
     ranked = rank_genes(layout.sections, sources)
     if one.kind == "hvg":
         return target_beside.write_ranked(folder, most_variable(ranked, one.n), layout.sections)

@@ -55,11 +55,11 @@ def thin_targets(
             elif shard is not None:
                 carry(source, thinned, output, file["path"])
                 rows.append(dict(file))
-        entries[name] = {**entry, **_fit_without(entry, stay), "files": rows}
+        entries[name] = {**entry, **fit_without(entry, stay), "files": rows}
     return entries
 
 
-def _fit_without(entry: Mapping[str, Any], stay: Collection[str]) -> dict[str, Any]:
+def fit_without(entry: Mapping[str, Any], stay: Collection[str]) -> dict[str, Any]:
     """Which sections a set was fitted on, of those that stay; of the others how many."""
     if "fitted_on" not in entry:
         return {}

@@ -51,9 +51,28 @@ def _unpack(release: Path, sample_id: str, about: Mapping[str, Any]) -> bool:
     """Whether the store had to be unpacked."""
     packed = release / about["path"]
     target = packed.with_name(packed.name.removesuffix(".zip"))
-    tree = {key: about[key] for key in ("n_files", "n_bytes", "tree_sha256")}
     if is_current(target, about["inputs"]):
         return False
+    unpack_store(packed, target, sample_id, about)
+    return True
+
+
+def unpack_store(packed: Path, target: Path, sample_id: str, about: Mapping[str, Any]) -> None:
+    """Unpack one store and commit it with its card.
+
+    Parameters
+    ----------
+    about
+        The store's row of the manifest.
+
+    Raises
+    ------
+    UsageError
+        ``store-changed`` when something else lies there.
+    IntegrityError, HostileError, NoRoomError
+        As for :func:`unpack_stores`.
+    """
+    tree = {key: about[key] for key in ("n_files", "n_bytes", "tree_sha256")}
     if target.exists():
         # A run that was killed before the card, or a store that somebody works with.
         _require_untouched(target, tree)
@@ -61,7 +80,6 @@ def _unpack(release: Path, sample_id: str, about: Mapping[str, Any]) -> bool:
         _unpack_zip(packed, about["path"], target, tree)
     card = {"schema": CARD_SCHEMA, "inputs": about["inputs"], "sample_id": sample_id, **tree}
     files.write_json(card_path(target), card)
-    return True
 
 
 def _require_untouched(target: Path, tree: Mapping[str, Any]) -> None:

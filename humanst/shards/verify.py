@@ -21,7 +21,7 @@ from humanst.findings import Findings
 from humanst.schemas import check_document
 from humanst.shards.verify_documents import check_documents
 from humanst.shards.verify_stores import check_stores, is_unpacked_store
-from humanst.shards.verify_targets import check_targets
+from humanst.shards.verify_targets import check_reliability, check_targets
 
 MEMBERS = ("jpg", "json", "pathway.npy", "txt")
 INTEGRITY_CODES = frozenset({"hash", "missing-file", "stranger", "shard", "index", "document", "store", "targets"})
@@ -98,6 +98,7 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
     check_documents(release, manifest, findings)
     if not findings.refused:
         check_targets(release, manifest, findings)
+        check_reliability(release, manifest, findings)
     return Verification(str(manifest["version"]), n_files, len(shards), len(keys), findings)
 
 

@@ -40,6 +40,36 @@ def check_targets(release: Path, manifest: Mapping[str, Any], findings: Findings
             )
 
 
+def check_reliability(release: Path, manifest: Mapping[str, Any], findings: Findings) -> None:
+    """Refuse weights that are not those of the table, or that sections to validate or test on had a say in."""
+    import pyarrow.parquet as pq
+
+    entry = manifest.get("reliability")
+    if entry is None:
+        return
+    held_out = {row["sample_id"] for row in manifest["sections"] if row["split"] != "train"}
+    fault = None
+    if len(entry["weights"]) != len(names := manifest["pathways"]["names"]):
+        fault = f"{len(entry['weights'])} weights of {len(names)} pathways"
+    elif leaked := sorted(held_out & set(entry["fitted_on"])):
+        fault = f"measured on {leaked[0]}, which is not to train on"
+    elif (path := release / entry["path"]).is_file():
+        table = pq.read_table(path).to_pydict()
+        weights = np.array([np.nan if weight is None else weight for weight in entry["weights"]])
+        if table.get("pathway") != names or not np.array_equal(table["weight"], weights, equal_nan=True):
+            fault = f"{entry['path']} holds other pathways or weights than the manifest"
+    elif "selection" not in manifest:
+        fault = f"no {entry['path']}"
+    if fault is not None:
+        findings.refuse(
+            "targets",
+            "The reliability weights do not fit the release",
+            file=entry["path"],
+            expected="a weight a pathway, measured on training sections",
+            found=fault,
+        )
+
+
 def _faults(
     release: Path, name: str, entry: Mapping[str, Any], shards: list[tuple[str, int]], rows: Mapping[str, Any]
 ) -> Iterator[str]:

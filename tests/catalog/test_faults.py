@@ -146,6 +146,7 @@ def test_sections_of_catalog_and_samples_must_agree(catalog: Path) -> None:
     [
         (lambda d: study_of(d).update(platform="visium"), "platform-differs"),
         (lambda d: d["resources"]["gene_sets"].update(default="x.gmt"), "unknown-file"),
+        (lambda d: d["resources"]["gene_sets"].update(aliases={"short": "x.gmt"}), "unknown-file"),
         (lambda d: d["resources"].update(her2st=deepcopy(d["resources"]["gene_sets"])), "duplicate-id"),
         (lambda d: study_of(d)["sections"]["A1"]["options"].update(image_scale=3), "bad-options"),
         (lambda d: study_of(d)["sections"]["A1"]["options"].update(image_scal=0.3), "bad-options"),

@@ -87,6 +87,10 @@ def test_samples_keep_their_contract(catalog: Catalog) -> None:
 def test_resources_have_the_default_sets(catalog: Catalog) -> None:
     assert catalog.resource("gene_sets").default == "msigdb_h.all.v2025.1.Hs.symbols.gmt"
     assert catalog.resource("gene_sets").source().license == "CC-BY-4.0"
+    aliases = dict(catalog.resource("gene_sets").aliases)
+    assert aliases["hallmark"] == catalog.resource("gene_sets").default
+    assert catalog.resource("gene_sets").source(aliases["reactome"]).license == "CC0-1.0"
+    assert catalog.resource("gene_sets").source(aliases["progeny"]).license == "Apache-2.0"
     assert all(source.pinned for resource in catalog.resources.values() for source in resource.sources)
     assert catalog.releases == {}
 

@@ -1,0 +1,209 @@
+"""``humanst audit``: what pathway targets are worth, measured on sections or on a release."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from humanst.cli.choose import open_catalog
+from humanst.cli.gate import license_option
+from humanst.cli.gene_set_files import gene_sets, own_gene_sets
+from humanst.cli.output import (
+    catalog_option,
+    echo_json,
+    end_with,
+    failure_rows,
+    json_option,
+    progress,
+    say,
+    table,
+    workers_option,
+)
+from humanst.cli.pathway_options import choice_of, pathway_options
+from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanst.report.auditing import AuditReport, AuditRequest
+
+_TOLD = (
+    "pathway", "verdict", "n_sections", "n_valid", "n_passes", "half_r", "reliability", "ceiling", "moran_residual",
+    "abs_r_library", "paragraph",
+)  # fmt: skip
+
+
+@click.command()
+@click.argument("paths", metavar="SECTION...|RELEASE", nargs=-1, required=True, type=click.Path(exists=True))
+@click.option(
+    "-o",
+    "--out",
+    "output",
+    default="audit",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="The folder of tables and page.",
+)
+@click.option(
+    "--sets",
+    "--gene-sets",
+    "sets",
+    help="Gene sets, as for build-shards [default: those of the release, else the catalog's].",
+)
+@pathway_options
+@click.option(
+    "--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often the counts are dealt into halves."
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Random draws of the whole collection to compare with.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of thinnings and draws.")
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Compare with scores from these genes alone, a gene a line; may be repeated. The panels of targeted "
+    "sections are compared anyway.",
+)
+@click.option(
+    "--groups",
+    type=click.Path(exists=True, dir_okay=False),
+    help="CSV with sample_id and donor_id of sections in no release [default: a study is one donor].",
+)
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False),
+    help="The work folder that the release was built with [default: RELEASE.work].",
+)
+@license_option
+@workers_option
+@catalog_option
+@json_option
+def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: bool, **options: Any) -> None:
+    """Measure what pathway scores are worth: of built SECTION stores or folders of them, or of a RELEASE.
+
+    A pathway and section: coverage, reliability by halves of the counts, Moran's I and library size, each beside random
+    sets. All together: information kept, mutual information, self-retrieval, variance between sections and donors.
+    Writes parquet tables and index.html with a verdict for every pathway.
+    """  # fmt: skip
+    from humanst import files
+    from humanst.report.auditing import audit as do
+    from humanst.report.auditing import require_audit_folder
+
+    target = Path(output).resolve()
+    require_audit_folder(target)
+    scratch = target.with_name(f".{target.name}.stores")
+    try:
+        with progress("audit") as tell:
+            request = _request(paths, scratch, options, catalog, as_json, lambda done, n: tell("stores", done, n, 0))
+            report = do(request, target, progress=lambda step, done, total: tell(step, done, total, 0))
+    finally:
+        files.remove(scratch)
+    _print(report, target, as_json)
+    end_with(len(request.sources), report.failures)
+
+
+def _request(
+    paths: tuple[str, ...], scratch: Path, options: Mapping[str, Any], catalog: str | None, as_json: bool, tell: Any
+) -> AuditRequest:
+    from humanst.harmonize.gene_table import load_gene_table
+    from humanst.pathways import PathwayChoice
+    from humanst.report import sources as found
+    from humanst.report.auditing import AuditRequest, own_panels, read_panel
+    from humanst.runner import default_workers
+
+    given = [Path(path).resolve() for path in paths]
+    releases = [path for path in given if found.is_release(path)]
+    base = PathwayChoice()
+    if releases:
+        if len(given) > 1 or options["groups"]:
+            raise _one_release(given)
+        manifest = found.read_release(given[0])
+        # What is audited is what is in the shards, but for a pairing that was permuted on purpose.
+        base = PathwayChoice.of_record({**manifest["pathways"].get("options", {}), "shuffle_seed": None})
+        work = Path(options["work"]) if options["work"] else given[0].with_name(f"{given[0].name}.work")
+        sources = found.release_sources(given[0], manifest, work, scratch, tell)
+        title = f"release {manifest['version']}"
+    else:
+        groups = found.read_groups(Path(options["groups"])) if options["groups"] else {}
+        sources = found.store_sources(given, groups)
+        title = sources[0].sample_id if len(sources) == 1 else f"{len(sources)} sections"
+    book = open_catalog(catalog)
+    if releases and options["sets"] is None:
+        path = own_gene_sets(book, manifest["pathways"], None)
+    else:
+        path, _ = gene_sets(book, options["sets"], pin=False, accept=options["accept"], may_ask=not as_json)
+    choice = choice_of(options, base)
+    choice.check_file(path)
+    genes = load_gene_table()
+    return AuditRequest(
+        title=title,
+        sources=tuple(sources),
+        gene_sets=path,
+        choice=choice,
+        n_seeds=options["seeds"],
+        n_draws=options["draws"],
+        seed=options["seed"],
+        panels=own_panels(sources) | dict(read_panel(text, genes) for text in options["panels"]),
+        workers=options["workers"] or default_workers(),
+        command=_command(given, path, options),
+    )
+
+
+def _one_release(given: list[Path]) -> UsageError:
+    return UsageError(
+        "A release is audited by itself, with its own donor groups",
+        field="SECTION...|RELEASE",
+        expected="one release without --groups, or section stores",
+        found=", ".join(path.name for path in given[:4]),
+        done="Nothing was written",
+    )
+
+
+def _command(given: list[Path], sets: Path, options: Mapping[str, Any]) -> str:
+    """The command as another machine would take it: names instead of folders of this one."""
+    words = ["humanst", "audit", *(path.name for path in given), "--sets", sets.name]
+    for name in ("scorer", "smooth", "clip", "min_members", "max_members", "top"):
+        if options[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(options[name])]
+    words += [] if options["z"] is None else ["--z" if options["z"] else "--no-z"]
+    words += ["--seeds", str(options["seeds"]), "--draws", str(options["draws"]), "--seed", str(options["seed"])]
+    for panel in options["panels"]:
+        name, _, file = panel.partition("=")
+        words += ["--panel", f"{name}={Path(file).name}"]
+    words += ["--groups", Path(options["groups"]).name] if options["groups"] else []
+    return shlex.join(words)
+
+
+def _print(report: AuditReport, output: Path, as_json: bool) -> None:
+    from humanst.report.verdicts import VERDICTS
+
+    summary = report.tables["pathways"]
+    counts = {verdict: int((summary["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    if as_json:
+        rows = [{key: _plain(row[key]) for key in _TOLD} for row in summary.to_dict("records")]
+        content = {"output": str(output), "sections": int(report.tables["sections"]["sample_id"].nunique())}
+        content |= {"verdicts": counts, "pathways": rows, "failures": failure_rows(report.failures)}
+        echo_json("humanst.audit/1", content)
+        return
+    lines = [("pathway", "verdict", "valid in", "half r", "random p95", "|r| library")]
+    for row in summary.to_dict("records"):
+        half_r, null, library = (f"{row[key]:.2f}" for key in ("half_r", "half_r_null_p95", "abs_r_library"))
+        lines.append(
+            (row["pathway"], row["verdict"], f"{row['n_valid']} of {row['n_sections']}", half_r, null, library)
+        )
+    table(lines, left={0, 1})
+    say(f"{output}/index.html: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what is not a number is null."""
+    item = value.item() if hasattr(value, "item") else value
+    return None if isinstance(item, float) and item != item else item

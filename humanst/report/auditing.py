@@ -1,0 +1,273 @@
+"""An audit from sections to its folder: the tables of every section, those of all together, verdicts, a page."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from humanst import files
+from humanst.errors import HumanstError, UsageError, raise_for_failures
+from humanst.pathways import PathwayChoice
+from humanst.pathways.audit.inputs import AuditOptions
+from humanst.report.page import audit_page
+from humanst.report.sources import AuditSource, iter_panel_lines
+from humanst.report.verdicts import summary_of
+from humanst.runner import run_tasks
+from humanst.shards.scoring import sets_of_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from humanst.harmonize.gene_table import GeneTable
+    from humanst.pathways.audit.inputs import AuditSection
+
+BY_SECTION = ("sections", "panels", "geometry")
+BY_RELEASE = ("information", "mutual", "retrieval", "variance")
+PAGE = "index.html"
+
+Panels = Mapping[str, frozenset[str]]
+"""Name -> Ensembl ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """What is audited, and how.
+
+    Attributes
+    ----------
+    title
+        Of the page.
+    gene_sets, choice
+        The file of gene sets, and how they are chosen and scored.
+    panels
+        Genes of panels that scores are compared on.
+    command
+        How the audit was asked for, for the page.
+    """
+
+    title: str
+    sources: tuple[AuditSource, ...]
+    gene_sets: Path
+    choice: PathwayChoice = field(default_factory=PathwayChoice)
+    n_seeds: int = 3
+    n_draws: int = 10
+    seed: int = 0
+    panels: Panels = field(default_factory=dict)
+    workers: int = 1
+    command: str = "humanst audit"
+
+    def options(self) -> AuditOptions:
+        """How sections and releases are measured."""
+        return AuditOptions(self.choice.scoring, self.n_seeds, self.n_draws, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What an audit found.
+
+    Attributes
+    ----------
+    tables
+        Name -> table, as written; ``pathways`` is the summary with its verdicts.
+    failures
+        ``(sample_id, error)`` of sections that could not be audited.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    failures: tuple[tuple[str, HumanstError], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _SectionTask:
+    source: AuditSource
+    gene_sets: Path
+    choice: PathwayChoice
+    options: AuditOptions
+    panels: Panels
+
+
+def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, int], None]) -> AuditReport:
+    """Audit sections, each by itself and all together, and write the tables and the page into a folder.
+
+    Sections that fail are listed; the others are audited. The folder appears when everything in it is there.
+
+    Parameters
+    ----------
+    output
+        The folder. An earlier audit in it is replaced.
+    progress
+        Called as ``progress(step, done, total)``.
+
+    Raises
+    ------
+    UsageError
+        ``not-an-audit`` when the folder holds something else.
+    DataError
+        When the gene sets cannot be used.
+    HumanstError
+        When no section can be audited: its own error of one, ``PartialFailure`` of several.
+    """
+    require_audit_folder(output)
+    sets = sets_of_file(request.gene_sets, request.gene_sets.name, request.choice)
+    by_section, failures = _sections(request, progress)
+    failed = {name for name, _ in failures}
+    good = [source for source in request.sources if source.sample_id not in failed]
+    if not good:
+        raise_for_failures(len(request.sources), failures)
+    progress("all sections together", 0, 1)
+    tables = by_section | _together(request, good)
+    progress("all sections together", 1, 1)
+    tables["pathways"] = summary_of(sets, tables)
+    facts = {
+        "title": request.title,
+        "command": request.command,
+        "gene_sets": request.gene_sets.name,
+        "gene_sets_sha256": sets.sha256,
+        "scorer": request.choice.scoring.scorer,
+        "normalisation": request.choice.normalisation,
+        "n_seeds": request.n_seeds,
+        "n_draws": request.n_draws,
+        "seed": request.seed,
+        "left_out": sets.left_out,
+        "unmapped": sets.unmapped_symbols,
+        "failures": [(name, str(error)) for name, error in failures],
+    }
+    with files.folder_aside(output) as partial:
+        for name in sorted(tables):
+            _write(partial / f"{name}.parquet", tables[name])
+        files.write_bytes(partial / PAGE, audit_page(facts, tables).encode())
+    return AuditReport(tables, tuple(failures))
+
+
+def require_audit_folder(output: Path) -> None:
+    """Refuse a folder that holds anything but an audit.
+
+    Raises
+    ------
+    UsageError
+        ``not-an-audit``, naming the first stranger.
+    """
+    ours = {PAGE, *(f"{name}.parquet" for name in (*BY_SECTION, *BY_RELEASE, "pathways"))}
+    here = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if output.is_file() or here - ours:
+        raise UsageError(
+            "The output folder holds something else",
+            code="not-an-audit",
+            field="-o",
+            file=output.name,
+            expected="an empty folder, none, or an earlier audit",
+            found="a file" if output.is_file() else sorted(here - ours)[0],
+            done="Nothing was written",
+        )
+
+
+def _sections(
+    request: AuditRequest, progress: Callable[[str, int, int], None]
+) -> tuple[dict[str, pd.DataFrame], list[tuple[str, HumanstError]]]:
+    tasks = [
+        _SectionTask(source, request.gene_sets, request.choice, request.options(), request.panels)
+        for source in request.sources
+    ]
+    found: dict[int, dict[str, pd.DataFrame]] = {}
+    failures: dict[int, tuple[str, HumanstError]] = {}
+    progress("sections", 0, len(tasks))
+    with closing(run_tasks(tasks, _audit_section, workers=request.workers)) as outcomes:
+        for number, outcome in enumerate(outcomes, 1):
+            if outcome.error is not None:
+                failures[outcome.position] = (tasks[outcome.position].source.sample_id, outcome.error)
+            elif outcome.result is not None:
+                found[outcome.position] = outcome.result
+            progress("sections", number, len(tasks))
+    tables = {name: _joined([found[position][name] for position in sorted(found)]) for name in BY_SECTION}
+    return tables, [failures[position] for position in sorted(failures)]
+
+
+def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all; those without rows have no kinds of columns to agree on."""
+    import pandas as pd
+
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else next(iter(parts), pd.DataFrame())
+
+
+def _audit_section(task: _SectionTask) -> dict[str, pd.DataFrame]:
+    from humanst.pathways.audit.agreement import agreement_by_geometry, agreement_by_panel
+    from humanst.pathways.audit.section import audit_section
+
+    section = task.source()
+    sets = sets_of_file(task.gene_sets, task.gene_sets.name, task.choice)
+    flags = _flags(section, task.panels)
+    return {
+        "sections": audit_section(section, sets, task.options),
+        "panels": agreement_by_panel(section, sets, flags, task.options),
+        "geometry": agreement_by_geometry(section, sets, task.options),
+    }
+
+
+def _flags(section: AuditSection, panels: Panels) -> dict[str, Any]:
+    """The panels on the genes of a section; a section of a panel itself has nothing to compare with."""
+    if section.targeted:
+        return {}
+    return {name: np.array([gene in genes for gene in section.ensembl_ids.tolist()]) for name, genes in panels.items()}
+
+
+def _together(request: AuditRequest, sources: Sequence[AuditSource]) -> dict[str, pd.DataFrame]:
+    from humanst.pathways.audit.release import audit_release
+
+    sets = sets_of_file(request.gene_sets, request.gene_sets.name, request.choice)
+    found = audit_release(list(sources), sets, request.options())
+    return {name: found[name] for name in BY_RELEASE}
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    files.write_with(path, lambda target: table.to_parquet(target, index=False, compression="zstd"))
+
+
+def own_panels(sources: Iterable[AuditSource]) -> dict[str, frozenset[str]]:
+    """The panels of targeted sections among some: their measured genes, each panel once, under its first section."""
+    from humanst.store import open_section, read_attrs
+
+    found: dict[str, frozenset[str]] = {}
+    seen = set()
+    for source in sources:
+        if not read_attrs(source.store)["targeted"]:
+            continue
+        genes = open_section(source.store).genes
+        measured = frozenset(genes.index[genes["measured"].to_numpy(bool)].astype(str))
+        digest = hashlib.sha256("\0".join(sorted(measured)).encode()).hexdigest()
+        if digest not in seen:
+            seen.add(digest)
+            found[f"panel of {source.sample_id}"] = measured
+    return found
+
+
+def read_panel(text: str, table: GeneTable) -> tuple[str, frozenset[str]]:
+    """A panel that a user named, as ``NAME=FILE``: a gene a line, as symbol or Ensembl id.
+
+    Raises
+    ------
+    UsageError
+        ``panel-malformed`` for text without a name or file, or a file without a single human gene.
+    """
+    name, _, file = text.partition("=")
+    if not name.strip() or not file.strip():
+        raise UsageError(
+            "A panel has a name and a file", code="panel-malformed", field="--panel", expected="NAME=FILE", found=text
+        )
+    genes = {table.resolve(line) for line in iter_panel_lines(Path(file))} - {None}
+    if not genes:
+        raise UsageError(
+            "A panel names no human gene",
+            code="panel-malformed",
+            field="--panel",
+            file=Path(file).name,
+            expected="a gene a line, by symbol or Ensembl id",
+            found="none",
+        )
+    return name.strip(), frozenset(gene for gene in genes if gene is not None)

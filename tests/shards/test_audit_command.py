@@ -1,0 +1,141 @@
+"""``humanst audit`` on a small release and on its stores: what it writes, what it says, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import Result
+
+from humanst.errors import HumanstError, UsageError
+from humanst.report.verdicts import VERDICTS
+from tests.cli.test_json import keep_promise
+from tests.helpers import output_json, run_humanst
+from tests.shards.conftest import SECTIONS, Made, digests
+
+pytestmark = pytest.mark.xdist_group("audit")
+
+Run = Callable[[Sequence[str]], Result]
+TABLES = ("sections", "panels", "geometry", "information", "mutual", "retrieval", "variance", "pathways")
+QUICK = ("--seeds", "1", "--draws", "2", "--workers", "1")
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """The audit of the release, and what the command printed."""
+    folder = tmp_path_factory.mktemp("audit")
+    panel = folder / "panel.txt"
+    genes = pd.read_csv(next((made.atlas / "mirror").rglob("*.gmt")), sep="\t", header=None, nrows=1).iloc[0, 2:]
+    panel.write_text("gene\n" + "\n".join(genes.dropna()) + "\n")
+    before = digests(made.release)
+    result = run_humanst(
+        *("audit", str(made.release), "-o", str(folder / "out"), *QUICK, "--json"),
+        *("--panel", f"{HOSTILE}={panel}"),
+        atlas=made.atlas,
+        cache=made.cache,
+    )
+    assert result.returncode == 0, result.stderr
+    assert digests(made.release) == before, "a release that is audited stays as it is"
+    return folder / "out", output_json(result)
+
+
+def test_every_table_is_there_with_a_row_for_what_it_is_of(made: Made, audited: tuple[Path, dict]) -> None:
+    output, _ = audited
+    assert {path.name for path in output.iterdir()} == {"index.html", *(f"{name}.parquet" for name in TABLES)}
+    names = json.loads((made.release / "MANIFEST.json").read_bytes())["pathways"]["names"]
+    sections = pd.read_parquet(output / "sections.parquet")
+    assert set(zip(sections["sample_id"], sections["pathway"], strict=True)) == {
+        (s, p) for s in SECTIONS for p in names
+    }
+    summary = pd.read_parquet(output / "pathways.parquet")
+    assert summary["pathway"].tolist() == names
+    by_hand = sections.groupby("pathway")["half_r"].median().reindex(names)
+    assert summary["half_r"].to_numpy() == pytest.approx(by_hand.to_numpy(), nan_ok=True)
+    panels = pd.read_parquet(output / "panels.parquet")
+    assert set(panels["panel"]) == {HOSTILE}
+
+
+def test_what_is_printed_is_what_was_promised_and_what_the_tables_hold(audited: tuple[Path, dict]) -> None:
+    output, printed = audited
+    keep_promise("audit", printed)
+    summary = pd.read_parquet(output / "pathways.parquet")
+    assert {row["pathway"]: row["verdict"] for row in printed["pathways"]} == dict(
+        zip(summary["pathway"], summary["verdict"], strict=True)
+    )
+    assert sum(printed["verdicts"].values()) == len(summary)
+    assert tuple(printed["verdicts"]) == VERDICTS
+    assert "NaN" not in json.dumps(printed)
+
+
+def test_the_page_shows_hostile_names_as_text(audited: tuple[Path, dict]) -> None:
+    page = (audited[0] / "index.html").read_text("utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert HOSTILE not in page
+
+
+def test_stores_out_of_the_zips_give_the_same_figures_and_leave_nothing_behind(
+    made: Made, humanst_here: Run, audited: tuple[Path, dict], tmp_path: Path
+) -> None:
+    """Without the work folder; only the panel was not asked for."""
+    shutil.copytree(made.release, tmp_path / "moved")
+    arguments = ["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK]
+    assert humanst_here(arguments).exception is None
+    for name in ("sections", "information", "mutual", "retrieval", "variance", "geometry"):
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(tmp_path / "out" / f"{name}.parquet"), pd.read_parquet(audited[0] / f"{name}.parquet")
+        )
+    assert digests(tmp_path / "moved") == digests(made.release)
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"moved", "out"}
+
+
+def test_stores_alone_are_audited_and_a_broken_one_is_told(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    for name in SECTIONS[:2]:
+        for part in (f"{name}.zarr", f"{name}.zarr.card.json"):
+            source = made.work / "sections" / part
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / part)
+    broken = next((tmp_path / f"{SECTIONS[1]}.zarr").rglob("c/*"))
+    broken.unlink()
+    groups = tmp_path / "groups.csv"
+    groups.write_text(f"sample_id,donor_id\n{SECTIONS[0]},d1\n")
+    out = tmp_path / "out"
+    result = humanst_here(["audit", str(tmp_path), "--groups", str(groups), "-o", str(out), *QUICK, "--json"])
+    assert result.return_value == 4 or getattr(result.exception, "exit_code", None) == 4
+    printed = json.loads(result.output[result.output.index("{") : result.output.rindex("}") + 1])
+    assert [row["item"] for row in printed["failures"]] == [SECTIONS[1]]
+    assert printed["failures"][0]["exit_code"] == 6
+    assert set(pd.read_parquet(out / "sections.parquet")["sample_id"]) == {SECTIONS[0]}
+    assert f"{SECTIONS[1]}:" in (out / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--panel", "nameless"], "a name and a file"),
+        (["--panel", "empty={tmp}/empty.txt"], "no human gene"),
+        (["--groups", "{tmp}/groups.csv"], "audited by itself"),
+        (["--sets", "{tmp}/none.gmt"], "No such gene sets"),
+        (["-o", "{tmp}"], "holds something else"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(
+    made: Made, humanst_here: Run, tmp_path: Path, arguments: list[str], match: str
+) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing\nNOT-A-GENE\n")
+    (tmp_path / "groups.csv").write_text("sample_id,donor_id\nx,y\n")
+    given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
+    before = digests(tmp_path)
+    error = humanst_here(["audit", str(made.release), "-o", str(tmp_path / "out"), *QUICK, *given]).exception
+    assert isinstance(error, UsageError)
+    assert match in str(error)
+    assert digests(tmp_path) == before
+
+
+def test_a_folder_without_stores_says_what_makes_them(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    error = humanst_here(["audit", str(tmp_path), "-o", str(tmp_path / "out")]).exception
+    assert isinstance(error, HumanstError)
+    assert "humanst build" in str(error)
