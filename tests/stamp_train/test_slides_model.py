@@ -28,7 +28,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    sizes = {"train": 32, "val": 16, "test": 120, "external_far": 20}
+    sizes = {"train": 40, "val": 60, "test": 100, "external_far": 20}
     return make_cohort(tmp_path_factory.mktemp("cohort"), sizes)
 
 
@@ -70,7 +70,7 @@ def test_the_output_is_the_formula(gated: bool) -> None:
 
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_planted_signal_is_found_and_holds_in_another_cohort(made: Made, gated: bool) -> None:
-    result = run(made, settings=replace(SHORT, gated=gated), seeds=[0] if gated else [0, 1])
+    result = run(made, settings=replace(SHORT, gated=gated), seeds=[0])
     test, external = result.figures
     assert (test.cohort, external.cohort) == ("test", "external_far")
     assert min(test.by_seed) > 0.9
@@ -92,14 +92,14 @@ def test_permuted_labels_are_chance(made: Made, tmp_path: Path) -> None:
 
 
 def test_survival_finds_the_signal(made: Made) -> None:
-    result = run(made, "survival", settings=Settings(epochs=10, patience=None))
+    result = run(made, "survival", settings=Settings(epochs=6, patience=None, learning_rate=1e-3), seeds=[0])
     assert result.metric == "C-index"
     assert result.runs[0].weights["head.weight"].shape[0] == 4
     assert min(result.figures[0].by_seed) > 0.65  # mean times 3 and 100: knowing which gives about .73
 
 
 def test_the_same_seed_gives_the_same_result_and_another_one_does_not(made: Made, tmp_path: Path) -> None:
-    short = Settings(epochs=2)
+    short = Settings(epochs=1)
     torch.manual_seed(7)
     before = torch.get_rng_state()
     first = run(made, settings=short)
