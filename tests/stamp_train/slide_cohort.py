@@ -37,8 +37,8 @@ def write_slide(path: Path, features: np.ndarray, coords: np.ndarray | None = No
         handle["coords"] = np.zeros((len(features), 2), np.int64) if coords is None else coords
 
 
-def make_cohort(folder: Path, sizes: dict[str, int], *, seed: int = 0, signal: float = 6.0) -> Made:
-    """Patients of one slide each: half of each split positive, 4 of their 12 to 24 patches moved by ``signal``."""
+def make_cohort(folder: Path, sizes: dict[str, int], *, seed: int = 0, width: int = WIDTH, signal: float = 3.0) -> Made:
+    """Patients of one slide each: 8 of their 12 to 24 patches moved by ``signal``, up or down."""
     rng = np.random.default_rng(seed)
     features = folder / "features"
     features.mkdir(parents=True)
@@ -46,8 +46,8 @@ def make_cohort(folder: Path, sizes: dict[str, int], *, seed: int = 0, signal: f
     for split, n in sizes.items():
         for number in range(n):
             slide, positive = f"{split}_{number:03d}", number % 2 == 1
-            values = rng.normal(size=(int(rng.integers(12, 25)), WIDTH)).astype(np.float32)
-            values[:4, 0] += signal * positive
+            values = rng.normal(size=(int(rng.integers(12, 25)), width)).astype(np.float32)
+            values[:8, 0] += signal if positive else -signal
             write_slide(features / f"{slide}.h5", rng.permutation(values))
             time = rng.exponential(3.0 if positive else 100.0)
             row = {"slide_id": slide, "patient_id": f"p_{slide}", "er": "positive" if positive else "negative"}

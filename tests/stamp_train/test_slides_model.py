@@ -15,7 +15,7 @@ from stamp_train.slides.tasks import task_named
 from stamp_train.slides.training import Settings
 from tests.stamp_train.slide_cohort import Made, make_cohort
 
-SHORT = Settings(epochs=8, patience=3)
+SHORT = Settings(epochs=6, patience=2)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    sizes = {"train": 40, "val": 60, "test": 100, "external_far": 20}
+    sizes = {"train": 32, "val": 32, "test": 100, "external_far": 20}
     return make_cohort(tmp_path_factory.mktemp("cohort"), sizes)
 
 
@@ -92,7 +92,7 @@ def test_permuted_labels_are_chance(made: Made, tmp_path: Path) -> None:
 
 
 def test_survival_finds_the_signal(made: Made) -> None:
-    result = run(made, "survival", settings=Settings(epochs=6, patience=None, learning_rate=1e-3), seeds=[0])
+    result = run(made, "survival", settings=Settings(epochs=3, patience=None, learning_rate=1e-3), seeds=[0])
     assert result.metric == "C-index"
     assert result.runs[0].weights["head.weight"].shape[0] == 4
     assert min(result.figures[0].by_seed) > 0.65  # mean times 3 and 100: knowing which gives about .73
