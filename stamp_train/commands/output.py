@@ -29,8 +29,8 @@ def echo_table(lines: Sequence[Sequence[str]]) -> None:
     """Print lines of cells as columns: the first flush left, the others flush right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
-        cells = [line[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(line, widths, strict=True))]
-        click.echo("  ".join(cells[:1] + cells[2:]).rstrip())
+        cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
+        click.echo("  ".join([line[0].ljust(widths[0]), *cells[1:]]).rstrip())
 
 
 @contextmanager
