@@ -153,7 +153,7 @@ def features_of(section: AuditSection, place: int, n_kept: int, wanted: Wanted) 
     return SpotFeatures(
         library=np.stack([np.log10(totals_of(half)[rows]) for half in halves.parts]).astype(np.float32),
         pathways=np.stack([_scores(halves, half, wanted.sets, options).scores[rows] for half in halves.parts]),
-        random=random.reshape(len(rows), len(wanted.random), -1),
+        random=random.reshape(len(rows), len(wanted.random), len(wanted.sets.names)),
         random_again=_scores(halves, second, wanted.random[0], options).scores[rows],
         log_cp10k=np.stack([part.log_cp10k for part in parts]),
         log_raw=np.stack([part.log_raw for part in parts]),

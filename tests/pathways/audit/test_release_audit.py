@@ -13,6 +13,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from humanst.errors import UsageError
+from humanst.pathways import ResolvedSets
 from humanst.pathways.audit import features, mutual, survey
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.pca import SpotProducts
@@ -198,6 +199,22 @@ def test_too_few_sections_donors_or_spots_are_said_and_no_fault() -> None:
     for nothing in (audit([]), audit([tiny])):
         assert [len(nothing[name]) for name in TABLES] == [10, N_SETS, 4, 2 * N_SETS]
         assert all(nothing[name]["reason"].notna().all() for name in TABLES)
+
+
+def test_no_genes_or_one_that_all_sections_share_and_no_sets_are_no_fault() -> None:
+    """Panels of different chemistries may share next to nothing; 450 spots are more than are decomposed whole."""
+    even = np.arange(N_GENES) % 2 == 0
+    one_more = ~even
+    one_more[0] = True
+    first = section_of(0, "a", measured=even)
+    for other, n_genes in ((~even, 0), (one_more, 1)):
+        tables = audit([first, section_of(1, "b", measured=other)])
+        assert tables["information"]["n_genes"].tolist() == [n_genes] * 10
+        assert (tables["information"]["r"].isna() == tables["information"]["reason"].notna()).all()
+        assert tables["mutual"]["gaussian_bits"].notna().any()
+    none = audit_release([first, section_of(1, "b")], ResolvedSets("none", (), (), (), (), "0" * 64), OPTIONS, k=6)
+    assert [len(none[name]) for name in TABLES] == [10, 0, 4, 0]
+    assert none["retrieval"].set_index("features").loc["pathways", "reason"] is not None
 
 
 def test_no_component_at_all_is_refused() -> None:
