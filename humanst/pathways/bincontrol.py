@@ -59,7 +59,9 @@ def log_cp10k(counts: csr_matrix, totals: NDArray[np.float64] | None = None) -> 
     place = row_of_entries(counts) * _TABLED
     large = np.flatnonzero(counts.data >= _TABLED)
     totals_of_large = totals[place[large] // _TABLED]
-    np.add(place, counts.data, out=place, casting="same_kind")
+    # NumPy would add uint64 to int64 as floats.
+    found = counts.data.astype(np.int64) if counts.dtype == np.uint64 else counts.data
+    np.add(place, found, out=place, casting="same_kind")
     place[large] = 0
     # Every place is in the table; "clip" spares the search for one that is not.
     data = table.ravel().take(place, mode="clip")

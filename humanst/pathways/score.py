@@ -119,8 +119,8 @@ def score_section(
     Raises
     ------
     DataError
-        ``scores-shape`` when the arrays do not fit together, ``gene-repeated`` when an id occurs twice,
-        ``lattice-repeated`` when two spots have one place.
+        ``scores-shape`` when the arrays do not fit together, ``scores-counts`` when counts are no CSR of integers >= 0,
+        ``gene-repeated`` when an id occurs twice, ``lattice-repeated`` when two spots have one place.
     UsageError
         ``scoring-option`` for an option out of its range or without what it needs, ``lattice-kind``,
         ``scorer-weights`` for sets with weights and a scorer that has no use for them.
@@ -210,6 +210,12 @@ def _check_scoring(asked: Scoring, sets: ResolvedSets, chunk_spots: int, *, has_
 
 
 def _check(counts: csr_matrix, ids: NDArray[Any], measured: NDArray[np.bool_], in_fit: NDArray[np.bool_]) -> None:
+    is_counts = getattr(counts, "format", None) == "csr" and counts.dtype.kind in "iu"
+    if not is_counts or (counts.nnz and counts.data.min() < 0):
+        what = "the counts to score are not counts"
+        kind = f"{getattr(counts, 'format', type(counts).__name__)} of {getattr(counts, 'dtype', 'no dtype')}"
+        found = f"{kind}, smallest {counts.data.min()}" if is_counts else kind
+        raise DataError(what, code="scores-counts", field="counts", expected="csr of integers >= 0", found=found)
     n_spots, n_genes = counts.shape
     if (len(ids), len(measured), len(in_fit)) != (n_genes, n_genes, n_spots):
         what = "the arrays of a section do not fit together"

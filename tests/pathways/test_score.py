@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csc_matrix, csr_matrix, issparse
 
 from humanst.errors import DataError
 from humanst.pathways import PathwayScores, ResolvedSets, score_section
@@ -249,6 +249,24 @@ def test_arrays_that_do_not_fit_and_repeated_genes_are_errors() -> None:
     with pytest.raises(DataError, match="ENSG00000000000") as caught:
         score(counts, np.concatenate([ids[:1], ids[:-1]]), sets)
     assert caught.value.facts.code == "gene-repeated"
+
+
+def test_only_counts_are_scored() -> None:
+    counts, ids, sets = simulate()
+    every, fit = np.ones(len(ids), dtype=bool), np.ones(len(counts), dtype=bool)
+    below = counts.copy()
+    below[3, 3] = -1
+    for wrong in (counts, csc_matrix(counts), csr_matrix(counts / 2), csr_matrix(below)):
+        with pytest.raises(DataError) as caught:
+            score_section(wrong, ids, every, sets, in_fit=fit, targeted=False)
+        assert caught.value.facts.code == "scores-counts"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint32", "uint64"])
+def test_the_type_of_counts_does_not_matter(dtype: str) -> None:
+    counts, ids, sets = simulate()
+    counts = np.minimum(counts, 255)
+    assert score(counts.astype(dtype), ids, sets).scores.tobytes() == score(counts, ids, sets).scores.tobytes()
 
 
 def test_the_input_is_not_touched_and_nothing_is_made_dense(monkeypatch: pytest.MonkeyPatch) -> None:

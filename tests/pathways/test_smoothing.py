@@ -121,8 +121,10 @@ def test_z_can_be_left_off_and_clipped() -> None:
     ],
 )
 def test_options_that_cannot_be_are_refused(scoring: Scoring, field: str) -> None:
+    # All but one could be done on a lattice, were they allowed.
+    lattice = None if scoring.smooth == 0.5 else (*np.divmod(np.arange(30), 6), "square")
     with pytest.raises(UsageError) as caught:
-        score(scoring, None)
+        score(scoring, lattice)
     assert (caught.value.facts.code, caught.value.facts.field) == ("scoring-option", field)
 
 

@@ -7,6 +7,7 @@ in all: pathway scores, those of matched-random sets, the target genes, principa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from humanst.pathways.audit.genes import BLOCK_SPOTS
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
-from humanst.pathways.audit.random_sets import joined, matched_random
+from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
 from humanst.pathways.audit.survey import TARGET_GENES, Halves, Survey, totals_of
 from humanst.pathways.bincontrol import log_cp10k
 from humanst.pathways.score import score_section
@@ -33,6 +34,8 @@ KEPT_BYTES = 192 << 20
 MIN_KEPT = 50
 # Random sets scored beside a collection: all draws of a small one, fewer of a large one.
 RANDOM_SETS = 1_000
+# Scores of every spot of a section held at a time: 128 MiB of float64.
+SCORES_AT_A_TIME = 1 << 24
 
 
 def random_collection(sets: ResolvedSets, figures: GeneFigures, options: AuditOptions) -> list[ResolvedSets]:
@@ -149,17 +152,17 @@ def features_of(section: AuditSection, place: int, n_kept: int, wanted: Wanted) 
     rows = halves.some(n_kept, np.random.default_rng([options.seed, 2, place]))
     first, second = halves.parts
     parts = [_expression(half, rows, halves.ids, wanted) for half in halves.parts]
-    random = _scores(halves, first, joined(wanted.random), options).scores[rows]
+    random = _scores_at(halves, first, joined(wanted.random), options, rows)
     return SpotFeatures(
         library=np.stack([np.log10(totals_of(half)[rows]) for half in halves.parts]).astype(np.float32),
-        pathways=np.stack([_scores(halves, half, wanted.sets, options).scores[rows] for half in halves.parts]),
-        random=random.reshape(len(rows), len(wanted.random), -1),
-        random_again=_scores(halves, second, wanted.random[0], options).scores[rows],
+        pathways=np.stack([_scores_at(halves, half, wanted.sets, options, rows) for half in halves.parts]),
+        random=random.reshape(len(rows), len(wanted.random), len(wanted.sets.names)),
+        random_again=_scores_at(halves, second, wanted.random[0], options, rows),
         log_cp10k=np.stack([part.log_cp10k for part in parts]),
         log_raw=np.stack([part.log_raw for part in parts]),
         axes=parts[0].axes,
         hvg_axes=np.stack([part.hvg_axes for part in parts]),
-    ), _moments(_scores(halves, halves.whole, wanted.sets, options), halves, is_z=options.scoring.z)
+    ), _moments(halves, wanted.sets, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,15 +213,37 @@ def _scores(halves: Halves, counts: csr_matrix, sets: ResolvedSets, options: Aud
     )
 
 
-def _moments(found: PathwayScores, halves: Halves, *, is_z: bool) -> Moments:
+def _parts_of(sets: ResolvedSets, n_spots: int) -> Iterator[ResolvedSets]:
+    """As many sets at a time as memory should hold scores of; one part of no sets where there are none."""
+    size = max(SCORES_AT_A_TIME // max(n_spots, 1), 1)
+    for start in range(0, max(len(sets.names), 1), size):
+        yield some_sets(sets, start, start + size)
+
+
+def _scores_at(
+    halves: Halves, counts: csr_matrix, sets: ResolvedSets, options: AuditOptions, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(len(rows), P) scores of some spots of a section."""
+    parts = _parts_of(sets, counts.shape[0])
+    return np.concatenate([_scores(halves, counts, part, options).scores[rows] for part in parts], axis=1)
+
+
+def _moments(halves: Halves, sets: ResolvedSets, options: AuditOptions) -> Moments:
     """Mean and sd of raw scores and of z; the z are those of the section's targets, clipped where those are."""
     fit = np.flatnonzero(np.asarray(halves.section.in_fit, dtype=np.bool_) & (totals_of(halves.whole) > 0))
-    mean, sd = (np.where(found.is_valid, figure, np.nan) for figure in (found.raw_mean, found.raw_sd))
-    z = found.scores[fit].astype(np.float64)
-    if not is_z:
-        z = (z - mean) / sd
-    z_mean = z.mean(axis=0)
-    return Moments(len(fit), mean, sd, z_mean, np.sqrt(((z - z_mean) ** 2).mean(axis=0)))
+    figures = []
+    for part in _parts_of(sets, halves.whole.shape[0]):
+        found = _scores(halves, halves.whole, part, options)
+        mean, sd = (np.where(found.is_valid, figure, np.nan) for figure in (found.raw_mean, found.raw_sd))
+        z = found.scores[fit].astype(np.float64)
+        if not options.scoring.z:
+            z = (z - mean) / sd
+        z_mean = z.mean(axis=0)
+        z -= z_mean
+        z *= z
+        figures.append((mean, sd, z_mean, np.sqrt(z.mean(axis=0))))
+    raw_mean, raw_sd, z_mean, z_sd = (np.concatenate(columns) for columns in zip(*figures, strict=True))
+    return Moments(len(fit), raw_mean, raw_sd, z_mean, z_sd)
 
 
 def concatenated(parts: list[SpotFeatures]) -> SpotFeatures:

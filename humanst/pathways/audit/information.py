@@ -148,6 +148,8 @@ def _figures(
     if folds.n and n_features and target.shape[1]:
         by_section = np.mean([_left_out_r(draw, target, section, folds) for draw in draws], axis=0)
     known = by_section[~np.isnan(by_section)]
+    if not len(known):
+        reason = reason or "no gene varies in any section"
     return {
         "r": known.mean() if len(known) else float("nan"),
         "n_sections": len(known),
@@ -247,7 +249,6 @@ def _ridge(
     x: NDArray[np.float64], y: NDArray[np.float64], section: NDArray[np.int64], fold: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """(P, T) coefficients; alpha is chosen on whole training folds, or sections where one fold is left to train on."""
-    from sklearn.linear_model import ridge_regression
     from sklearn.model_selection import GroupKFold
 
     groups = fold[section] if len(np.unique(fold[section])) > 1 else section
@@ -257,7 +258,14 @@ def _ridge(
         errors = np.zeros(len(ALPHAS))
         for train, test in GroupKFold(n).split(x, groups=groups):
             for number, one in enumerate(ALPHAS):
-                missed = y[test] - x[test] @ ridge_regression(x[train], y[train], one).T
+                missed = y[test] - x[test] @ _fitted(x[train], y[train], one)
                 errors[number] += (missed * missed).sum()
         alpha = ALPHAS[int(errors.argmin())]
-    return np.asarray(ridge_regression(x, y, alpha).T, dtype=np.float64)
+    return _fitted(x, y, alpha)
+
+
+def _fitted(x: NDArray[np.float64], y: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+    """(P, T) coefficients for one alpha, of one target too, whose axis the solver drops."""
+    from sklearn.linear_model import ridge_regression
+
+    return np.asarray(ridge_regression(x, y, alpha), dtype=np.float64).reshape(y.shape[1], x.shape[1]).T

@@ -79,7 +79,7 @@ def mutual(
     sections = np.unique(section)
     z = [within_sections(half, section, scale=True) for half in halves]
     valid = np.array([~np.isnan(halves[:, section == one]).any(axis=(0, 1)) for one in sections]).reshape(
-        -1, len(names)
+        len(sections), len(names)
     )
     bits, shuffled = _gaussian(z, section, valid, rng)
     ksg, ksg_shuffled = _ksg(z, section, valid, rng)

@@ -62,10 +62,14 @@ class SpotProducts:
         of an axis makes the sum of its entries positive.
         """
         rows = np.flatnonzero(np.isin(self.section, sections))
-        k = min(k, len(rows))
+        k = min(k, len(rows), self.logs.shape[1])
         if k < 1:
             return np.zeros((self.logs.shape[1], 0))
-        spread, directions = _largest(self.products[np.ix_(rows, rows)], k)
+        products = self.products[np.ix_(rows, rows)]
+        # Spots that do not differ within their sections, or no genes, have no axes; the solver refuses zeros.
+        if not products.any():
+            return np.zeros((self.logs.shape[1], 0))
+        spread, directions = _largest(products, k)
         # Below this share of the first, an eigenvalue is rounding.
         kept = np.flatnonzero(spread > max(spread[-1], 0.0) * 1e-9)[::-1]
         # A'u = L'u: u sums to nothing within each section, as A does.

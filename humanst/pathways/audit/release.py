@@ -37,7 +37,11 @@ def audit_release(
     """Measure what the pathway targets of a release keep, share, find and owe to sections and donors.
 
     Sections are gone through twice, and one is in memory at a time where callables are given; what is kept of all of
-    them together is bounded. The same sections and seed give the same tables.
+    them together is bounded. The same sections in the same order and seed give the same tables.
+
+    Random sets are drawn from the genes that every section measured, so that they are the same genes everywhere; a
+    pathway has what its section measured. Where a small panel is among the sections, random sets are small or masked,
+    and what they keep is no fair match for pathways of whole transcriptomes: audit those by themselves.
 
     Parameters
     ----------

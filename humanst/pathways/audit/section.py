@@ -61,7 +61,7 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
     section
         Counts and lattice. Every figure is over its ``in_fit`` spots that have counts.
     sets
-        P gene sets, ``P >= 1``.
+        P gene sets.
     options
         Scorer, thinnings and draws.
 
@@ -183,7 +183,7 @@ def _by_parts(
 ) -> list[NDArray[Any]]:
     """Measure as many sets at a time as memory should hold scores of."""
     size = max(_SCORES_AT_A_TIME // max(len(fit), 1), 1)
-    parts = [measure(some_sets(sets, start, start + size)) for start in range(0, len(sets.names), size)]
+    parts = [measure(some_sets(sets, start, start + size)) for start in range(0, max(len(sets.names), 1), size)]
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
 

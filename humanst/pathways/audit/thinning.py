@@ -38,7 +38,8 @@ def thin(counts: csr_matrix, seed: int | Sequence[int]) -> tuple[csr_matrix, csr
     counts
         (n_spots, n_genes) CSR, non-negative integers of any type. Left as it is.
     seed
-        The same seed and counts give the same halves, in whatever order a row's entries are stored.
+        The same seed and counts give the same halves, in whatever order a row's entries are stored and
+        whether or not zeros are.
 
     Returns
     -------
@@ -46,6 +47,8 @@ def thin(counts: csr_matrix, seed: int | Sequence[int]) -> tuple[csr_matrix, csr
     """
     whole = counts.copy()
     whole.sum_duplicates()
+    # A stored zero would take a toss, and every count after it another one.
+    whole.eliminate_zeros()
     first = _heads(whole.data, np.random.default_rng(seed))
     other = whole.copy()
     other.data = whole.data - first

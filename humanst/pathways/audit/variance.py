@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("pathway", "stage", "between_section", "between_donor", "n_sections", "n_donors", "n_spots", "reason")
 BY_CONSTRUCTION = "0 by construction: z within each section"
+# Of float32 scores; a clipped z leaves more than this between sections.
+ROUNDING = 1e-10
 
 
 def variance(moments: Sequence[Moments], donor_groups: Sequence[str], names: tuple[str, ...]) -> pd.DataFrame:
@@ -72,7 +74,8 @@ def _shares(
         between(n, mean, sd, groups) if len(np.unique(groups)) > 1 else float("nan")
         for groups in (np.arange(n_sections), donors)
     )
-    reason = BY_CONSTRUCTION if stage == "z" and n_sections > 1 else None
+    # z that are clipped keep a little, and then nothing is by construction.
+    reason = BY_CONSTRUCTION if stage == "z" and section < ROUNDING else None
     if n_donors < 2:
         reason = ("not valid in any section", "too few sections", "too few donors")[min(n_sections, 2)]
     return {

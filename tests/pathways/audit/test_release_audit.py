@@ -13,6 +13,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from humanst.errors import UsageError
+from humanst.pathways import ResolvedSets
 from humanst.pathways.audit import features, mutual, survey
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.pca import SpotProducts
@@ -137,9 +138,11 @@ def test_a_shift_between_donors_is_in_the_raw_scores_and_not_in_z() -> None:
     assert z["reason"].str.contains("by construction").all()
 
 
-def test_the_same_seed_gives_the_same_tables_and_another_gives_others() -> None:
+def test_the_same_seed_gives_the_same_tables_and_another_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
     sections = [section_of(i, d, strength=0.5, n_side=8) for i, d in enumerate("ab")]
     first = audit(sections)
+    # Whether all sets are scored in one go or four at a time, a draw in two parts.
+    monkeypatch.setattr(features, "SCORES_AT_A_TIME", 4 * 64)
     again = audit_release((partial(section_of, i, d, strength=0.5, n_side=8) for i, d in enumerate("ab")), sets_of(),
                           OPTIONS, k=6)  # fmt: skip
     other = audit(sections, replace(OPTIONS, seed=1))
@@ -198,6 +201,22 @@ def test_too_few_sections_donors_or_spots_are_said_and_no_fault() -> None:
     for nothing in (audit([]), audit([tiny])):
         assert [len(nothing[name]) for name in TABLES] == [10, N_SETS, 4, 2 * N_SETS]
         assert all(nothing[name]["reason"].notna().all() for name in TABLES)
+
+
+def test_no_genes_or_one_that_all_sections_share_and_no_sets_are_no_fault() -> None:
+    """Panels of different chemistries may share next to nothing; 450 spots are more than are decomposed whole."""
+    even = np.arange(N_GENES) % 2 == 0
+    one_more = ~even
+    one_more[0] = True
+    first = section_of(0, "a", measured=even)
+    for other, n_genes in ((~even, 0), (one_more, 1)):
+        tables = audit([first, section_of(1, "b", measured=other)])
+        assert tables["information"]["n_genes"].tolist() == [n_genes] * 10
+        assert (tables["information"]["r"].isna() == tables["information"]["reason"].notna()).all()
+        assert tables["mutual"]["gaussian_bits"].notna().any()
+    none = audit_release([first, section_of(1, "b")], ResolvedSets("none", (), (), (), (), "0" * 64), OPTIONS, k=6)
+    assert [len(none[name]) for name in TABLES] == [10, 0, 4, 0]
+    assert none["retrieval"].set_index("features").loc["pathways", "reason"] is not None
 
 
 def test_no_component_at_all_is_refused() -> None:

@@ -101,6 +101,10 @@ def test_axes_are_no_more_than_the_spots_span() -> None:
     # Two means are taken off.
     assert axes.shape == (30, 7)
     assert axes.T @ axes == pytest.approx(np.eye(7), abs=1e-9)
+    few = np.repeat(np.arange(2), 200)  # more spots than are decomposed whole
+    nothing, alike = csr_matrix((400, 0)), csr_matrix(np.full((400, 3), 2.5))
+    assert SpotProducts.of(nothing, few).axes(np.array([0, 1]), 5).shape == (0, 0)
+    assert SpotProducts.of(alike, few).axes(np.array([0, 1]), 5).shape == (3, 0)
     assert SpotProducts.of(csr_matrix((0, 30)), section[:0]).axes(np.array([0]), 5).shape == (30, 0)
 
 

@@ -44,9 +44,10 @@ def test_real_sections_of_three_donors(real_data: Path, monkeypatch: pytest.Monk
     """Hallmark keeps more than matched-random sets of other donors' genes, and less than as many components."""
     gmt = real_data / "gene_sets/msigdb_h.all.v2025.1.Hs.symbols.gmt"
     sets = resolve(read_gmt(gmt, name="hallmark"), load_gene_table())
-    monkeypatch.setattr(mutual, "KSG_SECTIONS", 1)
-    monkeypatch.setattr(mutual, "KSG_SHUFFLES", 1)
-    tables = audit_release([her2st(real_data, name) for name in ("A1", "B4", "C1")], sets, AuditOptions(n_draws=2))
+    # The slow estimator and the shuffles have tests of their own.
+    for name, few in (("KSG_SECTIONS", 1), ("KSG_SHUFFLES", 1), ("KSG_SPOTS", 50), ("N_SHUFFLES", 3)):
+        monkeypatch.setattr(mutual, name, few)
+    tables = audit_release([her2st(real_data, name) for name in ("A1", "B4", "C1")], sets, AuditOptions(n_draws=1))
     for target in ("log1p(CP10k)", "log1p(raw)"):
         kept = share(tables, target)
         assert 1.5 * kept["random_sets"] < kept["pathways"] < kept["pca"] < 1.0

@@ -58,6 +58,17 @@ def test_after_z_nothing_is_left_and_the_table_says_that_it_must_be_so() -> None
     assert "by construction" in table.loc["z", "reason"]
 
 
+def test_clipped_z_keep_a_little_and_are_not_said_to_keep_nothing() -> None:
+    values = [np.random.default_rng(number).exponential(size=(60, 1)) ** (1 + number) for number in range(3)]
+    moments = moments_of(values)
+    for part, moment in zip(values, moments, strict=True):
+        z = np.clip((part - part.mean()) / part.std(), -1.0, 1.0)
+        moment.z_mean[:], moment.z_sd[:] = z.mean(), z.std()
+    table = variance(moments, ["a", "b", "c"], ("S",)).set_index("stage")
+    assert table.loc["z", "between_section"] > 1e-4
+    assert table.loc["z", "reason"] is None
+
+
 def test_a_masked_section_is_left_out_and_lone_groups_have_no_share() -> None:
     values = sections(3, [0.0, 1.0, 4.0], [50, 60, 70])
     moments = moments_of(values)

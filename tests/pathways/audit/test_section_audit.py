@@ -199,6 +199,12 @@ def test_a_section_without_fitting_spots_is_masked_whole(section, sets):
     assert not found["passes"].any()
 
 
+def test_no_sets_make_an_empty_table(section):
+    found = audit_section(section, sets_of([]), OPTIONS)
+    assert list(found.columns) == COLUMNS
+    assert len(found) == 0
+
+
 def test_a_pathway_that_does_not_vary_has_no_figures_though_its_halves_do(section, sets):
     alike = np.tile(section.counts.toarray()[7], (len(section.in_fit), 1))
     found = audit_section(dataclasses.replace(section, counts=csr_matrix(alike)), sets, OPTIONS)

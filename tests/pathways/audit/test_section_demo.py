@@ -6,6 +6,8 @@ the same spots again: counts drawn anew around the very same intensities.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ from humanst.pathways.audit.section import audit_section, expression_of
 from tests.pathways.audit.sections import sets_of
 
 SECTIONS = ("demo_visium_V1", "demo_visium_V2", "demo_visium_v1_P3", "demo_visium_v1_P4")
-COPIES = 4
+COPIES = 3
 GENES = load_genes()
 IDS = np.array(GENES.ensembl_ids)
 UNPAINTED = [name for name in GENES.set_names if name not in PROGRAMME_NAMES]
@@ -53,10 +55,15 @@ def as_section(plan, counts, row_col):
     )
 
 
+@cache
+def tissue_of(sample_id):
+    plan = next(plan for study in atlas_layout() for plan in study.sections if plan.sample_id == sample_id)
+    return plan, make_tissue(plan, seed=0)
+
+
 def drawn(sample_id, depth):
     """The section, the activity of its programmes, and its counts measured again."""
-    plan = next(plan for study in atlas_layout() for plan in study.sections if plan.sample_id == sample_id)
-    tissue = make_tissue(plan, seed=0)
+    plan, tissue = tissue_of(sample_id)
     row_col, xy_px = visium_lattice(plan, seed=0)
     xy_um = xy_px * plan.um_per_pixel
     kept = tissue.covered(xy_um, COVERED_UM)
@@ -77,12 +84,12 @@ def correlations(one, other):
     return np.array([np.corrcoef(a, b)[0, 1] for a, b in columns])
 
 
-def audited(depth):
+def audited(depth, n_draws):
     """Audit of each section, beside the ceiling that measuring again shows and how far scores follow the paint."""
     tables = []
     for sample_id in SECTIONS:
         section, activity, again = drawn(sample_id, depth)
-        table = audit_section(section, demo_sets(), AuditOptions(n_draws=10))
+        table = audit_section(section, demo_sets(), AuditOptions(n_draws=n_draws))
         measured = [scores(section, counts) for counts in (section.counts.toarray(), *again)]
         pairs = [correlations(measured[i], measured[j]) for i in range(COPIES + 1) for j in range(i)]
         table["known"] = np.sqrt(np.maximum(np.mean(pairs, axis=0), 0.0))
@@ -96,7 +103,7 @@ def audited(depth):
 
 @pytest.fixture(scope="module")
 def atlas():
-    return audited(TYPICAL_SIZE)
+    return audited(TYPICAL_SIZE, 10)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +127,7 @@ def test_painted_programmes_rank_above_unpainted_and_random_sets(atlas):
         drawn_from = expression_of(section)
         pool = (drawn_from.genes, drawn_from.mean_log)
         draws = [matched_random(demo_sets(), *pool, seed=99, draw=draw) for draw in range(3)]
-        tables.append(audit_section(section, joined(draws), AuditOptions(n_draws=1)))
+        tables.append(audit_section(section, joined(draws), AuditOptions(n_seeds=1, n_draws=1)))
     table = pd.concat(tables)
     is_painted = table["pathway"].isin(PROGRAMME_NAMES)
     assert is_painted.sum() == 10 * len(SECTIONS)
@@ -140,7 +147,7 @@ def test_the_ceiling_is_what_measuring_again_shows(painted):
 
 
 def test_the_ceiling_holds_for_shallow_counts_too():
-    table = pd.concat([table for _, table in audited(TYPICAL_SIZE / 24)])
+    table = pd.concat([table for _, table in audited(TYPICAL_SIZE / 24, 1)])
     by_programme = table[table["pathway"].isin(PROGRAMME_NAMES)].groupby("pathway")[["ceiling", "known"]].mean()
     assert by_programme["known"].min() < 0.75, "far enough from 1 for the formula to matter"
     error = by_programme["ceiling"] - by_programme["known"]

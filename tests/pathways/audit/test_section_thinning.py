@@ -43,6 +43,16 @@ def test_a_seed_names_its_halves():
     assert (thin(counts, (7, 0))[0] != thin(counts, (7, 1))[0]).nnz
 
 
+def test_a_stored_zero_is_no_count():
+    counts = csr_matrix(np.random.default_rng(4).poisson(1.0, (20, 30)))
+    stored = counts.copy()
+    stored.data[stored.data == 1] = 0
+    wanted = csr_matrix(stored.toarray())
+    assert wanted.nnz < stored.nnz
+    for a, b in zip(thin(wanted, 3), thin(stored, 3), strict=True):
+        assert (a != b).nnz == 0
+
+
 def test_halves_do_not_depend_on_how_the_table_is_stored():
     counts = some_counts(20, 30)
     rows = np.repeat(np.arange(20), np.diff(counts.indptr))
