@@ -1,7 +1,8 @@
 """stamp_train: align a pathology foundation model to pathway targets with LoRA, and evaluate what it learnt.
 
 A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else. In this
-version the room has its command and no training code yet.
+version ``stamp-train slides`` trains slide-level models; the alignment and the probes have their parts here, tested, and
+no command yet.
 """
 
 from __future__ import annotations
