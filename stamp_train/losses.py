@@ -6,7 +6,7 @@ gather's backward sums over ranks, DistributedDataParallel averages: the gradien
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -205,16 +205,36 @@ def gather(part: Tensor) -> Tensor:
     """(b, ...) of each rank to (B, ...) of all in the order of ranks, with gradient; of one rank the tensor itself."""
     if _world() == 1:
         return part
+    if part.requires_grad:
+        found: Tensor = _Gather.apply(part)
+        return found
+    return _gathered(part.to(torch.uint8)).bool() if part.dtype == torch.bool else _gathered(part)
+
+
+class _Gather(torch.autograd.Function):  # type: ignore[misc]
+    """The gather of torch has no gradient; here each rank's rows get the sum of what all ranks' losses say of them."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        ctx.rows = len(part)
+        return _gathered(part)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        from torch import distributed
+
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(whole)
+        start = distributed.get_rank() * ctx.rows
+        return whole[start : start + ctx.rows]
+
+
+def _gathered(part: Tensor) -> Tensor:
     from torch import distributed
 
-    if part.requires_grad:
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(list(all_gather(part)))
-    plain = part.to(torch.uint8) if part.dtype == torch.bool else part
-    parts = [torch.empty_like(plain) for _ in range(_world())]
-    distributed.all_gather(parts, plain.contiguous())
-    return torch.cat(parts).to(part.dtype)
+    parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(_world())]
+    distributed.all_gather(parts, part.contiguous())
+    return torch.cat(parts)
 
 
 def check_even(size: int, device: torch.device) -> None:
