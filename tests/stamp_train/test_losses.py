@@ -219,6 +219,10 @@ def test_spots_side_by_side_are_no_negatives_in_the_whole_loss(rng) -> None:
     near = align_loss(outputs, truth._replace(xy_um=apart / 2), AlignConfig(), torch.ones(P))["contrast"].item()
     wide = align_loss(outputs, truth, AlignConfig(near_um=250.0), torch.ones(P))["contrast"].item()
     assert near == wide < far
+    allowed = (torch.arange(B).view(B, 1) - torch.arange(B)).abs() != 1
+    logits = 14.0 * outputs.image.double() @ outputs.pathway.double().T
+    targets = soft_targets(scores, valid, allowed, 0.2, 0.1).double()
+    assert near == pytest.approx(naive_info_nce(logits.numpy(), targets.numpy(), allowed.numpy()), rel=1e-5)
 
 
 def test_two_ranks_are_as_one_with_the_whole_batch(tmp_path: Path) -> None:
