@@ -130,15 +130,18 @@ def cluster(
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     pca = PCA(min(N_COMPONENTS, *features.shape), random_state=0)
-    points = make_pipeline(StandardScaler(), pca).fit_transform(features)
     found = []
-    for method in methods:
-        for seed in range(1 if method == "ward" else n_seeds):
-            clusters = _WAYS[method](points, k, seed)
-            how = {"method": method, "seed": seed, "n_clusters": len(np.unique(clusters))}
-            found.append((how, np.asarray(clusters, dtype=np.int64)))
+    # A section is small: threads would wait for each other a thousand times over.
+    with threadpool_limits(1):
+        points = make_pipeline(StandardScaler(), pca).fit_transform(features)
+        for method in methods:
+            for seed in range(1 if method == "ward" else n_seeds):
+                clusters = _WAYS[method](points, k, seed)
+                how = {"method": method, "seed": seed, "n_clusters": len(np.unique(clusters))}
+                found.append((how, np.asarray(clusters, dtype=np.int64)))
     return found
 
 
@@ -188,7 +191,7 @@ class Summary:
 def summarise(domains: Domains, *, seed: int = 0) -> list[Summary]:
     """Mean and sd over seeds, then over sections, then a bootstrap over donors."""
     grouped = domains.table.groupby(["features", "method", "sample_id", "donor"], sort=False)[list(METRICS)]
-    means, spread = grouped.mean(), grouped.std(ddof=1)
+    means, spread = grouped.mean().sort_index(), grouped.std(ddof=1).sort_index()
     lines = []
     names = list(dict.fromkeys(domains.table["features"]))
     for name in names:
