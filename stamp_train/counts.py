@@ -27,7 +27,7 @@ class Counts:
     Attributes
     ----------
     matrix
-        (n, G) int32 ``scipy.sparse.csr_array``.
+        (n, G) int32 ``scipy.sparse.csr_matrix``.
     ensembl_ids, symbols
         (G,) names of the genes.
     measured
@@ -102,10 +102,10 @@ def read_counts(release: str | Path | Release, splits: Sequence[str]) -> Counts:
         for start in range(0, len(rows), _BLOCK):
             block = range(start, min(start + _BLOCK, len(rows)))
             values, flags = sets.take(block)["counts"]
-            blocks.append(sp.csr_array(values))
+            blocks.append(sp.csr_matrix(values))
             for number, row in enumerate(block):
                 measured.setdefault(sections[row], flags[number].copy())
-    matrix = sp.vstack(blocks, format="csr") if blocks else sp.csr_array((0, len(genes)), dtype=np.int32)
+    matrix = sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix((0, len(genes)), dtype=np.int32)
     return Counts(matrix, tuple(genes), _symbols(release, genes), measured)
 
 
@@ -150,7 +150,7 @@ def choose_genes(counts: Counts, sections: Sequence[str], n_genes: int = N_GENES
     of_row = np.asarray(sections, dtype=str)
     for section in np.unique(of_row):
         part = counts.matrix[of_row == section]
-        common &= part.count_nonzero(axis=0) >= np.ceil(MIN_DETECTED * part.shape[0])
+        common &= part.getnnz(axis=0) >= np.ceil(MIN_DETECTED * part.shape[0])
         common &= counts.measured[str(section)]
     order = [number for number in np.argsort(counts.symbols, kind="stable") if common[number]]
     if len(order) < n_genes:

@@ -143,7 +143,10 @@ def test_leiden_without_igraph_says_so_before_any_work() -> None:
 
 def test_leiden_takes_the_resolution_that_gives_as_many_clusters() -> None:
     pytest.importorskip("igraph", reason="Leiden needs igraph")
-    features, labels, donors, sections = planted()
+    rng = np.random.default_rng(0)
+    kinds = np.repeat([0, 1, 2], [90, 60, 36])  # each has more spots than a spot has neighbours
+    features, labels = rng.normal(size=(3, 8))[kinds] * 5 + rng.normal(size=(186, 8)), [f"k{kind}" for kind in kinds]
+    donors = sections = ["s"] * 186
     table = cluster_sections({"model": features}, labels, donors, sections, methods=["leiden"], n_seeds=2).table
     again = cluster_sections({"model": features}, labels, donors, sections, methods=["leiden"], n_seeds=2).table
     assert (table["n_clusters"] == 3).all()
