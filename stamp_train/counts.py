@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,17 @@ class Counts:
     ensembl_ids, symbols
         (G,) names of the genes.
     measured
-        (n, G) is what each section measured, as section -> (G,) bool.
+        Section -> (G,) bool: what it measured.
     """
 
     matrix: Any
     ensembl_ids: tuple[str, ...]
     symbols: tuple[str, ...]
     measured: dict[str, NDArray[np.bool_]]
+
+    def take(self, rows: NDArray[np.int64]) -> Counts:
+        """Give the counts of some rows."""
+        return replace(self, matrix=self.matrix[rows])
 
     def columns(self, genes: Sequence[str]) -> NDArray[np.int32]:
         """Give the counts of a few genes.

@@ -58,6 +58,8 @@ class Embedded:
         (n, d) float32.
     pairs
         n rows: the describing columns of the index, and ``split``.
+    rows
+        (n,) int64: which of all pairs of these splits, counted split after split, each row is.
     missing
         Keys of the pairs that have no embedding; empty unless these were allowed.
     n_elsewhere
@@ -66,6 +68,7 @@ class Embedded:
 
     features: NDArray[np.float32]
     pairs: pd.DataFrame
+    rows: NDArray[np.int64]
     missing: tuple[str, ...]
     n_elsewhere: int
 
@@ -208,9 +211,9 @@ def join(
             found=f"{len(missing)} without, for example {', '.join(missing[:3])}",
             todo="Embed these splits whole",
         )
-    used = rows >= 0
-    n_elsewhere = len(embeddings.ids) - int(used.sum())
-    return Embedded(embeddings.features[rows[used]], pairs[used].reset_index(drop=True), missing, n_elsewhere)
+    used = np.flatnonzero(rows >= 0)
+    taken = pairs.iloc[used].reset_index(drop=True)
+    return Embedded(embeddings.features[rows[used]], taken, used, missing, len(embeddings.ids) - len(used))
 
 
 def pairs_of(release: Release, split: str) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from humanst.errors import DataError
 from stamp_train.bootstrap import Interval, interval, paired_interval
 from stamp_train.protocol import COLUMNS, PATHWAYS, Column, Spots, ceiling_of, targets_of, thinned
-from stamp_train.ridge import Fit, Floats, fit_cv, fit_hest, leave_donor_out, pearson
+from stamp_train.ridge import MIN_SPOTS, Fit, Floats, fit_cv, fit_hest, leave_donor_out, pearson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,22 +130,22 @@ def probe_pathways(
     if len(features) != len(scores) or len(scores) != len(spots.totals) or scores.shape[1:] != (len(pathways),):
         raise DataError("Features, scores and spots differ in length", code="shapes")
     values, names = np.asarray(scores, dtype=np.float64), np.asarray(pathways, dtype=str)
+    # Pathways that the same rows measured are fitted together.
+    patterns, pattern_of = np.unique(~np.isnan(values), axis=1, return_inverse=True)
     tables = []
     for donor, train, test in leave_donor_out(spots.donors.tolist(), spots.sections.tolist(), test_donors):
-        # Pathways that the same training rows measured are fitted together.
-        patterns, pattern_of = np.unique(~np.isnan(values[train]), axis=1, return_inverse=True)
-        for number in range(patterns.shape[1]):
-            rows, chosen = train[patterns[:, number]], np.flatnonzero(pattern_of.reshape(-1) == number)
-            if len(rows) < 2:
+        for number, measured in enumerate(patterns.T):
+            chosen = np.flatnonzero(pattern_of.reshape(-1) == number)
+            rows, targets = train[measured[train]], values[:, chosen]
+            if len(rows) < MIN_SPOTS:
                 fit = baseline = Fit(np.full((len(test), len(chosen)), np.nan), np.nan, "none", 0)
             else:
-                targets = values[:, chosen]
                 fit, baseline = (_fit(PATHWAYS, x, targets, rows, test, spots) for x in (features, spots.library_size))
             for section, part in _units(PATHWAYS, spots.sections[test]):
-                truth = values[np.ix_(test[part], chosen)]
+                seen = part[measured[test[part]]]
                 score = {
-                    "pcc": pearson(fit.predicted[part], truth),
-                    "pcc_library_size": pearson(baseline.predicted[part], truth),
+                    "pcc": pearson(fit.predicted[seen], targets[test[seen]]),
+                    "pcc_library_size": pearson(baseline.predicted[seen], targets[test[seen]]),
                 }
                 tables.append(_table(PATHWAYS, donor, section, names[chosen].tolist(), score, fit))
     return pd.concat(tables, ignore_index=True)

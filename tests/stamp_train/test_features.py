@@ -105,6 +105,7 @@ def test_nothing_is_lost_in_silence(written: Any, tmp_path: Path) -> None:
     found = join(read_embeddings(tmp_path / "few.h5"), release.path, allow_missing=True)
     assert found.missing == tuple(release.keys["test"][:2])
     assert found.pairs["key"].tolist() == release.keys["test"][2:]
+    assert found.rows.tolist() == list(range(2, 9))
     assert (found.features == [embedding_of(name) for name in ids[2:]]).all()
     with pytest.raises(DataError, match=r"1 others, for example elsewhere") as raised:
         join(read_embeddings(write_file(tmp_path / "more.h5", [*ids, "elsewhere"])), release.path, allow_missing=True)
