@@ -271,5 +271,5 @@ def _igraph() -> Any:
             code="no-igraph",
             expected="igraph",
             found=str(error),
-            todo="Install igraph, or take kmeans and ward",
+            todo="pip install 'humanst[leiden]', or take kmeans and ward",
         ) from error
