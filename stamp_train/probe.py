@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from humanst.errors import DataError
 from stamp_train.bootstrap import Interval, interval, paired_interval
-from stamp_train.protocol import COLUMNS, PATHWAYS, Column, Spots, ceiling_of, targets_of, thinned
-from stamp_train.ridge import MIN_SPOTS, Fit, Floats, fit_cv, fit_hest, leave_donor_out, pearson
+from stamp_train.protocol import COLUMNS, PATHWAYS, Column, Half, Spots, ceiling_of, targets_of, thinned
+from stamp_train.ridge import MIN_SPOTS, Fit, Floats, fit_cv, fit_hest, leave_donor_out, pearson, reduced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,17 +77,17 @@ def probe_genes(
     inside = frozenset(gene_set)
     halves = [thinned(counts, spots.totals, seed + number) for number in range(N_THINNINGS)]
     tables = []
-    for column in columns:
-        targets = targets_of(column, counts, spots.totals)
-        half_targets = [tuple(targets_of(column, *half) for half in pair) for pair in halves]
-        for donor, train, test in folds:
-            fit, baseline = (_fit(column, x, targets, train, test, spots) for x in (features, spots.library_size))
+    for donor, train, test in folds:
+        inputs = [reduced(x[train], x[test]) for x in (features, spots.library_size)]
+        for column in columns:
+            targets = targets_of(column, counts, spots.totals)
+            fit, baseline = (_fit(column, pair, targets[train], train, spots) for pair in inputs)
             for section, rows in _units(column, spots.sections[test]):
-                ceiling = ceiling_of([(first[test[rows]], second[test[rows]]) for first, second in half_targets])
+                here = test[rows]
                 score = {
-                    "pcc": pearson(fit.predicted[rows], targets[test[rows]]),
-                    "pcc_library_size": pearson(baseline.predicted[rows], targets[test[rows]]),
-                    "ceiling": ceiling,
+                    "pcc": pearson(fit.predicted[rows], targets[here]),
+                    "pcc_library_size": pearson(baseline.predicted[rows], targets[here]),
+                    "ceiling": ceiling_of(column, [(_at(first, here), _at(second, here)) for first, second in halves]),
                 }
                 tables.append(_table(column, donor, section, genes, score, fit))
     return pd.concat(tables, ignore_index=True).assign(in_sets=lambda table: table["target"].isin(inside))
@@ -140,7 +140,8 @@ def probe_pathways(
             if len(rows) < MIN_SPOTS:
                 fit = baseline = Fit(np.full((len(test), len(chosen)), np.nan), np.nan, "none", 0)
             else:
-                fit, baseline = (_fit(PATHWAYS, x, targets, rows, test, spots) for x in (features, spots.library_size))
+                inputs = [reduced(x[rows], x[test]) for x in (features, spots.library_size)]
+                fit, baseline = (_fit(PATHWAYS, pair, targets[rows], rows, spots) for pair in inputs)
             for section, part in _units(PATHWAYS, spots.sections[test]):
                 seen = part[measured[test[part]]]
                 score = {
@@ -216,11 +217,16 @@ def _summary(column: str, genes: str, part: pd.DataFrame, seed: int) -> Summary:
     )
 
 
-def _fit(column: Column, features: Floats, targets: Floats, train: Any, test: Any, spots: Spots) -> Fit:
-    x, y, new = features[train], targets[train], features[test]
+def _fit(column: Column, inputs: tuple[Floats, Floats], targets: Floats, train: NDArray[np.int64], spots: Spots) -> Fit:
+    first, second = inputs
     if column.by_formula:
-        return fit_hest(x, y, new)
-    return fit_cv(x, y, new, donors=spots.donors[train], sections=spots.sections[train])
+        return fit_hest(first, targets, second)
+    return fit_cv(first, targets, second, donors=spots.donors[train], sections=spots.sections[train])
+
+
+def _at(half: Half, rows: NDArray[np.int64]) -> Half:
+    counts, totals = half
+    return counts[rows], totals[rows]
 
 
 def _units(column: Column, sections: NDArray[np.str_]) -> list[tuple[str, NDArray[np.int64]]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from humanst.errors import DataError
-from stamp_train.ridge import Floats, pearson
+from stamp_train.ridge import pearson
+
+Half = tuple[NDArray[np.integer], NDArray[np.integer]]
+"""(n, g) counts and (n,) totals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,14 @@ def targets_of(column: Column, counts: NDArray[np.integer], totals: NDArray[np.i
     return found
 
 
-def thinned(counts: NDArray[np.integer], totals: NDArray[np.integer], seed: int) -> tuple[tuple[Any, Any], ...]:
-    """Two halves of the counts and totals: every transcript falls into one of them by the toss of a coin."""
+def thinned(counts: NDArray[np.integer], totals: NDArray[np.integer], seed: int) -> tuple[Half, Half]:
+    """Two halves of the counts and totals: every transcript falls into one of them by the toss of a coin.
+
+    Raises
+    ------
+    DataError
+        When the genes of a spot have more counts than the spot.
+    """
     rng = np.random.default_rng(seed)
     first = rng.binomial(counts, 0.5)
     rest = totals - counts.sum(axis=1, dtype=np.int64)
@@ -101,12 +109,24 @@ def thinned(counts: NDArray[np.integer], totals: NDArray[np.integer], seed: int)
     return (first, total), (counts - first, totals - total)
 
 
-def ceiling_of(halves: Sequence[tuple[Floats, Floats]]) -> NDArray[np.float64]:
-    """(g,): the r that a perfect prediction of the noiseless target would have with the measured one.
+def ceiling_of(column: Column, halves: Sequence[tuple[Half, Half]]) -> NDArray[np.float64]:
+    """The r that a perfect prediction of the noiseless target would have with the measured one.
 
     Square root of the reliability, which is Spearman and Brown's 2r / (1 + r) of the mean r between halves; 0 where the
     halves do not agree, NaN where a half is constant.
+
+    Parameters
+    ----------
+    column
+        What is predicted.
+    halves
+        Pairs of halves, as :func:`thinned` gives them.
+
+    Returns
+    -------
+    ndarray
+        (g,).
     """
-    r = np.mean([pearson(first, second) for first, second in halves], axis=0)
+    r = np.mean([pearson(*(targets_of(column, *half) for half in pair)) for pair in halves], axis=0)
     reliability: NDArray[np.float64] = np.clip(2 * r / (1 + np.maximum(r, 0)), 0, 1)
     return np.sqrt(reliability)

@@ -79,19 +79,18 @@ def reduced(train: Floats, test: Floats) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def fit_hest(train: Floats, targets: Floats, test: Floats) -> Fit:
-    """Predict as HEST-Bench does: PCA, ``Ridge(lsqr)``, alpha by formula, no intercept.
+    """Predict as HEST-Bench does after its PCA: ``Ridge(lsqr)``, alpha by formula, no intercept.
 
     Parameters
     ----------
     train, targets, test
-        (n, d), (n, g) and (m, d).
+        (n, c), (n, g) and (m, c); the features as :func:`reduced` gives them.
     """
     from sklearn.linear_model import Ridge
 
-    first, second = reduced(train, test)
-    alpha = hest_alpha(first.shape[1], targets.shape[1])
+    alpha = hest_alpha(train.shape[1], targets.shape[1])
     ridge = Ridge(alpha=alpha, solver="lsqr", fit_intercept=False, max_iter=1000, random_state=PCA_SEED)
-    return Fit(ridge.fit(first, targets).predict(second).reshape(len(second), -1), alpha, "", first.shape[1])
+    return Fit(ridge.fit(train, targets).predict(test).reshape(len(test), -1), alpha, "", train.shape[1])
 
 
 def fit_cv(
@@ -104,32 +103,31 @@ def fit_cv(
 ) -> Fit:
     """Predict with an intercept and the alpha of 10^-2 ... 10^6 that predicts held-out training donors best.
 
-    Best is the highest mean over targets of Pearson's r, since that is what probes report. Scaling and PCA are fitted
-    once on all training rows: they see no target and no test row.
+    Best is the highest mean over targets of Pearson's r, since that is what probes report. Scaling and PCA were fitted
+    once on all training rows: they saw no target and no test row.
 
     Parameters
     ----------
     train, targets, test
-        (n, d), (n, g) and (m, d).
+        (n, c), (n, g) and (m, c); the features as :func:`reduced` gives them.
     donors, sections
         (n,) names: donors are held out whole; of a single donor, sections; of a single section, spots.
     """
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GroupKFold, KFold
 
-    first, second = reduced(train, test)
     inner, groups = "donors", donors
     if len(np.unique(groups)) < 2:
         inner, groups = "sections", sections
     n_groups = len(np.unique(groups))
     if n_groups < 2:
-        inner, folds = "spots", KFold(N_INNER_FOLDS, shuffle=True, random_state=PCA_SEED).split(first)
+        inner, folds = "spots", KFold(N_INNER_FOLDS, shuffle=True, random_state=PCA_SEED).split(train)
     else:
-        folds = GroupKFold(min(N_INNER_FOLDS, n_groups)).split(first, groups=groups)
-    reached = np.array([[_mean_pearson(p, targets[b]) for p in _path(first, targets, a, b)] for a, b in folds])
+        folds = GroupKFold(min(N_INNER_FOLDS, n_groups)).split(train, groups=groups)
+    reached = np.array([[_mean_pearson(p, targets[b]) for p in _path(train, targets, a, b)] for a, b in folds])
     alpha = ALPHAS[int(reached.mean(axis=0).argmax())]
     return Fit(
-        Ridge(alpha=alpha).fit(first, targets).predict(second).reshape(len(second), -1), alpha, inner, first.shape[1]
+        Ridge(alpha=alpha).fit(train, targets).predict(test).reshape(len(test), -1), alpha, inner, train.shape[1]
     )
 
 
