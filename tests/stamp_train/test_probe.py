@@ -131,6 +131,13 @@ def test_what_is_held_out_to_choose_alpha_is_told() -> None:
         for donors, sections in ((one, spots.sections), (one, one))
     ]
     assert inner == ["sections", "spots"]
+    features, counts, spots, genes = planted(n_donors=2)  # one to train on
+    table = probe_genes(features, counts, spots, genes)
+    assert table.groupby("column")["inner"].unique().map(list).to_dict() == {
+        "hest-compat": [""],
+        "cv-alpha": ["sections"],
+        "norm": ["sections"],
+    }
 
 
 def test_planted_signal_is_found_and_depth_is_not_mistaken_for_it() -> None:
