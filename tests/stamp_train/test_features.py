@@ -182,6 +182,7 @@ def test_genes_are_chosen_as_scanpy_would_among_those_seen_everywhere() -> None:
     spread = rng.gamma(2, 0.5, size=300)
     counts = rng.poisson(mean * rng.lognormal(0, spread, size=(200, 300))).astype(np.int32)
     counts[:100, 7] = 0
+    counts[::6, 9] += 300  # it would be the first to be chosen, had both sections measured it
     sections = ["a"] * 100 + ["b"] * 100
     names = [f"E{number:03d}" for number in range(300)]
     symbols = [f"S{number:03d}" for number in rng.permutation(300)]
