@@ -257,6 +257,10 @@ def test_a_constant_gene_is_undefined_counted_and_left_out_of_both_sides() -> No
     [line] = summarise(table)
     assert line.pcc.n_undefined == line.gain.n_undefined == 1
     assert np.isfinite([line.pcc.mean, line.gain.mean, line.ceiling]).all()
+    table.loc[(table["donor"] == "d1") & (table["target"] == "G0"), "pcc_library_size"] = np.nan
+    [fewer] = summarise(table)
+    assert fewer.pcc.n_undefined == fewer.library_size.n_undefined == 2
+    assert fewer.gain.mean == pytest.approx(fewer.pcc.mean - fewer.library_size.mean)
 
 
 def test_halves_add_up_and_their_ceiling_is_the_known_reliability() -> None:
