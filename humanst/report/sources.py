@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from humanst.builder import store_path
 from humanst.errors import DataError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
 from humanst.shards.folder import MANIFEST
+from humanst.shards.published import read_manifest
 from humanst.shards.scoring import audit_section_of
 from humanst.shards.unpack import unpack_store
 from humanst.store import is_current, open_section, read_attrs, read_card
@@ -192,24 +192,19 @@ def _bad_groups(path: Path, found: str) -> UsageError:
 
 
 def read_release(release: Path) -> dict[str, Any]:
-    """The manifest of a release.
+    """The manifest of a release, checked against its schema: names in it become paths.
 
     Raises
     ------
     DataError
-        ``no-manifest`` when it cannot be read.
+        ``no-manifest`` when it cannot be read, ``manifest-invalid`` when it breaks its schema.
     """
     try:
-        manifest: dict[str, Any] = json.loads((release / MANIFEST).read_bytes())
-        pathways = manifest["pathways"]
-        good = isinstance(pathways["sha256"], str) and isinstance(manifest["sections"], list)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_manifest(release / MANIFEST)
+    except OSError as error:
         raise DataError(
             "The manifest of the release cannot be read", code="no-manifest", file=MANIFEST, found=str(error)
         ) from error
-    if not good:
-        raise DataError("The manifest of the release cannot be read", code="no-manifest", file=MANIFEST)
-    return manifest
 
 
 def iter_panel_lines(path: Path) -> Iterator[str]:
