@@ -191,10 +191,10 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
 def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, humanst_here: Run, tmp_path: Path) -> None:
     plain, other = tmp_path / "plain.json", tmp_path / "other.json"
     run(humanst_here, "plan", "-o", str(plain))
-    run(humanst_here, "plan", "-o", str(other), "--scorer", "ulm", "--smooth", "0.5", "--no-z", "--clip", "4")
+    run(humanst_here, "plan", "-o", str(other), "--scorer", "ulm", "--smooth", "0.5", "--no-z")
     found = [read_plan(path) for path in (plain, other)]
     assert "options" not in found[0]["spec"]["gene_sets"]
-    assert spec_of(found[1]).choice.scoring == Scoring("ulm", 0.5, z=False, clip=4.0)
+    assert spec_of(found[1]).choice.scoring == Scoring("ulm", 0.5, z=False)
     inputs = [{row["sample_id"]: row["inputs"] for row in content["sections"]} for content in found]
     assert all(inputs[0][name] != inputs[1][name] for name in SECTIONS)
     with pytest.raises(UsageError, match="go together"):
@@ -207,6 +207,7 @@ def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, huma
         (["--sets", "random:1"], "add-targets RELEASE --set random:1"),
         (["--sets", "no-such-sets"], "No such gene sets"),
         (["--min-members", "9", "--max-members", "3"], "out of its range"),
+        (["--no-z", "--clip", "4"], "z, which it is a bound of"),
         (["--targets", "shuffle:1=x.gmt"], "shuffle:SEED alone"),
         (["--sets", "{tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "w={tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
