@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -317,7 +318,21 @@ def test_the_command_adds_them_once_and_a_build_gives_the_same_bytes(
     assert digests(release) == here
 
 
-@pytest.mark.parametrize("change", ["leak", "weight", "count"])
+def _change_table(path: Path, entry: dict[str, Any], change: str) -> None:
+    """Change the table, and what the manifest says of it as far as it says anything."""
+    table = pq.read_table(path).to_pandas()
+    if change == "forged":
+        table.loc[0, "weight"] = entry["weights"][0] = 0.97
+    elif change == "column":
+        table = table.drop(columns="reliability")
+    table.to_parquet(path)
+    if change == "unreadable":
+        path.write_bytes(b"PAR1 nothing of the kind")
+
+
+@pytest.mark.parametrize(
+    "change", ["leak", "weight", "count", "stranger", "left-out", "forged", "column", "unreadable"]
+)
 def test_weights_that_do_not_fit_are_found(weighed: Path, tmp_path: Path, change: str) -> None:
     from humanst.shards.seal import seal
 
@@ -329,8 +344,14 @@ def test_weights_that_do_not_fit_are_found(weighed: Path, tmp_path: Path, change
         entry["fitted_on"].append(held_out)
     elif change == "weight":
         entry["weights"][0] = 0.123
-    else:
+    elif change == "count":
         entry["weights"].pop()
+    elif change == "stranger":
+        entry["fitted_on"].append("nobody")
+    elif change == "left-out":
+        entry["fitted_on"].pop()
+    else:
+        _change_table(tmp_path / "copy" / entry["path"], entry, change)
     seal(tmp_path / "copy", manifest)
     found = verify_release(tmp_path / "copy").findings.to_list()
     assert [finding["code"] for finding in found] == ["targets"]
