@@ -102,7 +102,7 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
     scratch = target.with_name(f".{target.name}.stores")
     try:
         with progress("audit") as tell:
-            request = _request(paths, scratch, options, catalog, as_json, lambda done, n: tell("stores", done, n, 0))
+            request = _request(paths, scratch, options, catalog, as_json)
             report = do(request, target, progress=lambda step, done, total: tell(step, done, total, 0))
     finally:
         files.remove(scratch)
@@ -111,7 +111,7 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
 
 
 def _request(
-    paths: tuple[str, ...], scratch: Path, options: Mapping[str, Any], catalog: str | None, as_json: bool, tell: Any
+    paths: tuple[str, ...], scratch: Path, options: Mapping[str, Any], catalog: str | None, as_json: bool
 ) -> AuditRequest:
     from humanst.harmonize.gene_table import load_gene_table
     from humanst.pathways import PathwayChoice
@@ -129,7 +129,7 @@ def _request(
         # What is audited is what is in the shards, but for a pairing that was permuted on purpose.
         base = PathwayChoice.of_record({**manifest["pathways"].get("options", {}), "shuffle_seed": None})
         work = Path(options["work"]) if options["work"] else given[0].with_name(f"{given[0].name}.work")
-        sources = found.release_sources(given[0], manifest, work, scratch, tell)
+        sources = found.release_sources(given[0], manifest, work, scratch)
         title = f"release {manifest['version']}"
     else:
         groups = found.read_groups(Path(options["groups"])) if options["groups"] else {}

@@ -63,6 +63,7 @@ class PathwayChoice:
             ("scorer", scoring.scorer in SCORERS, ", ".join(SCORERS), scoring.scorer),
             ("smooth", 0 <= scoring.smooth < 1, "0 to below 1", scoring.smooth),
             ("clip", scoring.clip is None or 0 < scoring.clip < math.inf, "above 0", scoring.clip),
+            ("clip", scoring.clip is None or scoring.z, "z, which it is a bound of", "z is off"),
             ("min_members", self.min_members >= 1, "at least 1", self.min_members),
             ("max_members", self.max_members is None or self.max_members >= self.min_members, "at least min_members",
              self.max_members),

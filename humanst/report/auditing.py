@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -231,18 +230,18 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 
 def own_panels(sources: Iterable[AuditSource]) -> dict[str, frozenset[str]]:
     """The panels of targeted sections among some: their measured genes, each panel once, under its first section."""
-    from humanst.store import open_section, read_attrs
-
     found: dict[str, frozenset[str]] = {}
     seen = set()
     for source in sources:
-        if not read_attrs(source.store)["targeted"]:
+        try:
+            stored = source.opened()
+        except HumanstError:  # The audit of this very section tells of it.
             continue
-        genes = open_section(source.store).genes
-        measured = frozenset(genes.index[genes["measured"].to_numpy(bool)].astype(str))
-        digest = hashlib.sha256("\0".join(sorted(measured)).encode()).hexdigest()
-        if digest not in seen:
-            seen.add(digest)
+        if not stored.attrs["targeted"]:
+            continue
+        measured = frozenset(stored.genes.index[stored.genes["measured"].to_numpy(bool)].astype(str))
+        if measured not in seen:
+            seen.add(measured)
             found[f"panel of {source.sample_id}"] = measured
     return found
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from humanst.builder import store_path
 from humanst.errors import DataError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
 from humanst.shards.folder import MANIFEST
+from humanst.shards.published import read_manifest
 from humanst.shards.scoring import audit_section_of
 from humanst.shards.unpack import unpack_store
-from humanst.store import is_current, open_section, read_attrs, read_card
+from humanst.store import StoredSection, is_current, open_section, read_attrs, read_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +24,41 @@ class AuditSource:
 
     Attributes
     ----------
+    store
+        Where its store is, or will be once :meth:`opened` has unpacked it.
     donor_group, split
         As the release has them; of a store alone the group is what the user says, else its study: sections of unknown
         donors may all be of one.
+    packed, about
+        The zip that holds the store and what the manifest says of it, or ``None``.
     """
 
     sample_id: str
     store: Path
     donor_group: str
     split: str | None
+    packed: Path | None = None
+    about: Mapping[str, Any] | None = None
 
-    def __call__(self) -> AuditSection:
-        """Read it.
+    def opened(self) -> StoredSection:
+        """The store, unpacked if need be.
 
         Raises
         ------
-        DataError, IntegrityError
-            When the store is not whole or does not fit together.
+        DataError
+            ``no-store`` when there is none; or when it is not whole or does not fit together.
+        IntegrityError
+            When the zip is not what is on record.
         """
-        return audit_section_of(open_section(self.store), donor_group=self.donor_group, split=self.split)
+        if not self.store.is_dir():
+            if self.packed is None or self.about is None:
+                raise _no_store(self.sample_id)
+            unpack_store(self.packed, self.store, self.sample_id, self.about)
+        return open_section(self.store)
+
+    def __call__(self) -> AuditSection:
+        """Read it; raises as :meth:`opened` does."""
+        return audit_section_of(self.opened(), donor_group=self.donor_group, split=self.split)
 
 
 def is_release(path: Path) -> bool:
@@ -50,55 +66,40 @@ def is_release(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def release_sources(
-    release: Path, manifest: Mapping[str, Any], work: Path, scratch: Path, tell: Callable[[int, int], None]
-) -> list[AuditSource]:
-    """The sections of a release: from the stores of its work folder, else unpacked from its zips.
+def release_sources(release: Path, manifest: Mapping[str, Any], work: Path, scratch: Path) -> list[AuditSource]:
+    """The sections of a release: the stores of its work folder if they are those it was built from, else its zips.
+
+    A section whose store is missing or damaged says so when it is opened; the others are audited.
 
     Parameters
     ----------
     scratch
         Where zips are unpacked; it is the caller's to remove.
-    tell
-        Called with (sections found, sections in all).
-
-    Raises
-    ------
-    DataError
-        ``no-store`` when a section has neither.
-    IntegrityError
-        When a zip is not what is on record.
     """
     rows = sorted(manifest["sections"], key=lambda row: str(row["sample_id"]))
-    found = []
-    for number, row in enumerate(rows):
-        tell(number, len(rows))
-        name = str(row["sample_id"])
-        found.append(AuditSource(name, _store_of(release, row, work, scratch), str(row["group"]), str(row["split"])))
-    tell(len(rows), len(rows))
-    return found
+    return [_source_of(release, row, work, scratch) for row in rows]
 
 
-def _store_of(release: Path, row: Mapping[str, Any], work: Path, scratch: Path) -> Path:
+def _source_of(release: Path, row: Mapping[str, Any], work: Path, scratch: Path) -> AuditSource:
     name, about = str(row["sample_id"]), row.get("store")
-    built = store_path(work, name)
-    if about is not None and is_current(built, about["inputs"]):
-        return built
-    beside = release / "sections" / f"{name}.zarr"
-    if about is not None and is_current(beside, about["inputs"]):
-        return beside
-    if about is not None and (release / about["path"]).is_file():
-        target = scratch / f"{name}.zarr"
-        unpack_store(release / about["path"], target, name, about)
-        return target
-    raise DataError(
+    facts = (str(row["group"]), str(row["split"]))
+    if about is not None:
+        for store in (store_path(work, name), release / "sections" / f"{name}.zarr"):
+            if is_current(store, about["inputs"]):
+                return AuditSource(name, store, *facts)
+        if (release / about["path"]).is_file():
+            return AuditSource(name, scratch / f"{name}.zarr", *facts, release / about["path"], about)
+    return AuditSource(name, scratch / f"{name}.zarr", *facts)
+
+
+def _no_store(sample_id: str) -> DataError:
+    return DataError(
         "The store of a section is not there",
         code="no-store",
-        study=str(row.get("study_id")),
-        section=name,
+        section=sample_id,
         expected="it in the work folder of the build, or its zip in the release",
         found="neither",
-        done="Nothing was written",
+        done="The section was not audited",
         todo="Name the work folder with --work, or fetch the release with its section stores",
     )
 
@@ -192,24 +193,19 @@ def _bad_groups(path: Path, found: str) -> UsageError:
 
 
 def read_release(release: Path) -> dict[str, Any]:
-    """The manifest of a release.
+    """The manifest of a release, checked against its schema: names in it become paths.
 
     Raises
     ------
     DataError
-        ``no-manifest`` when it cannot be read.
+        ``no-manifest`` when it cannot be read, ``manifest-invalid`` when it breaks its schema.
     """
     try:
-        manifest: dict[str, Any] = json.loads((release / MANIFEST).read_bytes())
-        pathways = manifest["pathways"]
-        good = isinstance(pathways["sha256"], str) and isinstance(manifest["sections"], list)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_manifest(release / MANIFEST)
+    except OSError as error:
         raise DataError(
             "The manifest of the release cannot be read", code="no-manifest", file=MANIFEST, found=str(error)
         ) from error
-    if not good:
-        raise DataError("The manifest of the release cannot be read", code="no-manifest", file=MANIFEST)
-    return manifest
 
 
 def iter_panel_lines(path: Path) -> Iterator[str]:

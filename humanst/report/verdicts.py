@@ -59,15 +59,15 @@ def summary_of(sets: ResolvedSets, tables: Mapping[str, pd.DataFrame]) -> pd.Dat
     """
     import pandas as pd
 
-    sections = dict(iter(tables["sections"].groupby("pathway", sort=False)))
+    # Grouped once: looking a thousand pathways up in millions of rows takes an hour.
+    mine = {name: _by_pathway(tables[name]) for name in ("sections", "panels", "geometry", "mutual", "variance")}
     rows = []
     for number, name in enumerate(sets.names):
-        mine = sections[name]
-        row = {"pathway": name, "n_members": sets.n_members[number], **_figures(mine)}
-        row |= _together(name, tables)
-        row["weak_panels"] = ", ".join(_weak(tables["panels"], name))
+        row = {"pathway": name, "n_members": sets.n_members[number], **_figures(mine["sections"][name])}
+        row |= _together(mine["mutual"].get(name), mine["variance"].get(name))
+        row["weak_panels"] = ", ".join(_weak(mine["panels"].get(name)))
         row["verdict"] = verdict_of(row)
-        row["paragraph"] = paragraph_of(row, _geometry(tables["geometry"], name))
+        row["paragraph"] = paragraph_of(row, _geometry(mine["geometry"].get(name)))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -90,36 +90,34 @@ def _median(values: pd.Series[Any]) -> float:
     return float(known.median()) if len(known) else float("nan")
 
 
-def _together(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    mutual, variance = tables["mutual"], tables["variance"]
-    told = mutual[mutual["pathway"] == name]
-    raw = variance[(variance["pathway"] == name) & (variance["stage"] == "raw")]
-    bits = float(told["gaussian_bits"].iloc[0]) if len(told) else float("nan")
-    high = float(told["shuffled_p99_bits"].iloc[0]) if len(told) else float("nan")
-    return {
-        "gaussian_bits": bits,
-        "above_shuffled": bool(bits > high),
-        "between_donor": float(raw["between_donor"].iloc[0]) if len(raw) else float("nan"),
-    }
+def _by_pathway(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(name): rows for name, rows in table.groupby("pathway", sort=False)} if len(table) else {}
 
 
-def _weak(panels: pd.DataFrame, name: str) -> list[str]:
+def _together(mutual: pd.DataFrame | None, variance: pd.DataFrame | None) -> dict[str, Any]:
+    bits = high = between = float("nan")
+    if mutual is not None:
+        bits, high = float(mutual["gaussian_bits"].iloc[0]), float(mutual["shuffled_p99_bits"].iloc[0])
+    if variance is not None and (variance["stage"] == "raw").any():
+        between = float(variance.loc[variance["stage"] == "raw", "between_donor"].iloc[0])
+    return {"gaussian_bits": bits, "above_shuffled": bool(bits > high), "between_donor": between}
+
+
+def _weak(panels: pd.DataFrame | None) -> list[str]:
     """Panels whose genes alone give another score in most of the sections where they give one."""
-    if panels.empty:
+    if panels is None:
         return []
-    mine = panels[(panels["pathway"] == name) & panels["r"].notna()]
-    return [str(panel) for panel, rows in mine.groupby("panel", sort=True) if rows["r"].median() < WEAK_BELOW]
+    scored = panels[panels["r"].notna()]
+    return [str(panel) for panel, rows in scored.groupby("panel", sort=True) if rows["r"].median() < WEAK_BELOW]
 
 
-def _geometry(geometry: pd.DataFrame, name: str) -> tuple[float, float] | None:
+def _geometry(geometry: pd.DataFrame | None) -> tuple[float, float] | None:
     """The smallest share of a block that a target covers, and how its score agrees with the block's."""
-    if geometry.empty:
+    scored = None if geometry is None else geometry[geometry["r"].notna()]
+    if scored is None or scored.empty:
         return None
-    mine = geometry[(geometry["pathway"] == name) & geometry["r"].notna()]
-    if mine.empty:
-        return None
-    share = float(mine["covered_share"].min())
-    return share, float(mine.loc[mine["covered_share"] == share, "r"].median())
+    share = float(scored["covered_share"].min())
+    return share, float(scored.loc[scored["covered_share"] == share, "r"].median())
 
 
 def verdict_of(row: Mapping[str, Any]) -> Verdict:

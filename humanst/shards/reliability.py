@@ -72,10 +72,14 @@ def measure_section(task: ReliabilityTask) -> Path:
     path = task.folder / f"{task.section.sample_id}-reliability-{inputs[:16]}"
     if is_committed(path, inputs):
         return path
-    section = audit_section_of(open_section(task.store), donor_group=task.donor_group, split="train")
     sets = sets_of_file(task.gene_sets, task.gene_sets.name, task.choice)
     # Draws say how much of it is chance; a weight needs none, and the audit at least one.
-    found = audit_section(section, sets, AuditOptions(task.choice.scoring, n_seeds=N_SEEDS, n_draws=1))
+    options = AuditOptions(task.choice.scoring, n_seeds=N_SEEDS, n_draws=1)
+    try:
+        section = audit_section_of(open_section(task.store), donor_group=task.donor_group, split="train")
+        found = audit_section(section, sets, options)
+    except DataError as error:
+        raise error.located(section=task.section.sample_id) from error.__cause__
     with files.folder_aside(path) as partial:
         columns = ["pathway", "half_r", "reliability"]
         files.write_with(partial / _TABLE, lambda target: found[columns].to_parquet(target, index=False))

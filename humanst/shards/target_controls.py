@@ -151,8 +151,8 @@ def _no_targets(shard: str, n_pathways: int, found: str) -> IntegrityError:
 
 def write_random_sets(
     folder: Path, sets: ResolvedSets, sections: Sequence[SectionRows], sources: Sequence[Path], *, seed: int
-) -> Path:
-    """Draw random sets that match some in size and expression, and freeze them; returns the file.
+) -> tuple[Path, dict[str, int]]:
+    """Draw random sets that match some in size and expression, and freeze them.
 
     Parameters
     ----------
@@ -162,6 +162,11 @@ def write_random_sets(
         What they are matched to.
     sources
         Counts of the sections' pairs (:func:`humanst.shards.target_sources.extract_source`).
+
+    Returns
+    -------
+    path, left_out
+        The file; and the sets that have no gene among those that enough sections measured, with their 0 members.
 
     Raises
     ------
@@ -183,4 +188,4 @@ def write_random_sets(
         lines = ["source\ttarget\tweight", *("\t".join(one) for one in pairs)]
     path = folder / RANDOM_SETS[drawn.weights is not None]
     files.write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
-    return path
+    return path, {name: 0 for name, ids in zip(drawn.names, drawn.ensembl_ids, strict=True) if not ids}

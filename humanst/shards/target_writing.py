@@ -154,12 +154,12 @@ def _random_sources(
         raise ValueError("random sets are matched to gene sets")
     counts = _sources(layout, means, one.name)
     sets = sets_of_file(one.gmt, one.gmt.name, one.choice)
-    path = write_random_sets(folder, sets, layout.sections, counts, seed=one.n)
+    path, empty = write_random_sets(folder, sets, layout.sections, counts, seed=one.n)
     # Sizes were limited before sets were matched to those that are left.
     scored = PathwayChoice(one.choice.scoring)
     sources = _sources(layout, means, one.name, path, scored)
     fitted = [section.sample_id for section in layout.sections if section.fits]
-    about = {"fitted_on": fitted}
+    about = {"fitted_on": fitted, **({"left_out": empty} if empty else {})}
     beside = target_beside.write_sets_of_genes(folder, layout.sections, sources, others=(path.name,), about=about)
     return sources, beside
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +42,56 @@ def check_targets(release: Path, manifest: Mapping[str, Any], findings: Findings
 
 def check_reliability(release: Path, manifest: Mapping[str, Any], findings: Findings) -> None:
     """Refuse weights that are not those of the table, or that sections to validate or test on had a say in."""
-    import pyarrow.parquet as pq
-
     entry = manifest.get("reliability")
-    if entry is None:
-        return
-    held_out = {row["sample_id"] for row in manifest["sections"] if row["split"] != "train"}
-    fault = None
-    if len(entry["weights"]) != len(names := manifest["pathways"]["names"]):
-        fault = f"{len(entry['weights'])} weights of {len(names)} pathways"
-    elif leaked := sorted(held_out & set(entry["fitted_on"])):
-        fault = f"measured on {leaked[0]}, which is not to train on"
-    elif (path := release / entry["path"]).is_file():
-        table = pq.read_table(path).to_pydict()
-        weights = np.array([np.nan if weight is None else weight for weight in entry["weights"]])
-        if table.get("pathway") != names or not np.array_equal(table["weight"], weights, equal_nan=True):
-            fault = f"{entry['path']} holds other pathways or weights than the manifest"
-    elif "selection" not in manifest:
-        fault = f"no {entry['path']}"
-    if fault is not None:
+    fault = None if entry is None else _reliability_fault(release, manifest, entry)
+    if entry is not None and fault is not None:
         findings.refuse(
             "targets",
             "The reliability weights do not fit the release",
             file=entry["path"],
-            expected="a weight a pathway, measured on training sections",
+            expected="a weight a pathway, measured on the training sections",
             found=fault,
         )
+
+
+def _reliability_fault(release: Path, manifest: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    names, fitted_on = manifest["pathways"]["names"], set(entry["fitted_on"])
+    split_of = {row["sample_id"]: row["split"] for row in manifest["sections"]}
+    if len(entry["weights"]) != len(names):
+        return f"{len(entry['weights'])} weights of {len(names)} pathways"
+    if leaked := sorted(name for name in fitted_on if split_of.get(name, "train") != "train"):
+        return f"measured on {leaked[0]}, which is not to train on"
+    # A part of a release holds some of its sections, and the weights of all.
+    if "selection" not in manifest:
+        train = {name for name, split in split_of.items() if split == "train"}
+        if other := sorted(fitted_on ^ train):
+            return f"{other[0]} is {'not among the' if other[0] in fitted_on else 'left out of the'} training sections"
+    path = release / entry["path"]
+    if not path.is_file():
+        return None if "selection" in manifest else f"no {entry['path']}"
+    return _reliability_table_fault(path, names, entry)
+
+
+def _reliability_table_fault(path: Path, names: Sequence[str], entry: Mapping[str, Any]) -> str | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path).to_pandas()
+        pathways = table["pathway"].tolist()
+        weight, reliability, n_sections = (
+            table[column].to_numpy(np.float64) for column in ("weight", "reliability", "n_sections")
+        )
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        return f"{entry['path']} cannot be read: {error}"
+    on_record = np.array([np.nan if value is None else value for value in entry["weights"]], dtype=np.float64)
+    if pathways != list(names) or not np.array_equal(weight, on_record, equal_nan=True):
+        return f"{entry['path']} holds other pathways or weights than the manifest"
+    follows = np.array_equal(weight, np.clip(reliability, entry["floor"], 1.0), equal_nan=True)
+    if not follows or not np.array_equal(np.isnan(weight), n_sections == 0):
+        return f"{entry['path']} holds weights that do not follow from its reliabilities"
+    most = len(entry["fitted_on"]) + int(entry.get("fitted_on_gone", 0))
+    return f"measured on {int(n_sections.max())} of {most} sections" if n_sections.max(initial=0) > most else None
 
 
 def _faults(

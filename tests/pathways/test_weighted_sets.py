@@ -104,12 +104,15 @@ def test_sets_outside_the_limits_are_left_out_by_name(tmp_path: Path) -> None:
 
 def test_only_what_is_not_the_default_is_on_record_and_it_is_read_back() -> None:
     assert PathwayChoice().record() == {}
-    choice = PathwayChoice(Scoring("ulm", 0.5, z=False, clip=3.0), min_members=10, top=100, shuffle_seed=0)
+    choice = PathwayChoice(Scoring("ulm", 0.5, z=False), min_members=10, top=100, shuffle_seed=0)
     record = choice.record()
     assert record == {
-        "scorer": "ulm", "smooth": 0.5, "z": False, "clip": 3.0, "min_members": 10, "top": 100, "shuffle_seed": 0
+        "scorer": "ulm", "smooth": 0.5, "z": False, "min_members": 10, "top": 100, "shuffle_seed": 0
     }  # fmt: skip
     assert PathwayChoice.of_record(record) == choice
+    clipped = PathwayChoice(Scoring(clip=3.0))
+    assert clipped.record() == {"clip": 3.0}
+    assert PathwayChoice.of_record(clipped.record()) == clipped
     assert PathwayChoice.of_record({}) == PathwayChoice()
     with pytest.raises(DataError, match="option"):
         PathwayChoice.of_record({"weather": "fine"})
@@ -122,6 +125,7 @@ def test_only_what_is_not_the_default_is_on_record_and_it_is_read_back() -> None
         {"scoring": Scoring(smooth=float("nan"))},
         {"scoring": Scoring(clip=0.0)},
         {"scoring": Scoring(clip=float("inf"))},
+        {"scoring": Scoring(z=False, clip=3.0)},
         {"scoring": Scoring("gsva")},  # type: ignore[arg-type]
         {"min_members": 0},
         {"min_members": 5, "max_members": 4},

@@ -112,6 +112,30 @@ def test_stores_alone_are_audited_and_a_broken_one_is_told(made: Made, humanst_h
     assert f"{SECTIONS[1]}:" in (out / "index.html").read_text("utf-8")
 
 
+def test_a_damaged_zip_costs_a_release_its_section_alone(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    shutil.copytree(made.release, tmp_path / "moved")
+    damaged, missing, whole = SECTIONS
+    data = (zipped := tmp_path / "moved" / "sections" / f"{damaged}.zarr.zip").read_bytes()
+    zipped.write_bytes(data[: len(data) // 2])
+    (tmp_path / "moved" / "sections" / f"{missing}.zarr.zip").unlink()
+    result = humanst_here(["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK, "--json"])
+    assert result.return_value == 4 or getattr(result.exception, "exit_code", None) == 4
+    printed = json.loads(result.output[result.output.index("{") : result.output.rindex("}") + 1])
+    assert {row["item"]: row["exit_code"] for row in printed["failures"]} == {damaged: 6, missing: 5}
+    assert set(pd.read_parquet(tmp_path / "out" / "sections.parquet")["sample_id"]) == {whole}
+
+
+def test_names_in_a_strangers_manifest_are_no_paths(made: Made, humanst_here: Run, tmp_path: Path) -> None:
+    shutil.copytree(made.release, tmp_path / "moved")
+    manifest = json.loads((tmp_path / "moved" / "MANIFEST.json").read_bytes())
+    manifest["sections"][0]["sample_id"] = "../../escaped"
+    (tmp_path / "moved" / "MANIFEST.json").write_text(json.dumps(manifest))
+    result = humanst_here(["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK])
+    assert getattr(result.exception, "exit_code", None) == 5
+    assert not list(tmp_path.rglob("*escaped*"))
+    assert {path.name for path in tmp_path.iterdir()} == {"moved"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -191,10 +192,10 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
 def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, humanst_here: Run, tmp_path: Path) -> None:
     plain, other = tmp_path / "plain.json", tmp_path / "other.json"
     run(humanst_here, "plan", "-o", str(plain))
-    run(humanst_here, "plan", "-o", str(other), "--scorer", "ulm", "--smooth", "0.5", "--no-z", "--clip", "4")
+    run(humanst_here, "plan", "-o", str(other), "--scorer", "ulm", "--smooth", "0.5", "--no-z")
     found = [read_plan(path) for path in (plain, other)]
     assert "options" not in found[0]["spec"]["gene_sets"]
-    assert spec_of(found[1]).choice.scoring == Scoring("ulm", 0.5, z=False, clip=4.0)
+    assert spec_of(found[1]).choice.scoring == Scoring("ulm", 0.5, z=False)
     inputs = [{row["sample_id"]: row["inputs"] for row in content["sections"]} for content in found]
     assert all(inputs[0][name] != inputs[1][name] for name in SECTIONS)
     with pytest.raises(UsageError, match="go together"):
@@ -207,6 +208,7 @@ def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, huma
         (["--sets", "random:1"], "add-targets RELEASE --set random:1"),
         (["--sets", "no-such-sets"], "No such gene sets"),
         (["--min-members", "9", "--max-members", "3"], "out of its range"),
+        (["--no-z", "--clip", "4"], "z, which it is a bound of"),
         (["--targets", "shuffle:1=x.gmt"], "shuffle:SEED alone"),
         (["--sets", "{tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "w={tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
@@ -316,7 +318,21 @@ def test_the_command_adds_them_once_and_a_build_gives_the_same_bytes(
     assert digests(release) == here
 
 
-@pytest.mark.parametrize("change", ["leak", "weight", "count"])
+def _change_table(path: Path, entry: dict[str, Any], change: str) -> None:
+    """Change the table, and what the manifest says of it as far as it says anything."""
+    table = pq.read_table(path).to_pandas()
+    if change == "forged":
+        table.loc[0, "weight"] = entry["weights"][0] = 0.97
+    elif change == "column":
+        table = table.drop(columns="reliability")
+    table.to_parquet(path)
+    if change == "unreadable":
+        path.write_bytes(b"PAR1 nothing of the kind")
+
+
+@pytest.mark.parametrize(
+    "change", ["leak", "weight", "count", "stranger", "left-out", "forged", "column", "unreadable"]
+)
 def test_weights_that_do_not_fit_are_found(weighed: Path, tmp_path: Path, change: str) -> None:
     from humanst.shards.seal import seal
 
@@ -328,8 +344,14 @@ def test_weights_that_do_not_fit_are_found(weighed: Path, tmp_path: Path, change
         entry["fitted_on"].append(held_out)
     elif change == "weight":
         entry["weights"][0] = 0.123
-    else:
+    elif change == "count":
         entry["weights"].pop()
+    elif change == "stranger":
+        entry["fitted_on"].append("nobody")
+    elif change == "left-out":
+        entry["fitted_on"].pop()
+    else:
+        _change_table(tmp_path / "copy" / entry["path"], entry, change)
     seal(tmp_path / "copy", manifest)
     found = verify_release(tmp_path / "copy").findings.to_list()
     assert [finding["code"] for finding in found] == ["targets"]
