@@ -98,8 +98,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def make(world: World, one: TargetSet, folder: Path) -> Path:
-    _write_set(folder / one.name, world.layout, one, Means(folder / "work"))
-    return folder / one.name
+    # Of these kinds nothing is looked up in the manifest.
+    _write_set(folder, {}, world.layout, one, Means(folder / "work"))
+    return folder / "targets" / one.name
 
 
 def test_counts_stand_in_the_order_of_the_shards_and_gaps_are_told_from_zeros(world: World, tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_two_builds_of_components_give_the_same_bytes(world: World, tmp_path: Pa
     for name in ("one", "two"):
         make(world, TargetSet("pca-4", "pca", 4), tmp_path / name)
     found = [
-        {path.name: path.read_bytes() for path in sorted((tmp_path / name / "pca-4").iterdir())}
+        {path.name: path.read_bytes() for path in sorted((tmp_path / name / "targets" / "pca-4").iterdir())}
         for name in ("one", "two")
     ]
     assert found[0] == found[1]
