@@ -15,6 +15,7 @@ from typing import Any
 from humanst.errors import DataError, UsageError
 from humanst.pathways.gene_sets import GeneSets, ResolvedSets, ResolvesNames, read_gmt, resolve
 from humanst.pathways.options import SCORERS, ScorerName, Scoring
+from humanst.pathways.scorers import scorer_of
 from humanst.pathways.weighted_sets import SUFFIXES, read_weights
 
 NORMALISED: Mapping[ScorerName, str] = {
@@ -134,7 +135,7 @@ class PathwayChoice:
         UsageError
             ``scorer-weights`` for a table of weights and a scorer of ranks.
         """
-        if self.scoring.scorer == "aucell" and path.suffix.lower() in SUFFIXES:
+        if path.suffix.lower() in SUFFIXES and not scorer_of(self.scoring.scorer).takes_weights:
             raise UsageError(
                 "This scorer has no use for weights",
                 code="scorer-weights",

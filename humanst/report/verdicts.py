@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from humanst.pathways.audit.agreement import WEAK_BELOW
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -25,7 +27,6 @@ FEW_SECTIONS = 1 / 3
 LITTLE_LIBRARY = 0.2
 MUCH_LIBRARY = 0.7
 MUCH_BETWEEN = 0.5
-WEAK_BELOW = 0.5
 CEILING_WORTH_TELLING = 0.7
 
 _MEDIANS = (
