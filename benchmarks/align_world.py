@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from humanst.demo import SectionPlan, StudyPlan, load_truth, write_atlas
 from humanst.demo.seeding import named_rng
+from humanst.demo.tissue import BACKGROUND
 
 STUDY = "align_world"
 TARGETS = "counts,hvg:1000,pca:50,random:0,shuffle:0"
@@ -55,7 +56,7 @@ class World:
     release
         Folder of the release.
     labels
-        ``key,label`` of every pair.
+        ``key,label`` of every pair whose centre is tissue.
     gene_sets
         GMT of the painted programmes.
     """
@@ -107,7 +108,7 @@ def _humanst(atlas: Path, *arguments: str) -> None:
 
 
 def _write_labels(path: Path, atlas: Path, release: Path) -> None:
-    """What was painted at the spot of every pair, by the name of its class."""
+    """What was painted at the spot of every pair, by the name of its class; nothing where its centre is no tissue."""
     rows = []
     for index in sorted((release / "index").glob("*.parquet")):
         table = pq.read_table(index, columns=["key", "sample_id", "spot_id"]).to_pandas()
@@ -116,7 +117,8 @@ def _write_labels(path: Path, atlas: Path, release: Path) -> None:
             name_of = dict(
                 zip(truth.spot_ids.tolist(), [truth.class_names[k] for k in truth.tissue_class], strict=True)
             )
-            rows += [(key, name_of[spot]) for key, spot in zip(part["key"], part["spot_id"], strict=True)]
+            called = ((key, name_of[spot]) for key, spot in zip(part["key"], part["spot_id"], strict=True))
+            rows += [(key, name) for key, name in called if name != BACKGROUND]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("key", "label"), *rows])
