@@ -23,16 +23,16 @@ from stamp_train.encoder import Encoder, create_model
 from stamp_train.model_folder import write_folder
 from stamp_train.presets import Preset
 
-SIDE_PX, TOKEN_PX = 96, 12
+SIDE_PX, TOKEN_PX = 80, 16
 HIDDEN = 0.5
 BASE = Preset(
     "pretext",
     "vit_tiny_patch16_224",
     "cls+mean",
-    {"img_size": SIDE_PX, "patch_size": TOKEN_PX, "embed_dim": 128, "depth": 6, "num_heads": 4},
+    {"img_size": SIDE_PX, "patch_size": TOKEN_PX, "embed_dim": 96, "depth": 4, "num_heads": 4},
     image_px=SIDE_PX,
-    mean=(0.78, 0.6, 0.75),
-    std=(0.16, 0.2, 0.14),
+    mean=(0.78, 0.62, 0.71),
+    std=(0.13, 0.16, 0.12),
     licence="CC0-1.0",
 )
 

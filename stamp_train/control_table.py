@@ -6,13 +6,13 @@ averaged first, then units are paired between arms, averaged within donors, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from humanst.errors import DataError
-from stamp_train.bootstrap import Interval, interval, paired_interval
+from stamp_train.bootstrap import N_RESAMPLES, Interval, interval, paired_interval
 from stamp_train.control_arms import ALIGNED, FROZEN
 from stamp_train.verdict import COLUMNS, RIVALS, Gains, Verdict, judge
 
@@ -32,14 +32,14 @@ _PARTS_OF = ("mean", "low", "high", "note")
 ALL = "all"
 
 
-def comparison(measures: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def comparison(measures: pd.DataFrame, *, seed: int = 0, n_resamples: int = N_RESAMPLES) -> pd.DataFrame:
     """Compare the arms.
 
     Parameters
     ----------
     measures
         See :data:`MEASURES`.
-    seed
+    seed, n_resamples
         Of the draws of donors.
 
     Returns
@@ -68,7 +68,7 @@ def comparison(measures: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     for (tier, measure), whole in measures.groupby(["tier", "measure"], sort=False):
         for part, here in _parts(str(tier), whole):
             about = {"tier": tier, "measure": measure, "part": part}
-            rows += [about | row for row in _rows_of(here, arms, seed)]
+            rows += [about | row for row in _rows_of(here, arms, {"seed": seed, "n_resamples": n_resamples})]
     return pd.DataFrame(rows)
 
 
@@ -110,19 +110,19 @@ def _parts(tier: str, whole: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]
             yield target, whole[whole["target"] == target]
 
 
-def _rows_of(here: pd.DataFrame, arms: Sequence[str], seed: int) -> Iterator[dict[str, Any]]:
+def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """A row an arm; units are the index, sorted, so that the order of the input has no say."""
     values = here.groupby([*_UNIT, "arm"])["value"].mean().unstack("arm").sort_index().reindex(columns=arms)
     beside = here.groupby(_UNIT)[["library_alone", "ceiling"]].mean().reindex(values.index)
     donors = values.index.get_level_values("donor").astype(str).tolist()
     noise = {name: interval(beside[name], donors, n_resamples=1).mean for name in ("library_alone", "ceiling")}
     for arm in arms:
-        own = interval(values[arm], donors, seed=seed)
+        own = interval(values[arm], donors, **draws)
         row: dict[str, Any] = {"arm": arm, **_cells("", own)}
         if arm != FROZEN:
-            row |= _cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, seed=seed))
+            row |= _cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, **draws))
         if arm not in (FROZEN, ALIGNED):
-            row |= _cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, seed=seed))
+            row |= _cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, **draws))
         share = own.mean / noise["ceiling"] if noise["ceiling"] > 0 else float("nan")
         seeds = here[here["arm"] == arm].groupby(["seed", "donor"])["value"].mean().groupby("seed").mean()
         yield {
