@@ -41,8 +41,8 @@ def open_log(kind: Literal["csv", "tensorboard"], folder: Path, *, resume_step: 
     folder
         Of the run; made where it is missing.
     resume_step
-        Steps that the checkpoint has behind it: rows of later steps are cut, for they are made again. ``None`` begins
-        anew.
+        Steps that the checkpoint has behind it. Rows are named for the steps done before theirs, so those from this
+        one on are cut: they are made again. ``None`` begins anew.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class _Csv:
         self._rows: list[dict[str, str]] = []
         if resume_step is not None and path.is_file():
             self._columns, rows = _read(path)
-            self._rows = [row for row in rows if int(row[STEP]) <= resume_step]
+            self._rows = [row for row in rows if int(row[STEP]) < resume_step]
         self._is_behind, self._written = True, float("-inf")
         self.flush()
 
@@ -111,8 +111,7 @@ class _Board:
                 todo="Install it with `pip install tensorboard`, or log as csv",
             ) from error
         # What was written after the checkpoint is hidden by TensorBoard, which never rewrites a file.
-        purge = None if resume_step is None else resume_step + 1
-        self._writer: Any = SummaryWriter(str(folder), purge_step=purge)
+        self._writer: Any = SummaryWriter(str(folder), purge_step=resume_step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

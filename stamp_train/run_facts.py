@@ -21,11 +21,18 @@ if TYPE_CHECKING:
 SCHEMA = "stamp_train.run/1"
 PACKAGES = ("torch", "timm", "peft", "numpy", "safetensors")
 # What a run may be resumed with another value of: where it is, how it runs, how often it writes.
-NOT_THE_RUN = frozenset({"release", "run", "workers", "save_every_steps", "keep_checkpoints", "log_every_steps"})
+NOT_THE_RUN = frozenset(
+    {"release", "run", "workers", "save_every_steps", "keep_checkpoints", "log_every_steps", "device", "log"}
+)
 
 
 def facts_of_run(
-    config: AlignConfig, release: Release, base_sha256: str, *, leakage: str | None = None
+    config: AlignConfig,
+    release: Release,
+    base_sha256: str,
+    *,
+    leakage: str | None = None,
+    targets: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record of a run, plain data.
 
@@ -35,6 +42,8 @@ def facts_of_run(
         Digest of the base's weights (:attr:`stamp_train.encoder.Encoder.base_sha256`).
     leakage
         The note of :class:`stamp_train.guard.Leakage`, or ``None``.
+    targets
+        Of targets that no part of the release is: what ``targets`` shall say of them.
 
     Returns
     -------
@@ -51,7 +60,7 @@ def facts_of_run(
     return {
         "schema": SCHEMA,
         "release": {"version": release.version, "sha256": sha256_file(release.path / MANIFEST)},
-        "targets": _targets(config, release),
+        "targets": _targets(config, release) if targets is None else dict(targets),
         "base": {"encoder": config.encoder, "weights": config.weights, "sha256": base_sha256},
         "config": _plain(config),
         "config_sha256": config_sha256(config),
