@@ -112,6 +112,7 @@ class TrainingImages:
             world=1,
         )
         self.steps_an_epoch, self.n_left_out = len(batches), batches.n_left_out
+        self._batches = batches
         self._loader = _loader(self.dataset, RankBatches(batches, ranks.rank, ranks.world), config.workers)
         self._row_of_key = row_of_key(self.dataset)
         self._augment = Augment(config.augment, config.jitter, config.seed)
@@ -126,6 +127,11 @@ class TrainingImages:
                 images = as_images(batch).to(self._device, non_blocking=True)
                 yield Images(self._augment(images, draws), self._rows(batch))
                 step += 1
+
+    def first_batches(self, n: int) -> list[NDArray[np.int64]]:
+        """Rows of the first batches over all ranks, at most an epoch; to be asked before the loader is iterated."""
+        self._batches.set_epoch(0)
+        return [np.array(rows, dtype=np.int64) for rows, _ in zip(self._batches, range(n), strict=False)]
 
     def state(self) -> dict[str, Any]:
         """Where the loader stands, plain data; taken between two batches."""

@@ -121,6 +121,8 @@ class Source:
         Of ``counts``.
     standardise
         Whether values still have to be made z within sections.
+    measured
+        Whether :attr:`reliability` was measured of these very targets.
     """
 
     name: str
@@ -130,8 +132,24 @@ class Source:
     set_name: str | None = None
     fitted: Fitted | None = None
     standardise: bool = False
+    measured: bool = False
     members: tuple[tuple[int, ...], ...] = ()
     gene_ids: tuple[str, ...] = field(default=(), repr=False)
+
+    def facts(self, release: Release) -> dict[str, Any] | None:
+        """What a run tells of targets that are not the release's own; ``None`` for those."""
+        if self.kind == "pathways":
+            return None
+        known: Mapping[str, Any] = release.manifest.get("targets", {})
+        scored = known.get(self.set_name or "", {}).get("parameters", {})
+        columns = hashlib.sha256("\n".join(self.columns).encode()).hexdigest()
+        return {
+            "set": self.set_name or self.name,
+            "gene_sets_sha256": scored.get("gene_sets_sha256", columns),
+            "scorer": scored.get("scorer"),
+            "normalisation": scored.get("normalisation") or "z within sections",
+            "options": scored.get("options"),
+        }
 
     def read(self, dataset: PairDataset, *, shuffle_seed: int | None = None) -> Targets:
         """The targets of a split.
@@ -212,7 +230,8 @@ def open_targets(release: Release, config: AlignConfig, train: PairDataset) -> S
 def _source(release: Release, wanted: str | None, train: PairDataset) -> Source:
     if wanted is None:
         columns = release.pathway_names
-        return Source("pathways", columns, reliability_of(release, columns), "pathways")
+        measured = release.reliability() is not None
+        return Source("pathways", columns, reliability_of(release, columns), "pathways", measured=measured)
     if wanted == LIBRARY:
         return Source(wanted, (LIBRARY,), reliability_of(release, (LIBRARY,)), LIBRARY)
     kind, colon, number = wanted.partition(":")
@@ -267,11 +286,6 @@ def others_of(sections: NDArray[np.str_], seed: int) -> NDArray[np.int64]:
         circle = rows[keyed_permutation(len(rows), "shuffled-pairs", seed, str(name))]
         found[circle] = np.roll(circle, 1)
     return found
-
-
-def sha256_of_columns(columns: Sequence[str]) -> str:
-    """Hex digest of the names of the targets, in order."""
-    return hashlib.sha256("\n".join(columns).encode()).hexdigest()
 
 
 def _fit(release: Release, kind: str, n: int, train: PairDataset) -> Fitted:
