@@ -225,7 +225,8 @@ def load_base(facts: AdapterFacts, record: Mapping[str, Any] | None, base: str |
     try:
         return build_encoder(**settings)
     except HumanstError as error:
-        raise error.located(field="base")
+        error.located(field="base")
+        raise
 
 
 def _require_free(out: Path) -> None:
