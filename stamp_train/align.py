@@ -1,29 +1,27 @@
-"""``align``: settings in, adapter out. What is asked for is checked first; what is left to do is done; then it is told."""
+"""``align``: settings in, adapter out. What is asked is checked, what is left to do is done, what came of it is told."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import DataError, IntegrityError, UsageError
-from humanst.files import write_bytes, write_json
+from humanst.errors import DataError, UsageError
+from humanst.files import write_json
+from stamp_train.run_folder import FACTS, HEADS, RESULT, read_json, require_same_run
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
     from stamp_train.config import AlignConfig
     from stamp_train.guard import Leakage
-    from stamp_train.ranks import Ranks
     from stamp_train.training import Training
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = "stamp_train.align/1"
-CONFIG, FACTS, RESULT = "config.yaml", "run.json", "result.json"
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 
@@ -151,9 +149,7 @@ def _opened(config: AlignConfig) -> tuple[Release, Leakage]:
 
 
 def _require_same_pathways(release: Release, evaluation: Release) -> None:
-    mine, theirs = (
-        (one.manifest["pathways"].get("sha256"), one.pathway_names) for one in (release, evaluation)
-    )
+    mine, theirs = ((one.manifest["pathways"].get("sha256"), one.pathway_names) for one in (release, evaluation))
     if mine != theirs:
         raise DataError(
             "The release of the evaluation has pathways of other gene sets",
@@ -181,84 +177,6 @@ def _finished(run: Path, config: AlignConfig, release: Release) -> AlignResult |
     return AlignResult(**{**kept, **places, "already_done": True})
 
 
-def require_same_run(run: Path, saved: Mapping[str, Any], config: AlignConfig, release: Release) -> None:
-    """Refuse to go on with a run of other settings, or of another release.
-
-    Raises
-    ------
-    UsageError
-        ``other-run`` with the settings that differ.
-    DataError
-        ``other-release``.
-    """
-    from stamp_train.run_facts import differing_facts, facts_of_run
-
-    now = facts_of_run(config, release, str(saved["base"]["sha256"]), targets=saved["targets"])
-    differing = differing_facts(saved, now)
-    settings = [name for name in differing if "." not in name]
-    if settings:
-        before, after = saved["config"], now["config"]
-        raise UsageError(
-            "The run in this folder has other settings",
-            code="other-run",
-            file=run,
-            field=", ".join(settings),
-            expected=", ".join(f"{name} {before.get(name)}" for name in settings),
-            found=", ".join(f"{name} {after.get(name)}" for name in settings),
-            done="Nothing was changed",
-            todo="Give the run another folder, or the settings it began with (config.yaml)",
-        )
-    if differing:
-        raise DataError(
-            "The run in this folder is of another release",
-            code="other-release",
-            file=run,
-            field=", ".join(differing),
-            expected=f"{saved['release']['version']}, manifest {saved['release']['sha256'][:16]}",
-            found=f"{now['release']['version']}, manifest {now['release']['sha256'][:16]}",
-            done="Nothing was changed",
-            todo="Give the run another folder, or the release it began with",
-        )
-
-
-def require_same_base(run: Path, saved: Mapping[str, Any], base_sha256: str) -> None:
-    """Refuse to go on from another base.
-
-    Raises
-    ------
-    IntegrityError
-        ``other-base``.
-    """
-    if saved["base"]["sha256"] != base_sha256:
-        raise IntegrityError(
-            "The weights of the base are not those that the run began with",
-            code="other-base",
-            file=run,
-            expected=f"sha256 {saved['base']['sha256']}",
-            found=base_sha256,
-            done="Nothing was changed",
-        )
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object of the run; ``None`` where there is none.
-
-    Raises
-    ------
-    IntegrityError
-        When it is none of ours.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        raise IntegrityError("A file of the run cannot be read", code="run-torn", file=path, found=error) from error
-    if not isinstance(content, dict):
-        raise IntegrityError("A file of the run cannot be read", code="run-torn", file=path, found=type(content))
-    return content
-
-
 def _log(training: Training, resume_step: int | None) -> Any:
     from stamp_train.logs import open_log
 
@@ -279,7 +197,7 @@ def _finish(training: Training, leakage: Leakage, notes: list[str]) -> AlignResu
     known = [one for one in training.validated if one.pcc == one.pcc]
     digest = ""
     if training.ranks.is_first:
-        save_heads(run / "heads.safetensors", training.model, tuple(training.facts["columns"]))
+        save_heads(run / HEADS, training.model, tuple(training.facts["columns"]))
         digest = write_adapter(run / FOLDER, training.model.encoder, config, training.facts)
     result = AlignResult(
         run=run,

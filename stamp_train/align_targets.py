@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from humanst.errors import DataError, UsageError
+from humanst.errors import UsageError
 from stamp_train.pathway_encoders import Pathways
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from humanst.load.order import keyed_uniform
 
-# Optical densities of hematoxylin, eosin and DAB in R, G and B: Ruifrok and Johnston 2001, Anal Quant Cytol Histol 23:291.
+# Optical densities of hematoxylin, eosin and DAB in R, G and B.
+# Ruifrok and Johnston 2001, Anal Quant Cytol Histol 23:291.
 STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 N_NUMBERS = 7
 

@@ -108,9 +108,7 @@ def most_variable(
     return Fitted(tuple(counts.ensembl_ids[gene] for gene in chosen), chosen)
 
 
-def components(
-    counts: Counts, sections: NDArray[np.str_], k: int, *, targeted: frozenset[str] = frozenset()
-) -> Fitted:
+def components(counts: Counts, sections: NDArray[np.str_], k: int, *, targeted: frozenset[str] = frozenset()) -> Fitted:
     """Principal components of the 2,000 most variable genes, centred, not scaled; the largest loading is positive.
 
     Parameters

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from humanst.files import write_bytes, write_json
-from stamp_train.align import CONFIG, FACTS, Say, read_json, require_same_base
 from stamp_train.align_data import VAL, TrainingImages
 from stamp_train.align_targets import Source, Targets, open_targets
 from stamp_train.building_model import build_model
 from stamp_train.checkpoints import load_checkpoint
 from stamp_train.retrieval import N_BATCHES, ceiling
 from stamp_train.run_facts import facts_of_run
-from stamp_train.training import CHECKPOINTS, Training, take_up
+from stamp_train.run_folder import CHECKPOINTS, CONFIG, FACTS, read_json, require_same_base, require_same_run
+from stamp_train.training import Training, take_up
 from stamp_train.validation import Validation
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    config: AlignConfig, ranks: Ranks, release: Release, leakage: Leakage, tell: Say
+    config: AlignConfig, ranks: Ranks, release: Release, leakage: Leakage, tell: Callable[[str], None]
 ) -> tuple[Training, int | None, list[str]]:
     """Build what a run needs, and bring it to where it was left.
 
@@ -67,15 +67,18 @@ def prepare(
     )
     for note in notes:
         tell(note)
-    return training, _take_up(training, tell), notes
+    return training, _take_up(training, release, tell), notes
 
 
-def _take_up(training: Training, tell: Say) -> int | None:
+def _take_up(training: Training, release: Release, tell: Callable[[str], None]) -> int | None:
     """Go on from the newest whole checkpoint, or begin: settings and facts are written before the first step."""
-    run = training.run
+    run, base_sha256 = training.run, training.model.encoder.base_sha256
     if (saved := read_json(run / FACTS)) is not None:
-        require_same_base(run, saved, training.model.encoder.base_sha256)
+        require_same_base(run, saved, base_sha256)
     found = load_checkpoint(run / CHECKPOINTS)
+    if found is not None:
+        require_same_run(run, found[1]["facts"], training.config, release)
+        require_same_base(run, found[1]["facts"], base_sha256)
     training.ranks.wait()
     if training.ranks.is_first:
         write_bytes(run / CONFIG, training.config.to_yaml().encode())
@@ -83,20 +86,11 @@ def _take_up(training: Training, tell: Say) -> int | None:
     if found is None:
         return None
     step, state = found
-    for warning in state.get("warnings", ()):
+    for warning in state["warnings"]:
         tell(warning)
-    _require_same_facts(run, state["facts"], training)
     take_up(training, step, state)
     tell(f"Going on from step {step} of {training.steps}")
     return step
-
-
-def _require_same_facts(run: Path, saved: Mapping[str, Any], training: Training) -> None:
-    from humanst.load import open_release
-    from stamp_train.align import require_same_run
-
-    require_same_run(run, saved, training.config, open_release(training.config.release))
-    require_same_base(run, saved, training.model.encoder.base_sha256)
 
 
 def _ceiling(source: Source, targets: Targets, images: TrainingImages, config: AlignConfig) -> float | None:

@@ -62,7 +62,7 @@ class Ranks:
 
 @contextmanager
 def joined(device: str = "auto") -> Iterator[Ranks]:
-    """This process among those that a launcher started (``torchrun``, SLURM), or alone.
+    """Join the processes that a launcher started (``torchrun``, or the variables that it sets), or be alone.
 
     Parameters
     ----------

@@ -71,7 +71,9 @@ def _file(release: Release, source: Source, gene_sets: str | None) -> Path:
             "The token encoder reads the genes of each pathway, and nobody has named them",
             code="no-gene-sets",
             field="target_set" if wanted is None else "gene_sets",
-            expected="a target set of gene sets" if wanted is None else "the GMT file that the targets were scored with",
+            expected="a target set of gene sets"
+            if wanted is None
+            else "the GMT file that the targets were scored with",
             found=source.name if wanted is None else "none",
         )
     path = Path(gene_sets).expanduser()

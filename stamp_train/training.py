@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from humanst.errors import DataError, InterruptedRun
+from humanst.files import write_bytes
 from humanst.load.order import keyed_permutation
 from stamp_train.building_model import build_optimizer, load_trained, trained_state
 from stamp_train.checkpoints import save_checkpoint
-from stamp_train.losses import Outputs, Truth, align_loss, near_neighbours
+from stamp_train.losses import Outputs, Truth, align_loss, gather, near_neighbours
 from stamp_train.retrieval import retrieval
+from stamp_train.run_folder import CHECKPOINTS, VALIDATION
 from stamp_train.schedule import set_rates
 from stamp_train.validation import Validated
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from stamp_train.stopping import StopRequest
     from stamp_train.validation import Validation
 
-CHECKPOINTS = "checkpoints"
 Tell = Callable[[str, int, int], None]
 
 
@@ -171,8 +171,6 @@ def backward(run: Training, total: Tensor) -> float:
 
 def told(run: Training, outputs: Outputs, truth: Truth, terms: Mapping[str, Tensor]) -> dict[str, float]:
     """A row of the log, but for what the clock says."""
-    from stamp_train.losses import gather
-
     allowed = ~near_neighbours(gather(truth.section), gather(truth.xy_um), run.config.near_um)
     row = {name: float(term.detach()) for name, term in terms.items()}
     row["ln_batch"] = math.log(len(allowed))
@@ -236,14 +234,12 @@ def take_up(run: Training, step: int, state: Mapping[str, Any]) -> None:
 
 def write_validation(folder: Path, validated: list[Validated]) -> None:
     """``validation.csv``: a row a look, empty where there is no figure."""
-    from humanst.files import write_bytes
-
     names = list(Validated.__dataclass_fields__)
     lines = [",".join(names)]
     for one in validated:
         values = [getattr(one, name) for name in names]
         lines.append(",".join("" if value != value else f"{value:.6g}" for value in values))
-    write_bytes(folder / "validation.csv", ("\n".join(lines) + "\n").encode())
+    write_bytes(folder / VALIDATION, ("\n".join(lines) + "\n").encode())
 
 
 def seed_of_step(seed: int, step: int, rank: int) -> None:
@@ -271,23 +267,14 @@ class Meter:
     def _start(self) -> None:
         self._began, self._waited, self._patches = time.perf_counter(), 0.0, 0
 
-    @property
-    def _now(self) -> float:
-        return time.perf_counter()
-
-    def waiting(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
         """Time in this block is waiting."""
-        from contextlib import contextmanager
-
-        @contextmanager
-        def timed() -> Iterator[None]:
-            began = self._now
-            try:
-                yield
-            finally:
-                self._waited += self._now - began
-
-        return timed()
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - began
 
     def count(self, patches: int) -> None:
         """So many more are done."""
@@ -295,7 +282,7 @@ class Meter:
 
     def told(self) -> dict[str, float]:
         """The figures, and begin anew."""
-        elapsed = max(self._now - self._began, 1e-9)
+        elapsed = max(time.perf_counter() - self._began, 1e-9)
         found = {
             "patches_per_second": self._patches / elapsed,
             "data_wait": min(self._waited / elapsed, 1.0),

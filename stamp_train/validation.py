@@ -105,9 +105,7 @@ class Validation:
         return whole[:, :n_targets], whole[:, n_targets]
 
 
-def compare(
-    step: int, targets: Targets, scores: NDArray[np.float64], library: NDArray[np.float64]
-) -> Validated:
+def compare(step: int, targets: Targets, scores: NDArray[np.float64], library: NDArray[np.float64]) -> Validated:
     """Correlate predictions with targets, a section at a time.
 
     Parameters
@@ -122,7 +120,10 @@ def compare(
     pcc[some] = np.nanmean(by_section[some], axis=1)
     donors = {donor for donor, known in zip(targets.donors, some, strict=True) if known}
     return Validated(
-        step, mean_over_donors(pcc, targets.donors), mean_over_donors(of_library, targets.donors), int(some.sum()),
+        step,
+        mean_over_donors(pcc, targets.donors),
+        mean_over_donors(of_library, targets.donors),
+        int(some.sum()),
         len(donors),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,11 @@ def align(config: Path, changes: tuple[str, ...], print_sbatch: bool, gpus: int 
         _print_sbatch(config, changes, gpus, as_json)
         return
     if gpus is not None:
-        raise UsageError("--gpus goes with --print-sbatch; a run has the ranks that its launcher starts", field="--gpus")
+        raise UsageError("--gpus is for --print-sbatch; a run has the ranks that its launcher starts", field="--gpus")
     from stamp_train.align import align as run
 
+    # The loaders would tell of each reader which rank it is of how many.
+    logging.getLogger("humanst.load").addHandler(logging.NullHandler())
     with progress() as bar:
         result = run(settings, progress=bar, say=say)
     if as_json:
