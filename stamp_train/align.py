@@ -1,4 +1,4 @@
-"""``align``: settings in, adapter out. What is asked is checked, what is left to do is done, what came of it is told."""
+"""``align``: settings in, adapter out. What is asked is checked, what is left is done, what came of it is told."""
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ import torch
 
 from humanst.files import write_bytes, write_json
 from stamp_train.align_data import VAL, TrainingImages
-from stamp_train.align_targets import Source, Targets, open_targets
+from stamp_train.align_targets import Source, open_targets
 from stamp_train.building_model import build_model
 from stamp_train.checkpoints import load_checkpoint
+from stamp_train.pair_targets import Targets
 from stamp_train.retrieval import N_BATCHES, ceiling
 from stamp_train.run_facts import facts_of_run
 from stamp_train.run_folder import CHECKPOINTS, CONFIG, FACTS, read_json, require_same_base, require_same_run

@@ -20,9 +20,10 @@ from stamp_train.losses import gather, near_neighbours
 
 if TYPE_CHECKING:
     from humanst.load.dataset import PairDataset
-    from stamp_train.align_targets import Source, Targets
+    from stamp_train.align_targets import Source
     from stamp_train.count_targets import Fitted
     from stamp_train.losses import Outputs, Truth
+    from stamp_train.pair_targets import Targets
 
 N_BATCHES = 20
 
@@ -111,8 +112,8 @@ def _thinned(
     fitted: Fitted, dataset: PairDataset, targets: Targets, rows: NDArray[np.int64], rng: np.random.Generator
 ) -> list[NDArray[np.float32]]:
     """The targets of some rows from one half of their counts and from the other, z within sections."""
-    from stamp_train.align_targets import z_within
     from stamp_train.counts import read_counts
+    from stamp_train.pair_targets import z_within
 
     whole = read_counts(dataset.release, (dataset.split,)).take(rows)
     one, two = whole.matrix.copy(), whole.matrix.copy()

@@ -7,9 +7,8 @@ was never stopped: on a CPU bit for bit, with any number of workers.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from humanst.load.order import keyed_permutation
 from stamp_train.building_model import build_optimizer, load_trained, trained_state
 from stamp_train.checkpoints import save_checkpoint
 from stamp_train.losses import Outputs, Truth, align_loss, gather, near_neighbours
+from stamp_train.metering import Meter, autocast
 from stamp_train.retrieval import retrieval
 from stamp_train.run_folder import CHECKPOINTS, VALIDATION
 from stamp_train.schedule import set_rates
@@ -30,10 +30,10 @@ from stamp_train.validation import Validated
 
 if TYPE_CHECKING:
     from stamp_train.align_data import Images, TrainingImages
-    from stamp_train.align_targets import Targets
     from stamp_train.config import AlignConfig
     from stamp_train.logs import Log
     from stamp_train.model import AlignModel
+    from stamp_train.pair_targets import Targets
     from stamp_train.ranks import Ranks
     from stamp_train.stopping import StopRequest
     from stamp_train.validation import Validation
@@ -247,60 +247,6 @@ def seed_of_step(seed: int, step: int, rank: int) -> None:
     # One number that mixes all three: neighbours of a seed are other streams, but few bits apart.
     first = int(keyed_permutation(1 << 16, "step", seed, step, rank)[0])
     torch.manual_seed(seed * 1_000_003 + step * 65_537 + rank * 8_191 + first)
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Compute in bf16 where asked; ``auto`` where a GPU has it. CPUs seldom gain by it."""
-    has = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    if precision == "bf16" or (precision == "auto" and has):
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
-class Meter:
-    """How fast it goes since the last row: patches a second over all ranks, the share of waiting for data, memory."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._start()
-
-    def _start(self) -> None:
-        self._began, self._waited, self._patches = time.perf_counter(), 0.0, 0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Time in this block is waiting."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._waited += time.perf_counter() - began
-
-    def count(self, patches: int) -> None:
-        """So many more are done."""
-        self._patches += patches
-
-    def told(self) -> dict[str, float]:
-        """The figures, and begin anew."""
-        elapsed = max(time.perf_counter() - self._began, 1e-9)
-        found = {
-            "patches_per_second": self._patches / elapsed,
-            "data_wait": min(self._waited / elapsed, 1.0),
-            "peak_memory_gb": peak_memory_bytes(self._device) / 1e9,
-        }
-        self._start()
-        return found
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """The most that the GPU, or without one this process, has held so far."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-    import sys
-
-    # Linux tells kilobytes, macOS bytes.
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
 
 
 def _next(batches: Iterator[Images], stop: StopRequest) -> Images | None:

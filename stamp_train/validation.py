@@ -14,9 +14,10 @@ from stamp_train.align_data import VAL, as_images, row_of_key
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
-    from stamp_train.align_targets import Source, Targets
+    from stamp_train.align_targets import Source
     from stamp_train.config import AlignConfig
     from stamp_train.model import AlignModel
+    from stamp_train.pair_targets import Targets
     from stamp_train.ranks import Ranks
 
 MIN_PAIRS = 10
@@ -115,10 +116,10 @@ def compare(step: int, targets: Targets, scores: NDArray[np.float64], library: N
     """
     by_section = section_pcc(scores, targets.values, targets.section, len(targets.sections))
     of_library = section_pcc(library[:, None], targets.library[:, None], targets.section, len(targets.sections))[:, 0]
-    some = np.isfinite(by_section).any(axis=1)
+    some: NDArray[np.bool_] = np.isfinite(by_section).any(axis=1)
     pcc = np.full(len(by_section), np.nan)
     pcc[some] = np.nanmean(by_section[some], axis=1)
-    donors = {donor for donor, known in zip(targets.donors, some, strict=True) if known}
+    donors = {donor for donor, known in zip(targets.donors, some.tolist(), strict=True) if known}
     return Validated(
         step,
         mean_over_donors(pcc, targets.donors),
