@@ -16,6 +16,9 @@ from stamp_train import __version__
 
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
+    "domains": "stamp_train.commands.domains:domains",
+    "embed": "stamp_train.commands.embed:embed",
+    "probe": "stamp_train.commands.probe:probe",
     "slides": "stamp_train.commands.slides:slides",
 }
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError, HumanstError, UsageError
-from humanst.files import canonical_json, locked, remove, require_room, sha256_file, write_bytes, write_json
+from humanst.files import canonical_json, locked, remove, require_room, sha256_file
 from stamp_train.embedded_file import COORDS, H5_SUFFIXES, SUFFIXES, read_file, write_file
+from stamp_train.embed_work import Chunks, Settings
 from stamp_train.frozen import Frozen
 from stamp_train.sources import Grid, PairImages, SlideImages, Source
 
@@ -27,38 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA = "stamp_train.embeddings/1"
-CARD = "work.json"
 Tell = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How embedding runs.
-
-    Attributes
-    ----------
-    batch_size
-        Images at a time.
-    workers
-        Processes that read images; 0 = this one.
-    device
-        As torch calls it.
-    precision
-        ``fp32``, or ``bf16`` by autocast; features are stored as float32.
-    chunk_rows
-        So many rows are kept at a time, rounded up to whole batches.
-    """
-
-    batch_size: int = 64
-    workers: int = 0
-    device: str = "cpu"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    chunk_rows: int = 1024
-
-    @property
-    def batches_per_chunk(self) -> int:
-        """Whole batches, so that where a run was broken changes no batch."""
-        return -(-self.chunk_rows // self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +165,7 @@ def embed(
             return there
         n_rows, width = len(source), frozen.encoder.embedding_dim
         require_room(out.parent, 2 * 4 * n_rows * width)
-        chunks = _Chunks(work, facts, settings, n_rows, width)
+        chunks = Chunks(work, facts, settings, n_rows)
         n_kept = chunks.n_kept
         if n_kept:
             logger.info("%d of %d rows were done before", n_kept, n_rows)
@@ -208,63 +175,10 @@ def embed(
     return Done(out, sha256, n_rows, width, n_kept, facts)
 
 
-class _Chunks:
-    """Finished rows on the disk, each file named by its place and its hash; a card says what they are rows of."""
-
-    def __init__(self, folder: Path, facts: Mapping[str, Any], settings: Settings, n_rows: int, width: int) -> None:
-        rows = settings.batches_per_chunk * settings.batch_size
-        self._folder, self._width = folder, width
-        self.ranges = [range(start, min(start + rows, n_rows)) for start in range(0, n_rows, rows)]
-        card = {
-            **facts,
-            "batch_size": settings.batch_size,
-            "rows_per_chunk": rows,
-            "device": settings.device.partition(":")[0],
-            "versions": {name: version(name) for name in ("torch", "timm", "numpy")},
-        }
-        if not _is_card(folder / CARD, card):
-            for stale in folder.glob("*.npy"):
-                remove(stale)
-            write_json(folder / CARD, card)
-        self._files = {number: file for number in range(len(self.ranges)) if (file := self._sound(number))}
-
-    @property
-    def n_kept(self) -> int:
-        """Rows that are there."""
-        return sum(len(self.ranges[number]) for number in self._files)
-
-    @property
-    def missing(self) -> list[int]:
-        """Numbers of the chunks that are still to be done."""
-        return [number for number in range(len(self.ranges)) if number not in self._files]
-
-    def keep(self, number: int, features: NDArray[np.float32]) -> None:
-        """Put a finished chunk on the disk."""
-        data = io.BytesIO()
-        np.save(data, features, allow_pickle=False)
-        content = data.getvalue()
-        file = self._folder / f"{number:06d}-{hashlib.sha256(content).hexdigest()}.npy"
-        write_bytes(file, content)
-        self._files[number] = file
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """All rows in order."""
-        for number in range(len(self.ranges)):
-            yield np.load(self._files[number], allow_pickle=False)
-
-    def _sound(self, number: int) -> Path | None:
-        for file in sorted(self._folder.glob(f"{number:06d}-*.npy")):
-            if file.stem.partition("-")[2] == sha256_file(file):
-                return file
-            logger.warning("A finished part is not as it was written, and is done again: %s", file.name)
-            remove(file)
-        return None
-
-
 class _Batches:
     """The batches of the chunks that are to be done, for ``torch.utils.data.DataLoader``."""
 
-    def __init__(self, source: Source, chunks: _Chunks, batch_size: int) -> None:
+    def __init__(self, source: Source, chunks: Chunks, batch_size: int) -> None:
         self._source = source
         self.places = [
             (number, range(start, min(start + batch_size, rows.stop)))
@@ -284,7 +198,7 @@ class _Batches:
             return error
 
 
-def _fill(frozen: Frozen, source: Source, chunks: _Chunks, settings: Settings, tell: Tell) -> None:
+def _fill(frozen: Frozen, source: Source, chunks: Chunks, settings: Settings, tell: Tell) -> None:
     """Embed the rows that are missing, and keep each chunk when it is whole."""
     import torch
     from torch.utils.data import DataLoader
@@ -336,8 +250,8 @@ def _there(out: Path, facts: Mapping[str, Any], *, overwrite: bool) -> Done | No
     except (HumanstError, ValueError):
         same = False
     if same:
-        features = content.arrays["features"]
-        return Done(out, sha256_file(out), *features.shape, len(features), facts)
+        n_rows, width = content.arrays["features"].shape
+        return Done(out, sha256_file(out), n_rows, width, n_rows, facts)
     if overwrite:
         return None
     raise UsageError(
@@ -355,10 +269,3 @@ def _check_out(out: Path, suffixes: Sequence[str]) -> None:
     if out.suffix not in suffixes:
         expected, found = " or ".join(suffixes), out.suffix or "no suffix"
         raise UsageError("The file cannot be of this kind", field="--out", expected=expected, found=found)
-
-
-def _is_card(path: Path, card: Mapping[str, Any]) -> bool:
-    try:
-        return path.read_bytes() == canonical_json(card)
-    except OSError:
-        return False
