@@ -62,7 +62,8 @@ def embed(source: str, out: Path, as_json: bool, **given: Any) -> None:
     """
     is_release = "://" in source or Path(source).is_dir()
     _check_fitting(is_release, given)
-    from stamp_train.embed import Settings, embed_release, embed_slide
+    from stamp_train.embed import embed_release, embed_slide
+    from stamp_train.embed_work import Settings
 
     settings = Settings(
         batch_size=given["batch_size"],
