@@ -22,6 +22,7 @@ from humanst.load import PairDataset
 from stamp_train.encoder import Encoder, create_model
 from stamp_train.model_folder import write_folder
 from stamp_train.presets import Preset
+from stamp_train.schedule import rate_factor
 
 SIDE_PX, TOKEN_PX = 80, 16
 HIDDEN = 0.5
@@ -57,16 +58,16 @@ def train_base(images: Tensor, steps: int, *, batch: int = 128, rate: float = 1e
     head = nn.Linear(BASE.timm_kwargs["embed_dim"], 3 * TOKEN_PX**2)
     parameters = [*encoder.model.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     order = torch.Generator().manual_seed(seed)
     encoder.train()
-    for _ in range(steps):
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = rate * rate_factor(step, steps, 0.1, 0.0)
         rows = torch.randint(len(images), (batch,), generator=order)
         loss = hidden_loss(encoder, head, turned(encoder.prepare(images[rows]), order), order)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        schedule.step()
     return Encoder(encoder.model.requires_grad_(False), BASE)
 
 
