@@ -56,7 +56,7 @@ class World:
     release
         Folder of the release.
     labels
-        ``key,label`` of every pair whose centre is tissue.
+        ``key,label`` of the pairs of ``test`` whose centre is tissue.
     gene_sets
         GMT of the painted programmes.
     """
@@ -108,17 +108,14 @@ def _humanst(atlas: Path, *arguments: str) -> None:
 
 
 def _write_labels(path: Path, atlas: Path, release: Path) -> None:
-    """What was painted at the spot of every pair, by the name of its class; nothing where its centre is no tissue."""
+    """What was painted at the spot of every pair of ``test``; nothing where its centre is no tissue."""
     rows = []
-    for index in sorted((release / "index").glob("*.parquet")):
-        table = pq.read_table(index, columns=["key", "sample_id", "spot_id"]).to_pandas()
-        for sample, part in table.groupby("sample_id"):
-            truth = load_truth(atlas, str(sample))
-            name_of = dict(
-                zip(truth.spot_ids.tolist(), [truth.class_names[k] for k in truth.tissue_class], strict=True)
-            )
-            called = ((key, name_of[spot]) for key, spot in zip(part["key"], part["spot_id"], strict=True))
-            rows += [(key, name) for key, name in called if name != BACKGROUND]
+    table = pq.read_table(release / "index" / "test.parquet", columns=["key", "sample_id", "spot_id"]).to_pandas()
+    for sample, part in table.groupby("sample_id"):
+        truth = load_truth(atlas, str(sample))
+        name_of = dict(zip(truth.spot_ids.tolist(), [truth.class_names[k] for k in truth.tissue_class], strict=True))
+        called = ((key, name_of[spot]) for key, spot in zip(part["key"], part["spot_id"], strict=True))
+        rows += [(key, name) for key, name in called if name != BACKGROUND]
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("key", "label"), *rows])

@@ -43,6 +43,7 @@ class Arm:
         return self.name != FROZEN
 
 
+_FROM_COUNTS = ("hvg", "pca")
 # Random sets, genes and components are numbers a spot: only the encoder of scores reads them.
 _BY_SCORE = {"pathway_encoder": "score"}
 ARMS: tuple[Arm, ...] = (
@@ -91,7 +92,7 @@ def config_of(arm: Arm, config: AlignConfig, release: Release, *, seed: int, run
 
 
 def target_set_of(arm: Arm, release: Release) -> str:
-    """Name of the target set that an arm is trained on: the usual one, else the first of its kind.
+    """Name of the target set that an arm is trained on: the usual one, else the first of its kind, else from counts.
 
     Raises
     ------
@@ -100,6 +101,8 @@ def target_set_of(arm: Arm, release: Release) -> str:
     """
     sets: Mapping[str, Any] = release.manifest.get("targets") or {}
     found = sorted(name for name, entry in sets.items() if entry.get("kind") == arm.kind)
+    if not found and arm.kind in _FROM_COUNTS and "counts" in sets:
+        return arm.usual.replace("-", ":")
     if not found:
         raise UsageError(
             f"The release has nothing to train {arm.name} on",
