@@ -48,6 +48,8 @@ class Compared:
 
     Attributes
     ----------
+    out
+        Its folder.
     content
         What ``controls.json`` says.
     table
@@ -56,6 +58,7 @@ class Compared:
         Runs of arms that were there already.
     """
 
+    out: Path
     content: dict[str, Any]
     table: pd.DataFrame
     n_kept: int
@@ -136,7 +139,7 @@ def run_controls(
     table = comparison(pd.concat(measures, ignore_index=True))
     said = "; ".join(dict.fromkeys(leakage)) or None
     content = write_report(out, table, verdict_of(table, leakage=said), _facts(world, n_seeds, said))
-    return Compared(content, table, n_kept)
+    return Compared(out, content, table, n_kept)
 
 
 def _tested_on(config: AlignConfig, tested: Release, tiers: Tiers) -> AlignConfig:

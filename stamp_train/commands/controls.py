@@ -80,14 +80,14 @@ def controls(
     if as_json:
         echo_json({**found.content, "out": str(out)})
     else:
-        _echo(found, out)
+        _echo(found)
 
 
-def _echo(found: Compared, out: Path) -> None:
+def _echo(found: Compared) -> None:
     from stamp_train.control_report import TABLE, main_lines
 
     echo_table(main_lines(found.table))
     click.echo(found.content["verdict"]["sentence"])
-    click.echo(f"{out / TABLE}.md, .csv, .parquet, .json")
+    click.echo(f"{found.out / TABLE}.md, .csv, .parquet, .json")
     if found.content["leakage"]:
         say(f"Training saw what it is tested on: {found.content['leakage']}")
