@@ -1,7 +1,7 @@
 """Align a small base on synthetic donors, hold it against frozen and controls on donors it never saw, and write a page.
 
     python -m benchmarks.align -o docs/align_measured.md            # about 20 minutes of 2 cores
-    python -m benchmarks.align -o page.md --folder F                # keeps world, base and arms: what is there is not redone
+    python -m benchmarks.align -o page.md --folder F                # keeps world, base and arms for the next run
 
 The base is `benchmarks.pretext`'s. Everything else is what a user has: `stamp-train controls` on a release that was
 built from `benchmarks.align_world`. Settings were chosen on the donors of ``val``; those of ``test`` had no say.
@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.align_world import World, WorldPlan, make_world
+from benchmarks.align_world import World, make_world
 from benchmarks.pretext import write_base
 from humanst.load import open_release
 from stamp_train.config import AlignConfig
@@ -107,9 +107,13 @@ def claims(table: pd.DataFrame) -> list[list[str]]:
         ours = rows["aligned"]
         for other in (name for name in BEATEN if name in rows):
             theirs = rows[other]
-            pair = with_interval(ours, "minus_frozen_") if other == "frozen" else with_interval(theirs, "aligned_minus_")
+            pair = (
+                with_interval(ours, "minus_frozen_") if other == "frozen" else with_interval(theirs, "aligned_minus_")
+            )
             found = f"{with_interval(ours, '')} against {with_interval(theirs, '')}; paired {pair}"
-            lines.append([f"{called}: aligned above {other}, intervals apart", found, _hit(ours["low"] > theirs["high"])])
+            lines.append(
+                [f"{called}: aligned above {other}, intervals apart", found, _hit(ours["low"] > theirs["high"])]
+            )
     for part, rows in of_part.items():
         if "shuffled" in rows:
             beats = rows["shuffled"]["minus_frozen_low"] > 0
@@ -130,11 +134,11 @@ def _hit(is_hit: bool) -> str:
 
 PAGE = """# Alignment, measured on donors it never saw
 
-Made by `{command}`; nothing here is corrected by hand. {donors} synthetic donors to train on, {val} to choose settings by,
-{test} to test with, a section each ({pairs} pairs to train on). What the columns mean: [controls.md](controls.md).
+Made by `{command}`; nothing here is corrected by hand. {donors} synthetic donors to train on, {val} to choose settings
+by, {test} to test with, a section each ({pairs} pairs to train on). What the columns mean: [controls.md](controls.md).
 
-The programmes are painted into the image as tissue class, as colour, as texture alone, or not at all (`DEMO_HIDDEN_FIELD`
-and the two `DEMO_CONTROL` sets, which nothing in an image can tell).
+The programmes are painted into the image as tissue class, as colour, as texture alone, or not at all
+(`DEMO_HIDDEN_FIELD` and the two `DEMO_CONTROL` sets, which nothing in an image can tell).
 
 {claims}
 

@@ -1,7 +1,7 @@
-"""A small ViT trained on a label-free pretext over the patches of training donors, as a stand-in for a foundation model.
+"""A small ViT trained on a label-free pretext over patches of training donors, as a stand-in for a foundation model.
 
-A frozen encoder with random weights proves nothing. This one has seen images, and nothing else: parts of each patch
-are hidden, and it draws them from what is left (as in masked image modelling, Xie et al. 2022, "SimMIM"). It is
+A frozen encoder with random weights proves nothing. This one has seen images, and nothing else: it learns which two
+parts are of the same patch, among patches of one section (as in SimCLR, Chen et al. 2020, arXiv 2002.05709). It is
 written as a plain folder that timm and ``stamp-train`` load.
 
     python -m benchmarks.pretext RELEASE -o base            # the split train, within three minutes on 2 cores
@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from humanst.load import PairDataset
+from humanst.load import PairDataset, open_release
 from stamp_train.encoder import Encoder, create_model
 from stamp_train.model_folder import write_folder
 from stamp_train.presets import Preset
 from stamp_train.schedule import rate_factor
 
 SIDE_PX, TOKEN_PX = 80, 16
-HIDDEN = 0.5
+RATE, TEMPERATURE, JITTER = 1e-3, 0.2, 0.3
 BASE = Preset(
     "pretext",
     "vit_tiny_patch16_224",
@@ -51,51 +53,69 @@ def small_images(release: Path, split: str = "train") -> Tensor:
     return torch.from_numpy(found)
 
 
-def train_base(images: Tensor, steps: int, *, batch: int = 128, rate: float = 1e-3, seed: int = 0) -> Encoder:
-    """Train on (n, S, S, 3) uint8 patches; the same images, steps and seed give the same weights on one machine."""
+def train_base(images: Tensor, sections: Sequence[str], steps: int, *, batch: int = 64, seed: int = 0) -> Encoder:
+    """Train on patches; the same images, steps and seed give the same weights on one machine.
+
+    Parameters
+    ----------
+    images, sections
+        (n, S, S, 3) uint8, and the section of each: a batch is of one section, so that no stain gives a patch away.
+    """
     torch.manual_seed(seed)
     encoder = Encoder(create_model(BASE).requires_grad_(True), BASE)
-    head = nn.Linear(BASE.timm_kwargs["embed_dim"], 3 * TOKEN_PX**2)
-    parameters = [*encoder.model.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+    head = nn.Sequential(nn.Linear(encoder.embedding_dim, 128), nn.GELU(), nn.Linear(128, 64))
+    optimiser = torch.optim.AdamW([*encoder.model.parameters(), *head.parameters()], weight_decay=0.05)
     order = torch.Generator().manual_seed(seed)
+    _, section_of = np.unique(np.asarray(sections, dtype=str), return_inverse=True)
+    pools = [torch.from_numpy(np.flatnonzero(section_of == number)) for number in range(section_of.max() + 1)]
     encoder.train()
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate * rate_factor(step, steps, 0.1, 0.0)
-        rows = torch.randint(len(images), (batch,), generator=order)
-        loss = hidden_loss(encoder, head, turned(encoder.prepare(images[rows]), order), order)
+            group["lr"] = RATE * rate_factor(step, steps, 0.1, 0.0)
+        pool = pools[int(torch.randint(len(pools), (), generator=order))]
+        pixels = encoder.prepare(images[pool[torch.randperm(len(pool), generator=order)[:batch]]])
+        both = torch.cat([view(pixels, order), view(pixels, order)])
+        loss = same_patch_loss(head(encoder.embed(both)))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
     return Encoder(encoder.model.requires_grad_(False), BASE)
 
 
-def turned(pixels: Tensor, order: torch.Generator) -> Tensor:
-    """The batch turned by a quarter as often as drawn, and mirrored or not."""
-    turns, mirror = torch.randint(4, (), generator=order).item(), torch.randint(2, (), generator=order).item()
-    pixels = torch.rot90(pixels, int(turns), (2, 3))
-    return pixels.flip(3) if mirror else pixels
+def view(pixels: Tensor, order: torch.Generator) -> Tensor:
+    """Part of each patch, half to nine tenths as wide, turned and mirrored by chance, its colours shifted a little."""
+    n = len(pixels)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=order)
+
+    size, angle = 0.5 + 0.4 * drawn(n), 2 * math.pi * drawn(n)
+    across, down = ((2 * drawn(n) - 1) * (1 - size) for _ in range(2))
+    mirror = torch.where(drawn(n) < 0.5, -1.0, 1.0)
+    cos, sin = size * angle.cos(), size * angle.sin()
+    rows = [torch.stack([cos * mirror, -sin, across], 1), torch.stack([sin * mirror, cos, down], 1)]
+    grid = nn.functional.affine_grid(torch.stack(rows, 1), list(pixels.shape), align_corners=False)
+    part = nn.functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    gain, shift = (JITTER * (2 * drawn(n, 3, 1, 1) - 1) for _ in range(2))
+    return part * (1 + gain) + shift
 
 
-def hidden_loss(encoder: Encoder, head: nn.Module, pixels: Tensor, order: torch.Generator) -> Tensor:
-    """Mean absolute error of the hidden squares' pixels, each square in units of its own spread."""
-    grid = SIDE_PX // TOKEN_PX
-    hidden = torch.rand(len(pixels), grid, grid, generator=order) < HIDDEN
-    cover = hidden.repeat_interleave(TOKEN_PX, 1).repeat_interleave(TOKEN_PX, 2).unsqueeze(1)
-    tokens = encoder.model.forward_features(pixels.masked_fill(cover, 0.0))
-    drawn = head(tokens[:, encoder.model.num_prefix_tokens :])
-    squares = nn.functional.unfold(pixels, TOKEN_PX, stride=TOKEN_PX).transpose(1, 2)
-    return (drawn - squares)[hidden.flatten(1)].abs().mean()
+def same_patch_loss(projected: Tensor) -> Tensor:
+    """Cross-entropy of finding the other view of a patch among all of the batch (NT-Xent); views are in two halves."""
+    n = len(projected) // 2
+    unit = nn.functional.normalize(projected, dim=1)
+    alike = unit @ unit.T / TEMPERATURE
+    alike = alike.masked_fill(torch.eye(2 * n, dtype=torch.bool), -torch.inf)
+    return nn.functional.cross_entropy(alike, torch.arange(2 * n).roll(n))
 
 
 def write_base(folder: Path, release: Path, *, steps: int, seed: int = 0) -> float:
     """Train on the split train of a release and write the folder; returns seconds of training."""
-    images = small_images(release)
+    images, sections = small_images(release), open_release(release).index("train")["sample_id"].to_pylist()
     began = time.perf_counter()
-    encoder = train_base(images, steps, seed=seed)
+    encoder = train_base(images, sections, steps, seed=seed)
     seconds = time.perf_counter() - began
-    notes = {"pretext": "hidden squares of training patches", "steps": steps, "seed": seed}
+    notes = {"pretext": "parts of the same patch", "steps": steps, "seed": seed, "seconds": round(seconds, 1)}
     write_folder(folder, encoder.model, BASE, notes)
     return seconds
 
@@ -104,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("release", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the base")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     seconds = write_base(options.out, options.release, steps=options.steps, seed=options.seed)

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 SCHEMA = "stamp_train.controls/1"
 TABLE = "controls"
-_HEAD = ("tier", "measure", "genes", "arm", "mean", "arm - frozen", "aligned - arm", "library alone", "ceiling", "donors")
+_HEAD = (
+    "tier",
+    "measure",
+    "part",
+    "arm",
+    "mean",
+    "arm - frozen",
+    "aligned - arm",
+    "library alone",
+    "ceiling",
+    "donors",
+)
 _NOTE = (
     "Means over donors with 95 % intervals from drawing donors; differences are paired by donor, section and target. "
     "`library alone` is what the library size of a spot reaches by the same protocol without an image, `ceiling` what "
@@ -135,5 +146,3 @@ def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What of the facts a person is told in a line each."""
     names = {"release": "release", "base": "base", "gene_sets": "gene sets", "config": "settings", "seeds": "seeds"}
     return [(told, str(facts[name])) for name, told in names.items() if facts.get(name)]
-
-

@@ -19,7 +19,7 @@ State = Literal["above", "not above", "unknown"]
 
 # The protocols that count. The one of HEST-Bench does not: its fixed penalty moves numbers as much as models do.
 COLUMNS = ("cv-alpha", "norm")
-# What must be beaten. That random sets and library size must be is the rule; shuffled pairs have nothing to teach at all.
+# What must be beaten: random sets and library size by the rule; shuffled pairs have nothing to teach at all.
 RIVALS = ("random-sets", "library-size", "shuffled")
 
 Gains = Mapping[str, Interval]
@@ -62,9 +62,7 @@ class Verdict:
         return f"Whether the claim holds cannot be said: {'; '.join(self.reasons)}."
 
 
-def judge(
-    by_organ: Mapping[str, Gains], over: Mapping[str, Gains | None], *, leakage: str | None = None
-) -> Verdict:
+def judge(by_organ: Mapping[str, Gains], over: Mapping[str, Gains | None], *, leakage: str | None = None) -> Verdict:
     """Apply the rule.
 
     Parameters

@@ -26,7 +26,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     "--only",
     type=comma_list,
     metavar="A,B,...",
-    help="Controls to run, of shuffled, random-sets, hvg, pca, library-size  [default: all]. Frozen and aligned always.",
+    help="Controls to run, of shuffled, random-sets, hvg, pca, library-size  [default: all].",
 )
 @click.option(
     "--seeds", "n_seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each arm."
@@ -62,8 +62,8 @@ def controls(
 ) -> None:
     """Train the aligned model and its controls, measure all in the tiers, and judge the claim.
 
-    The arms: the frozen base; aligned; aligned on shuffled pairs, on random gene sets, on genes, on components of genes,
-    on the library size alone. Each keeps its folder below --out, and one that is done is not done again. Writes
+    The arms: the frozen base; aligned; aligned on shuffled pairs, on random gene sets, on genes, on components of
+    genes, on the library size alone. Each keeps its folder below --out, and one that is done is not done again. Writes
     controls.parquet, controls.csv, controls.md and controls.json: what each arm reaches, what it is above the frozen
     base, and what the aligned model is above it, paired over donors; fewer than 8 donors have no interval.
     """
