@@ -121,7 +121,7 @@ def test_every_task_is_told_what_torchrun_would_tell_it(cluster: Path) -> None:
         assert (rank_told, local, world, address) == (rank, rank, "2", "127.0.0.1")
         assert 1024 < int(port) < 65536
         config = str(Path.cwd() / "run one/it's a $config.yaml")
-        assert given == ["align", "--config", config, "--set", "run=/data/a b", "--allow-leakage"]
+        assert given == ["align", config, "--set", "run=/data/a b", "--allow-leakage"]
 
 
 @pytest.mark.parametrize("code", [0, 1, 5, 75])
