@@ -94,7 +94,7 @@ def frozen_encoder(
     elif weights == PACKAGED:
         from stamp_train.packaged import packaged_encoder
 
-        base, name = packaged_encoder(encoder), encoder
+        base, name = packaged_encoder(encoder, image_px=image_px), encoder
     else:
         options = {"image_px": image_px, "embedding": embedding, "mean": mean, "std": std}
         base, name = build_encoder(encoder, weights, seed=seed, **options), Path(encoder).name  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def _base_of_run(adapter: Path | None) -> tuple[Encoder, str]:
     if config.weights == PACKAGED:
         from stamp_train.packaged import packaged_encoder
 
-        return packaged_encoder(config.encoder), config.encoder
+        return packaged_encoder(config.encoder, image_px=config.image_px), config.encoder
     return encoder_of(config), Path(config.encoder).name
 
 

@@ -199,7 +199,8 @@ def _check_names(what: str, field: str, asked: Sequence[str], known: set[str]) -
     for name in asked:
         if name in known:
             continue
-        near = get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+        lowered = {one.lower(): one for one in sorted(known)}
+        near = [lowered[match] for match in get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)]
         some = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
         raise UsageError(
             f"There is no such {what}",

@@ -209,11 +209,21 @@ def load_base(facts: AdapterFacts, record: Mapping[str, Any] | None, base: str |
 
     Raises
     ------
+    UsageError
+        ``no-base`` when neither says what it is.
     HumanstError
         As :func:`stamp_train.encoder.build_encoder`.
     """
     from stamp_train.encoder import build_encoder
 
+    if record is None and base is None:
+        raise UsageError(
+            "The base of this adapter is not known",
+            code="no-base",
+            field="--base",
+            expected=f"a name, or {RECORD} beside the adapter",
+            found="neither",
+        )
     settings = dict(record["base"]) if record else {"encoder": facts.encoder, "weights": "preset"}
     settings.pop("sha256", None)
     if base is not None:

@@ -27,13 +27,15 @@ STD: Channels = (128 / 255, 128 / 255, 128 / 255)
 N_CLASSIFIER = 2
 
 
-def packaged_encoder(encoder: str = TIMM_NAME) -> Encoder:
+def packaged_encoder(encoder: str = TIMM_NAME, *, image_px: int | None = None) -> Encoder:
     """The encoder whose weights are in a package: frozen, on the CPU, 1,280 numbers an image.
 
     Parameters
     ----------
     encoder
         Its name in timm; there is one.
+    image_px
+        Side of the images, in the place of 224.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def packaged_encoder(encoder: str = TIMM_NAME) -> Encoder:
             found=encoder,
         )
     facts = replace(preset(TIMM_NAME), mean=MEAN, std=STD, licence="Apache-2.0", hub_id=None)
+    facts = replace(facts, image_px=image_px or facts.image_px)
     model = create_model(facts)
     file = packaged_weights()
     model.load_state_dict(in_order(read_weights(file), model.state_dict(), file), strict=True)

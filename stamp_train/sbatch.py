@@ -100,7 +100,7 @@ def sbatch_script(
             expected="at least one GPU and one CPU for it, and a time such as 24:00:00 or 2-00:00:00",
             found=f"{gpus} GPUs, {cpus_per_gpu} CPUs for each, {time}",
         )
-    command = ["stamp-train", "align", "--config", str(config_path.absolute()), *arguments]
+    command = ["stamp-train", "align", str(config_path.absolute()), *arguments]
     return _SCRIPT.format(
         gpus=gpus,
         cpus=cpus_per_gpu,

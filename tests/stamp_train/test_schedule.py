@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ def test_it_never_leaves_its_bounds_and_never_turns_back(steps: int, share: floa
     found = [rate_factor(step, steps, share, end) for step in range(steps + 5)]
     assert all(0 <= factor <= 1 + 1e-12 for factor in found)
     warm = round(steps * share)
-    assert all(a < b for a, b in zip(found[:warm], found[1:warm], strict=False))
-    assert all(a >= b - 1e-12 for a, b in zip(found[warm:], found[warm + 1 :], strict=False))
+    assert all(a < b for a, b in pairwise(found[: warm + 1]))
+    assert all(a >= b - 1e-12 for a, b in pairwise(found[warm:]))
     assert found[steps:] == [end] * 5
     assert found[0] == 0 or not warm
 
