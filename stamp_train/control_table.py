@@ -68,7 +68,7 @@ def comparison(measures: pd.DataFrame, *, seed: int = 0, n_resamples: int = N_RE
     for (tier, measure), whole in measures.groupby(["tier", "measure"], sort=False):
         for part, here in _parts(str(tier), whole):
             about = {"tier": tier, "measure": measure, "part": part}
-            rows += [about | row for row in _rows_of(here, arms, {"seed": seed, "n_resamples": n_resamples})]
+            rows += [row | about for row in _rows_of(here, arms, {"seed": seed, "n_resamples": n_resamples})]
     return pd.DataFrame(rows)
 
 
@@ -119,26 +119,28 @@ def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) 
     noise = {name: interval(beside[name], donors, n_resamples=1).mean for name in ("library_alone", "ceiling")}
     for arm in arms:
         own = interval(values[arm], donors, **draws)
-        row: dict[str, Any] = {"arm": arm, **_cells("", own)}
+        row = {"arm": arm, **_cells("", own)}
         if arm != FROZEN:
             row |= _cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, **draws))
         if arm not in (FROZEN, ALIGNED):
             row |= _cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, **draws))
         share = own.mean / noise["ceiling"] if noise["ceiling"] > 0 else float("nan")
         seeds = here[here["arm"] == arm].groupby(["seed", "donor"])["value"].mean().groupby("seed").mean()
-        yield {
-            **_nothing(),
-            **row,
-            "sd_of_seeds": float(seeds.std(ddof=1)) if len(seeds) > 1 else float("nan"),
-            "library_alone": noise["library_alone"],
-            "ceiling": noise["ceiling"],
-            "share_of_ceiling": share,
-            "n_donors": own.n_donors,
-            "n_sections": int(values[arm].dropna().index.get_level_values("sample_id").nunique()),
-            "n_units": int(values[arm].notna().sum()),
-            "n_undefined": own.n_undefined,
-            "n_seeds": len(seeds),
-        }
+        yield (
+            empty_row()
+            | row
+            | {
+                "sd_of_seeds": float(seeds.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+                "library_alone": noise["library_alone"],
+                "ceiling": noise["ceiling"],
+                "share_of_ceiling": share,
+                "n_donors": own.n_donors,
+                "n_sections": int(values[arm].dropna().index.get_level_values("sample_id").nunique()),
+                "n_units": int(values[arm].notna().sum()),
+                "n_undefined": own.n_undefined,
+                "n_seeds": len(seeds),
+            }
+        )
 
 
 def _cells(prefix: str, found: Interval) -> dict[str, Any]:
@@ -146,7 +148,10 @@ def _cells(prefix: str, found: Interval) -> dict[str, Any]:
     return dict(zip((f"{prefix}{part}" for part in _PARTS_OF), (found.mean, *ends, found.note), strict=True))
 
 
-def _nothing() -> dict[str, Any]:
-    """The cells in the order of the table, empty: the frozen base is not compared with itself."""
-    names = ["mean", "low", "high", "note", *(f"{one}_{part}" for one in _DIFFERENCES for part in _PARTS_OF)]
-    return {"arm": "", **{name: "" if name.endswith("note") else float("nan") for name in names}}
+def empty_row() -> dict[str, Any]:
+    """The cells of a row in the order of the table, empty: the frozen base is not compared with itself."""
+    names = [*_PARTS_OF, *(f"{one}_{part}" for one in _DIFFERENCES for part in _PARTS_OF)]
+    cells = {name: "" if name.endswith("note") else float("nan") for name in names}
+    beside = dict.fromkeys(("sd_of_seeds", "library_alone", "ceiling", "share_of_ceiling"), float("nan"))
+    counted = dict.fromkeys(("n_donors", "n_sections", "n_units", "n_undefined", "n_seeds"), 0)
+    return {"tier": "", "measure": "", "part": "", "arm": "", **cells, **beside, **counted}

@@ -14,12 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from humanst.errors import UsageError
 from humanst.files import canonical_json, sha256_file, write_bytes, write_json
 from stamp_train.align import align
 from stamp_train.config import AlignConfig
 from stamp_train.control_arms import Arm, chosen_arms, config_of
 from stamp_train.control_report import write_report
+from stamp_train.control_slides import SlideTier, predict, slide_rows
 from stamp_train.control_table import comparison, verdict_of
 from stamp_train.control_tiers import Tiers, measure
 from stamp_train.embed import embed_release
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 CARD = "arm.json"
 CARD_SCHEMA = "stamp_train.control_arm/1"
-EMBEDDINGS, MEASURED, RUN = "embeddings.h5", "measures.parquet", "run"
+EMBEDDINGS, MEASURED, PREDICTED, RUN = "embeddings.h5", "measures.parquet", "slides.npy", "run"
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 
@@ -75,6 +79,20 @@ class _World:
     tiers: Tiers
     out: Path
     settings: Settings
+    slides: SlideTier | None
+    slides_told: dict[str, Any] | None
+    say: Say
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a run of an arm gave: measures, predictions of slides, a note of leakage; and whether it was there."""
+
+    measures: pd.DataFrame
+    slides: NDArray[np.float64] | None
+    leakage: str | None
+    is_kept: bool = False
 
 
 def run_controls(
@@ -84,6 +102,7 @@ def run_controls(
     *,
     only: Sequence[str] = (),
     n_seeds: int = 1,
+    slides: SlideTier | None = None,
     progress: Progress = lambda step, done, total: None,
     say: Say = lambda text: None,
 ) -> Compared:
@@ -102,6 +121,8 @@ def run_controls(
         Controls to run; all by default. ``frozen`` and ``aligned`` are always there.
     n_seeds
         How often each arm is trained, with seeds from ``config.seed``.
+    slides
+        A slide-level task to measure the arms by as well.
 
     Raises
     ------
@@ -121,25 +142,28 @@ def run_controls(
     tested = release if config.evaluation_release is None else open_release(config.evaluation_release)
     config = _tested_on(config, tested, tiers)
     settings = Settings(device="cpu" if config.device == "auto" else config.device)
-    world = _World(config, release, tested, encoder_of(config), tiers, out, settings)
+    # Slides are large: they are hashed once.
+    told = None if slides is None else slides.to_dict()
+    world = _World(config, release, tested, encoder_of(config), tiers, out, settings, slides, told, say, progress)
     # All target sets are looked for before the first arm is trained.
     runs = [
         (arm, seed, config_of(arm, config, release, seed=seed, run=str(_folder(out, arm, seed) / RUN)))
         for arm in chosen_arms(only)
         for seed in range(n_seeds if arm.is_trained else 1)
     ]
-    measures, leakage, n_kept = [], [], 0
+    found: dict[str, list[_Found]] = {}
     for number, (arm, seed, own) in enumerate(runs):
         progress("arms", number, len(runs))
-        found, note, kept = _measured(world, arm, seed, own, progress, say)
-        measures.append(found)
-        leakage += [note] if note else []
-        n_kept += kept
+        found.setdefault(arm.name, []).append(_measured(world, arm, seed, own))
     progress("arms", len(runs), len(runs))
-    table = comparison(pd.concat(measures, ignore_index=True))
-    said = "; ".join(dict.fromkeys(leakage)) or None
-    content = write_report(out, table, verdict_of(table, leakage=said), _facts(world, n_seeds, said))
-    return Compared(out, content, table, n_kept)
+    every = [one for ones in found.values() for one in ones]
+    table = comparison(pd.concat([one.measures for one in every], ignore_index=True))
+    if slides is not None:
+        predicted = {arm: [one.slides for one in ones if one.slides is not None] for arm, ones in found.items()}
+        table = pd.concat([table, pd.DataFrame(slide_rows(predicted, slides))], ignore_index=True)
+    leakage = "; ".join(dict.fromkeys(one.leakage for one in every if one.leakage)) or None
+    content = write_report(out, table, verdict_of(table, leakage=leakage), _facts(world, n_seeds, leakage))
+    return Compared(out, content, table, sum(one.is_kept for one in every))
 
 
 def _tested_on(config: AlignConfig, tested: Release, tiers: Tiers) -> AlignConfig:
@@ -154,32 +178,42 @@ def _folder(out: Path, arm: Arm, seed: int) -> Path:
     return out / "arms" / arm.name / f"seed-{seed}"
 
 
-def _measured(
-    world: _World, arm: Arm, seed: int, config: AlignConfig, progress: Progress, say: Say
-) -> tuple[pd.DataFrame, str | None, bool]:
-    """Measures of a run of an arm, what it says of leakage, and whether they were there."""
-    folder = _folder(world.out, arm, seed)
-    key = _key(world, arm, config)
-    if (found := _kept(folder, key)) is not None:
-        say(f"{arm.name}, seed {seed}: there already")
-        return *found, True
-    say(f"{arm.name}, seed {seed}: {arm.what}")
+def _measured(world: _World, arm: Arm, seed: int, config: AlignConfig) -> _Found:
+    """Train and measure one run of an arm, unless it is there."""
+    folder, key = _folder(world.out, arm, seed), _key(world, arm, config)
+    if (kept := _kept(folder, key, with_slides=world.slides is not None)) is not None:
+        world.say(f"{arm.name}, seed {seed}: there already")
+        return kept
+    world.say(f"{arm.name}, seed {seed}: {arm.what}")
     note = None
     if arm.is_trained:
-        note = align(config, progress=progress, say=say).leakage
+        note = align(config, progress=world.progress, say=world.say).leakage
         frozen = frozen_encoder(None, adapter=Path(config.run))
     else:
         frozen = Frozen.of(world.base, "base")
     file = folder / EMBEDDINGS
-    options = {"splits": world.tiers.every, "settings": world.settings, "overwrite": True, "tell": progress}
+    options = {"splits": world.tiers.every, "settings": world.settings, "overwrite": True, "tell": world.progress}
     embed_release(frozen, world.tested, file, **options)  # type: ignore[arg-type]
     measures = measure(file, world.tested, world.tiers, arm=arm.name, seed=seed)
+    predicted = None
+    if world.slides is not None:
+        predicted = predict(frozen, world.slides, folder / "slides", world.settings, world.progress)
+    _keep(folder, key, measures, predicted, note)
+    return _Found(measures, predicted, note)
+
+
+def _keep(
+    folder: Path, key: str, measures: pd.DataFrame, predicted: NDArray[np.float64] | None, leakage: str | None
+) -> None:
+    """Write what a run of an arm gave, the card last."""
     buffer = io.BytesIO()
     measures.to_parquet(buffer, index=False)
-    digest = write_bytes(folder / MEASURED, buffer.getvalue())
-    card = {"schema": CARD_SCHEMA, "arm": arm.name, "key": key, "measures_sha256": digest, "leakage": note}
-    write_json(folder / CARD, card)
-    return measures, note, False
+    digests = {MEASURED: write_bytes(folder / MEASURED, buffer.getvalue())}
+    if predicted is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, predicted, allow_pickle=False)
+        digests[PREDICTED] = write_bytes(folder / PREDICTED, buffer.getvalue())
+    write_json(folder / CARD, {"schema": CARD_SCHEMA, "key": key, "sha256": digests, "leakage": leakage})
 
 
 def _key(world: _World, arm: Arm, config: AlignConfig) -> str:
@@ -191,26 +225,26 @@ def _key(world: _World, arm: Arm, config: AlignConfig) -> str:
         "tested": release_sha256(world.tested),
         "base": world.base.base_sha256,
         "tiers": world.tiers.to_dict(),
+        "slides": world.slides_told,
     }
     return hashlib.sha256(canonical_json(parts)).hexdigest()
 
 
-def _kept(folder: Path, key: str) -> tuple[pd.DataFrame, str | None] | None:
-    """Measures that were made with this key, whole; and what they say of leakage."""
+def _kept(folder: Path, key: str, *, with_slides: bool) -> _Found | None:
+    """What a run gave that was made with this key, if it is whole."""
     import pandas as pd
 
-    card, file = folder / CARD, folder / MEASURED
-    if not (card.is_file() and file.is_file()):
-        return None
     try:
-        content = json.loads(card.read_bytes())
-    except ValueError:
+        card = json.loads((folder / CARD).read_bytes())
+    except (OSError, ValueError):
         return None
-    if not isinstance(content, dict) or content.get("key") != key:
+    names = [MEASURED, *([PREDICTED] if with_slides else [])]
+    if not isinstance(card, dict) or card.get("key") != key:
         return None
-    if sha256_file(file) != content.get("measures_sha256"):
+    if any(not (folder / name).is_file() or sha256_file(folder / name) != card["sha256"].get(name) for name in names):
         return None
-    return pd.read_parquet(file), content.get("leakage")
+    predicted = np.load(folder / PREDICTED, allow_pickle=False) if with_slides else None
+    return _Found(pd.read_parquet(folder / MEASURED), predicted, card["leakage"], is_kept=True)
 
 
 def _facts(world: _World, n_seeds: int, leakage: str | None) -> dict[str, Any]:
@@ -227,5 +261,6 @@ def _facts(world: _World, n_seeds: int, leakage: str | None) -> dict[str, Any]:
         "seeds": n_seeds,
         "donors": len(donors),
         "tiers": world.tiers.to_dict(),
+        "slides": world.slides_told,
         "leakage": leakage,
     }

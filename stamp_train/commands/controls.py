@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from humanst.errors import UsageError
 from stamp_train.commands.output import echo_json, echo_table, json_option, progress, say
 from stamp_train.commands.parsing import comma_list
 
 if TYPE_CHECKING:
+    from stamp_train.control_slides import SlideTier
     from stamp_train.controls import Compared
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -50,6 +53,13 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     "--methods", type=comma_list, metavar="A,B,...", default="kmeans", show_default=True, help="kmeans, ward, leiden."
 )
 @click.option("--domain-seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Of the clustering.")
+@click.option("--slides", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of whole slides.")
+@click.option("--slide-task", help="Task of tier 3, as `stamp-train slides --list-tasks` has them.")
+@click.option("--slide-labels", type=FILE, help="As --labels of `stamp-train slides`.")
+@click.option("--slide-splits", type=FILE, help="As --splits of `stamp-train slides`.")
+@click.option("--slide-column", help="Column of the class, or of the event  [default: the task's].")
+@click.option("--slide-time-column", help="Column of the time, of survival  [default: the task's].")
+@click.option("--slide-seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Models an arm.")
 @json_option
 def controls(
     config: Path,
@@ -72,15 +82,35 @@ def controls(
     from stamp_train.controls import run_controls
 
     settings = AlignConfig.from_yaml(config).with_settings(changes)
+    slides = _slides({name: given.pop(name) for name in [*given] if name.startswith("slide")})
     tiers = Tiers(**{**given, "fit_on": given["fit_on"] or ()})
     # The loaders would tell of each reader which rank it is of how many.
     logging.getLogger("humanst.load").addHandler(logging.NullHandler())
     with progress() as tell:
-        found = run_controls(settings, out, tiers, only=only or (), n_seeds=n_seeds, progress=tell, say=say)
+        options = {"only": only or (), "n_seeds": n_seeds, "slides": slides}
+        found = run_controls(settings, out, tiers, **options, progress=tell, say=say)  # type: ignore[arg-type]
     if as_json:
         echo_json({**found.content, "out": str(out)})
     else:
         _echo(found)
+
+
+def _slides(given: dict[str, Any]) -> SlideTier | None:
+    """The slide-level task that the options name, or None."""
+    from stamp_train.control_slides import SlideTier, slides_in
+    from stamp_train.slides.tasks import task_named
+
+    needed = ("slides", "slide_task", "slide_labels", "slide_splits")
+    missing = [f"--{name.replace('_', '-')}" for name in needed if not given[name]]
+    if len(missing) == len(needed):
+        return None
+    if missing:
+        raise UsageError("An option is missing", field=", ".join(missing), todo="Slides need all four, or none")
+    task = task_named(given["slide_task"])
+    column, time = given["slide_column"] or task.column, given["slide_time_column"] or task.time_column
+    task = replace(task, column=column, time_column=time)
+    images = slides_in(given["slides"])
+    return SlideTier(task, images, given["slide_labels"], given["slide_splits"], given["slide_seeds"])
 
 
 def _echo(found: Compared) -> None:
