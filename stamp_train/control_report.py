@@ -90,7 +90,7 @@ def main_lines(table: pd.DataFrame) -> list[list[str]]:
     """The table without single pathways and organs, as cells; the first line names the columns."""
     shown = table[table["part"].isin((ALL, "in sets", "outside")) | (table["tier"] == "slides")]
     lines = [list(_HEAD)]
-    for row in shown.to_dict("records"):
+    for row in _records(shown):
         lines.append(
             [
                 str(row["tier"]),
@@ -114,7 +114,7 @@ def pathway_lines(table: pd.DataFrame) -> list[list[str]]:
     arms = list(dict.fromkeys(rows["arm"]))
     lines = [["pathway", *arms, "aligned - frozen", "ceiling"]]
     for part in dict.fromkeys(rows["part"]):
-        of_arm = {str(row["arm"]): row for row in rows[rows["part"] == part].to_dict("records")}
+        of_arm = {str(row["arm"]): row for row in _records(rows[rows["part"] == part])}
         means = [number(of_arm[arm]["mean"]) for arm in arms]
         gain = with_interval(of_arm[ALIGNED], "minus_frozen_") if ALIGNED in of_arm else ""
         lines.append([str(part), *means, gain, number(of_arm[arms[0]]["ceiling"])])
@@ -140,6 +140,10 @@ def with_interval(row: Mapping[str, Any], prefix: str) -> str:
 def number(value: float) -> str:
     """Three digits, or nothing where there is no number."""
     return "" if np.isnan(value) else f"{value:.3f}"
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -113,7 +113,7 @@ def _parts(tier: str, whole: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]
 def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """A row an arm; units are the index, sorted, so that the order of the input has no say."""
     runs = here.groupby([*_UNIT, "arm"])["value"].mean().reset_index()
-    values = runs.pivot(index=_UNIT, columns="arm", values="value").sort_index().reindex(columns=arms)  # noqa: PD010
+    values = runs.pivot(index=_UNIT, columns="arm", values="value").sort_index().reindex(columns=list(arms))  # noqa: PD010
     beside = here.groupby(_UNIT)[["library_alone", "ceiling"]].mean().reindex(values.index)
     donors = values.index.get_level_values("donor").astype(str).tolist()
     noise = {name: interval(beside[name], donors, n_resamples=1).mean for name in ("library_alone", "ceiling")}
