@@ -39,12 +39,13 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 64,
     "sections_per_batch": 4,
     "epochs": 1000,
-    "max_steps": 300,
-    "learning_rate_lora": 2e-3,
-    "learning_rate_heads": 2e-3,
+    "max_steps": 400,
+    "learning_rate_lora": 8e-3,
+    "learning_rate_heads": 4e-3,
     "weight_anchor": 0.1,
     "validate_every_steps": 100_000,
     "log_every_steps": 10,
+    "jitter": 0.0,
     "workers": 0,
 }
 
