@@ -149,7 +149,7 @@ The programmes are painted into the image as tissue class, as colour, as texture
   of pathways from it reach {frozen:.3f}, from random weights {random:.3f}; the ceiling of noise is {ceiling:.3f}.
 - Alignment: {settings}. The defaults of the method otherwise; settings were chosen on the donors of `val`.
 - Contrastive loss of the aligned arm: {first:.3f} at the first step (ln B = {ln_batch:.3f}), {last:.3f} at the last.
-- {machine}: {timed}.
+- {machine}; what this run had to make, other work on the machine or not: {timed}.
 
 ## All tiers
 
@@ -181,7 +181,7 @@ def page(compared: Compared, random: pd.DataFrame, timed: dict[str, float], conf
         verdict=compared.content["verdict"]["sentence"],
         parameters=sum(parameter.numel() for parameter in encoder.model.parameters()),
         side=encoder.facts.image_px,
-        pretext=f"{notes['pretext']}, {notes['steps']} steps, {notes['seconds']:.0f} s",
+        pretext=f"{notes['pretext']}, {notes['steps']} steps, {notes['cpu_seconds']:.0f} s of one core",
         frozen=rows["frozen"]["mean"],
         random=pathways.groupby("donor")["value"].mean().mean(),
         ceiling=rows["frozen"]["ceiling"],

@@ -30,6 +30,7 @@ from stamp_train.embed import embed_release
 from stamp_train.embed_work import Settings
 from stamp_train.encoder import encoder_of
 from stamp_train.frozen import Frozen, frozen_encoder
+from stamp_train.ranks import find_device
 from stamp_train.run_facts import config_sha256
 from stamp_train.tier_notes import release_sha256
 
@@ -141,7 +142,7 @@ def run_controls(
     release = open_release(config.release)
     tested = release if config.evaluation_release is None else open_release(config.evaluation_release)
     config = _tested_on(config, tested, tiers)
-    settings = Settings(device="cpu" if config.device == "auto" else config.device)
+    settings = Settings(device=str(find_device(config.device)))
     # Slides are large: they are hashed once.
     told = None if slides is None else slides.to_dict()
     world = _World(config, release, tested, encoder_of(config), tiers, out, settings, slides, told, say, progress)
