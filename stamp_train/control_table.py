@@ -92,9 +92,10 @@ def _gains(rows: pd.DataFrame, arm: str, difference: str) -> Gains:
 
 def _interval_in(row: Any, difference: str) -> Interval:
     low, high = row[f"{difference}_low"], row[f"{difference}_high"]
-    unknown = np.isnan(low) or np.isnan(high)
-    ends = (None, None) if unknown else (float(low), float(high))
-    return Interval(float(row[f"{difference}_mean"]), *ends, int(row["n_donors"]), 0, str(row[f"{difference}_note"]))
+    mean, note = float(row[f"{difference}_mean"]), str(row[f"{difference}_note"])
+    if np.isnan(low) or np.isnan(high):
+        return Interval(mean, None, None, int(row["n_donors"]), 0, note)
+    return Interval(mean, float(low), float(high), int(row["n_donors"]), 0, note)
 
 
 def _parts(tier: str, whole: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
