@@ -153,6 +153,10 @@ def test_the_index_says_what_is_trained_on(tmp_path: Path) -> None:
     manifest["sections"] = [section("g", "test", "g"), section("b1", "test", "b1")]
     (tmp_path / "MANIFEST.json").write_text(json.dumps(manifest))
     assert leaks(open_release(tmp_path), "train", (), ()) == {"a1": ("g",)}
+    # Nor do they of b1, and it is still tested on.
+    manifest["sections"] = [section("b1", "train", "a1")]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert leaks(open_release(tmp_path), "train", (), ()) == {"a1": ("b1",)}
     index = tmp_path / "index/train.parquet"
     index.write_bytes(index.read_bytes()[:-1])
     with pytest.raises(IntegrityError):
