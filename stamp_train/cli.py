@@ -16,6 +16,7 @@ from stamp_train import __version__
 
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
+    "merge": "stamp_train.commands.merge:merge",
     "slides": "stamp_train.commands.slides:slides",
 }
 
