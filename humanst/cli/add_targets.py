@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from humanst.cli.choose import open_catalog
-from humanst.cli.gene_set_files import own_gene_sets, target_sets
+from humanst.cli.gene_set_files import own_gene_sets, say_sets, target_sets
 from humanst.cli.output import catalog_option, echo_json, json_option, progress, workers_option
 from humanst.cli.pathway_options import choice_of, pathway_options
 from humanst.errors import UsageError
@@ -93,6 +93,9 @@ def add_targets(
         means = Means(folder, workers or default_workers(), tell=tell)
         result = add(path, asked, means, reliability=weigh, replacing=replacing)
     entries = result.manifest.get("targets", {})
+    for one in asked:
+        if one.kind == "gmt":
+            say_sets(one.name, entries[one.name], f"of targets.{one.name} in MANIFEST.json")
     rows = [
         {key: entries[one.name][key] for key in ("kind", "n_columns", "columns", "beside")}
         | {"set": one.name, "added": one.name in result.added, "files": len(entries[one.name]["files"])}

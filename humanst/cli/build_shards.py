@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.cli.choose import open_catalog
+from humanst.cli.gene_set_files import say_sets
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -189,6 +190,8 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest
+    if manifest:
+        say_sets(manifest["pathways"]["set"], manifest["pathways"], "of pathways in MANIFEST.json")
     if report.earlier == "same":
         say(f"{report.release.name}: this release was there already and is unchanged")
     if as_json:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanst.cli.gate import pass_gate
+from humanst.cli.output import say
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -107,3 +108,32 @@ def own_gene_sets(book: Catalog, pathways: Mapping[str, Any], given: str | None)
             done="Nothing was written",
         )
     return path
+
+
+def say_sets(name: str, record: Mapping[str, Any], whole: str) -> None:
+    """Tell on stderr what of the gene sets of a file is not scored as it stands there.
+
+    Parameters
+    ----------
+    record
+        ``left_out``, ``unmapped`` and ``repeated``, as far as there are any (:func:`humanst.shards.scoring.sets_record`).
+    whole
+        Where all of it is.
+    """
+    left_out, repeated = record.get("left_out", {}), record.get("repeated", {})
+    lost = sorted({symbol for symbols in record.get("unmapped", {}).values() for symbol in symbols})
+    twice = sorted({symbol for symbols in repeated.values() for symbol in symbols})
+    told = (
+        ("left_out", left_out, "gene sets are left out by size", [f"{key} ({n})" for key, n in left_out.items()]),
+        ("unmapped", lost, "symbols stand for no gene and count as not measured", lost),
+        ("repeated", twice, "symbols are in a gene set more than once and count once", twice),
+    )
+    for key, items, what, shown in told:
+        if items:
+            say(f"{name}: {len(items):,} {what}: {first_of(shown)}; all are in {key} {whole}")
+
+
+def first_of(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -201,4 +201,5 @@ def limited(sets: ResolvedSets, min_members: int, max_members: int | None) -> Re
         n_members=kept(sets.n_members),
         weights=None if sets.weights is None else kept(sets.weights),
         left_out=tuple((name, n) for name, n, stays in zip(sets.names, sets.n_members, keep, strict=True) if not stays),
+        repeated=tuple((name, symbols) for name, symbols in sets.repeated if name in kept(sets.names)),
     )

@@ -74,6 +74,8 @@ class ResolvedSets:
         (P,) the weight of each gene, beside ``ensembl_ids``; ``None`` for sets without weights.
     left_out
         ``(set name, n_members)`` of sets outside the size limits, in the file's order.
+    repeated
+        As in :class:`GeneSets`.
     """
 
     name: str
@@ -85,6 +87,7 @@ class ResolvedSets:
     license: str | None = None
     weights: tuple[tuple[float, ...], ...] | None = None
     left_out: tuple[tuple[str, int], ...] = ()
+    repeated: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def unmapped_symbols(self) -> tuple[str, ...]:
@@ -222,4 +225,5 @@ def resolve(gene_sets: GeneSets, table: ResolvesNames) -> ResolvedSets:
         sha256=gene_sets.sha256,
         license=gene_sets.license,
         weights=None if gene_sets.weights is None else tuple(weights),
+        repeated=gene_sets.repeated,
     )

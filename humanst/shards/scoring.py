@@ -92,10 +92,11 @@ def audit_section_of(stored: StoredSection, *, donor_group: str, split: str | No
 
 
 def sets_record(sets: ResolvedSets) -> dict[str, Any]:
-    """What a manifest says of sets besides their names: symbols without a gene, sets that size left out; if any."""
+    """What a manifest says of sets besides their names: symbols without a gene, sets left out, repeats; if any."""
     unmapped = {name: list(lost) for name, lost in zip(sets.names, sets.unmapped, strict=True) if lost}
-    found: dict[str, Any] = {"unmapped": unmapped} if unmapped else {}
-    return found | ({"left_out": dict(sets.left_out)} if sets.left_out else {})
+    repeated = {name: list(symbols) for name, symbols in sets.repeated}
+    found: dict[str, Any] = {"unmapped": unmapped, "left_out": dict(sets.left_out), "repeated": repeated}
+    return {key: value for key, value in found.items() if value}
 
 
 def others_of(uids: Sequence[str], seed: int) -> NDArray[np.int64]:

@@ -31,7 +31,7 @@ def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     folder = tmp_path_factory.mktemp("audit")
     panel = folder / "panel.txt"
     genes = pd.read_csv(next((made.atlas / "mirror").rglob("*.gmt")), sep="\t", header=None, nrows=1).iloc[0, 2:]
-    panel.write_text("gene\n" + "\n".join(genes.dropna()) + "\n")
+    panel.write_text("gene\n" + "\n".join(genes.dropna()) + "\nNOT-A-GENE\n")
     before = digests(made.release)
     result = run_humanst(
         *("audit", str(made.release), "-o", str(folder / "out"), *QUICK, "--json"),
@@ -41,6 +41,7 @@ def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     )
     assert result.returncode == 0, result.stderr
     assert digests(made.release) == before, "a release that is audited stays as it is"
+    assert f"panel {HOSTILE}: 1 of {len(genes.dropna()) + 1} names stand for no gene: NOT-A-GENE" in result.stderr
     return folder / "out", output_json(result)
 
 
@@ -70,6 +71,7 @@ def test_what_is_printed_is_what_was_promised_and_what_the_tables_hold(audited: 
     assert sum(printed["verdicts"].values()) == len(summary)
     assert tuple(printed["verdicts"]) == VERDICTS
     assert "NaN" not in json.dumps(printed)
+    assert [(row["panel"], row["unknown"]) for row in printed["panels"]] == [(HOSTILE, ["NOT-A-GENE"])]
 
 
 def test_the_page_shows_hostile_names_as_text(audited: tuple[Path, dict]) -> None:
@@ -102,14 +104,33 @@ def test_stores_alone_are_audited_and_a_broken_one_is_told(made: Made, humanst_h
     broken.unlink()
     groups = tmp_path / "groups.csv"
     groups.write_text(f"sample_id,donor_id\n{SECTIONS[0]},d1\n")
+    sets = _with_tiny_sets(made, tmp_path / "own.gmt")
     out = tmp_path / "out"
-    result = humanst_here(["audit", str(tmp_path), "--groups", str(groups), "-o", str(out), *QUICK, "--json"])
+    asked = ["--groups", str(groups), "--sets", str(sets), "--min-members", "4", "-o", str(out)]
+    result = humanst_here(["audit", str(tmp_path), *asked, *QUICK, "--json"])
     assert result.return_value == 4 or getattr(result.exception, "exit_code", None) == 4
     printed = json.loads(result.output[result.output.index("{") : result.output.rindex("}") + 1])
     assert [row["item"] for row in printed["failures"]] == [SECTIONS[1]]
     assert printed["failures"][0]["exit_code"] == 6
     assert set(pd.read_parquet(out / "sections.parquet")["sample_id"]) == {SECTIONS[0]}
-    assert f"{SECTIONS[1]}:" in (out / "index.html").read_text("utf-8")
+    page = (out / "index.html").read_text("utf-8")
+    assert f"{SECTIONS[1]}:" in page
+    # What of the gene sets is not scored as it stands in the file.
+    assert printed["gene_sets"]["left_out"] == {f"TINY{number}": 3 for number in range(25)}
+    assert "25 gene sets are left out by size: TINY0 (3), " in result.output
+    assert "TINY4 (3) and 20 more; all are in left_out of gene_sets with --json" in result.output
+    assert "TINY19 (3) and 5 more" in page
+    (twice,) = printed["gene_sets"]["repeated"].values()
+    assert f"1 symbols are in a gene set more than once and count once: {twice[0]};" in result.output
+
+
+def _with_tiny_sets(made: Made, path: Path) -> Path:
+    """The sets of the atlas, the first with a gene twice, and 25 sets of three genes."""
+    lines = [line.split("\t") for line in next((made.atlas / "mirror").rglob("*.gmt")).read_text().splitlines()]
+    lines[0].append(lines[0][2])
+    lines += [[f"TINY{number}", "x", *lines[0][2:5]] for number in range(25)]
+    path.write_text("".join("\t".join(line) + "\n" for line in lines))
+    return path
 
 
 def test_a_damaged_zip_costs_a_release_its_section_alone(made: Made, humanst_here: Run, tmp_path: Path) -> None:
@@ -141,6 +162,7 @@ def test_names_in_a_strangers_manifest_are_no_paths(made: Made, humanst_here: Ru
     [
         (["--panel", "nameless"], "a name and a file"),
         (["--panel", "empty={tmp}/empty.txt"], "no human gene"),
+        (["--panel", "a={tmp}/panel.txt", "--panel", "a={tmp}/panel.txt"], "Two panels have one name"),
         (["--groups", "{tmp}/groups.csv"], "audited by itself"),
         (["--sets", "{tmp}/none.gmt"], "No such gene sets"),
         (["-o", "{tmp}"], "holds something else"),
@@ -150,6 +172,7 @@ def test_what_cannot_be_audited_is_refused(
     made: Made, humanst_here: Run, tmp_path: Path, arguments: list[str], match: str
 ) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\nNOT-A-GENE\n")
+    (tmp_path / "panel.txt").write_text("TP53\n")
     (tmp_path / "groups.csv").write_text("sample_id,donor_id\nx,y\n")
     given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
     before = digests(tmp_path)
