@@ -9,7 +9,7 @@ import click
 
 from humanst.cli.choose import open_catalog
 from humanst.cli.gene_set_files import own_gene_sets, say_sets, target_sets
-from humanst.cli.output import catalog_option, echo_json, json_option, progress, workers_option
+from humanst.cli.output import catalog_option, echo, echo_json, json_option, progress, workers_option
 from humanst.cli.pathway_options import choice_of, pathway_options
 from humanst.errors import UsageError
 
@@ -111,9 +111,7 @@ def add_targets(
         what = "added" if "reliability" in result.added else "were there already"
         entry = result.manifest["reliability"]
         known = sum(weight is not None for weight in entry["weights"])
-        click.echo(
-            f"reliability  {what}: {known} of {len(entry['weights'])} pathways, {len(entry['fitted_on'])} sections"
-        )
+        echo(f"reliability  {what}: {known} of {len(entry['weights'])} pathways, {len(entry['fitted_on'])} sections")
     for row in rows:
         what = "added" if row["added"] else "was there already"
-        click.echo(f"{row['set']}  {what}: {row['rows']:,} rows x {row['n_columns']:,} columns in {row['files']} files")
+        echo(f"{row['set']}  {what}: {row['rows']:,} rows x {row['n_columns']:,} columns in {row['files']} files")

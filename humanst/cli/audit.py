@@ -198,9 +198,8 @@ def _say_request(request: AuditRequest) -> dict[str, Any]:
             say(f"panel {panel.name}: {lost}: {first_of(panel.unknown)}; all are in unknown of panels with --json")
     own = [panel.name for panel in request.panels if panel.n_sections]
     if request.n_own_panels > len(own):
-        say(
-            f"Of {request.n_own_panels:,} panels of targeted sections those of most sections are compared: {', '.join(own)}"
-        )
+        compared = ", ".join(own)
+        say(f"Of {request.n_own_panels:,} panels of targeted sections those of most sections are compared: {compared}")
     panels = [
         {"panel": panel.name, "n_genes": len(panel.genes), "unknown": list(panel.unknown)} for panel in request.panels
     ]

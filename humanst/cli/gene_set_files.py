@@ -22,8 +22,10 @@ def gene_sets(
     """The file and its name: a local file, or a file of the resource ``gene_sets``, through the licence gate."""
     from humanst.catalog import Item
     from humanst.fetch import fetch_resource
+    from humanst.pathways.gene_sets import require_name
 
     if asked and Path(asked).is_file():
+        require_name(Path(asked))
         return Path(asked), Path(asked).name
     if asked and asked.startswith("random:"):
         raise UsageError(
@@ -116,7 +118,7 @@ def say_sets(name: str, record: Mapping[str, Any], whole: str) -> None:
     Parameters
     ----------
     record
-        ``left_out``, ``unmapped`` and ``repeated``, as far as there are any (:func:`humanst.shards.scoring.sets_record`).
+        ``left_out``, ``unmapped`` and ``repeated``, as far as there are any: what the manifest says of them.
     whole
         Where all of it is.
     """

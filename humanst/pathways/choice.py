@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from humanst.errors import DataError, UsageError
-from humanst.pathways.gene_sets import GeneSets, ResolvedSets, ResolvesNames, read_gmt, resolve
+from humanst.pathways.gene_sets import GeneSets, ResolvedSets, ResolvesNames, read_gmt, require_name, resolve
 from humanst.pathways.options import SCORERS, ScorerName, Scoring
 from humanst.pathways.scorers import scorer_of
 from humanst.pathways.weighted_sets import SUFFIXES, read_weights
@@ -128,13 +128,15 @@ class PathwayChoice:
         return ", ".join(said)
 
     def check_file(self, path: Path) -> None:
-        """Ask that the scorer has a use for what a file of gene sets holds, before anything is read.
+        """Ask that a file of gene sets can be on record and the scorer has a use for it, before anything is read.
 
         Raises
         ------
         UsageError
-            ``scorer-weights`` for a table of weights and a scorer of ranks.
+            ``file-name`` for a name that is no printable UTF-8, ``scorer-weights`` for a table of weights and a scorer
+            of ranks.
         """
+        require_name(path)
         if path.suffix.lower() in SUFFIXES and not scorer_of(self.scoring.scorer).takes_weights:
             raise UsageError(
                 "This scorer has no use for weights",

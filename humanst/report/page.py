@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING, Any
 
+from humanst.errors import printable
 from humanst.report import plots
 from humanst.report.verdicts import VERDICTS
 
@@ -81,8 +82,16 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
+    def shown(value: Any) -> Any:
+        # What this file drew or wrote itself is markup; every other text may be a stranger's.
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
     environment = Environment(
-        loader=PackageLoader("humanst.report", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("humanst.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     script = (package_files("humanst.report") / "templates" / "sort.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

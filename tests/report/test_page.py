@@ -15,14 +15,18 @@ import pytest
 
 from humanst.report import page as page_module
 from humanst.report.page import audit_page
+from humanst.report.panels import Panel
 from humanst.report.verdicts import summary_of
 from tests.report.tables import GOOD, MASKED, sets_of, tables
 
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;$\\frac{1}{0}$"
+# Markup, a formula, and what turns the direction of text and steers a terminal.
+STEERING = "\u202e\x9b31m"
+HOSTILE = f"<script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;$\\frac{{1}}{{0}}${STEERING}"
 FACTS: dict[str, Any] = {
     "title": f"release {HOSTILE}", "command": f"humanst audit '{HOSTILE}'", "gene_sets": HOSTILE,
     "gene_sets_sha256": "0" * 64, "scorer": "bincontrol", "normalisation": "log1p(CP10k)", "n_seeds": 3, "n_draws": 10,
     "seed": 0, "left_out": ((HOSTILE, 3),), "unmapped": (HOSTILE,), "failures": [(HOSTILE, f"bad {HOSTILE}")],
+    "repeated": ((HOSTILE, (HOSTILE,)),), "panels": (Panel(HOSTILE, frozenset({"G"}), (HOSTILE,), 1),), "n_own_panels": 2,
 }  # fmt: skip
 
 
@@ -70,6 +74,8 @@ def test_names_are_text_and_never_markup(hostile: str) -> None:
     assert not any(name.startswith("on") for _, attributes in seen.elements for name in attributes)
     text = " ".join(seen.text)
     assert text.count("<script>alert('x')</script>") >= 8, "shown as it is: title, facts, tables, verdicts"
+    assert not any(letter in hostile for letter in STEERING if not letter.isprintable())
+    assert text.count("\\u202e\\x9b31m") >= 8, "spelled out"
 
 
 def test_one_file_is_all(hostile: str) -> None:

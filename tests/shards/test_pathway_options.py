@@ -213,12 +213,15 @@ def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, huma
         (["--sets", "{tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "w={tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "random-1=x.gmt"], "No such target set"),
+        (["--sets", "{tmp}/\udcff.gmt"], "cannot be put on record"),
+        (["--targets", "own={tmp}/\udcff.gmt"], "cannot be put on record"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is(
     made: Made, humanst_here: Run, tmp_path: Path, arguments: list[str], match: str
 ) -> None:
     (tmp_path / "w.tsv").write_text("source\ttarget\tweight\nA\tTP53\t1\n")
+    (tmp_path / "\udcff.gmt").write_text("A\tx\tTP53\n")
     given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
     error = humanst_here(["build-shards", "-o", str(tmp_path / "out"), *given]).exception
     assert isinstance(error, UsageError)
