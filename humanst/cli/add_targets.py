@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import click
 
 from humanst.cli.choose import open_catalog
+from humanst.cli.gate import license_option
 from humanst.cli.gene_set_files import own_gene_sets, say_sets, target_sets
 from humanst.cli.output import catalog_option, echo, echo_json, json_option, progress, workers_option
 from humanst.cli.pathway_options import choice_of, pathway_options
@@ -44,6 +46,7 @@ from humanst.errors import UsageError
     help="The work folder that the release was built with [default: RELEASE.work].",
 )
 @click.option("--replace", "replacing", is_flag=True, help="Replace a set of the same name and other content.")
+@license_option
 @workers_option
 @catalog_option
 @json_option
@@ -58,6 +61,7 @@ def add_targets(
     workers: int | None,
     catalog: str | None,
     as_json: bool,
+    accept: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Add target sets to a RELEASE, a file a shard, rows in its order. Shards, cards and indexes keep their bytes.
@@ -84,8 +88,9 @@ def add_targets(
             "Nothing is asked for", field="--set", expected="--set, --reliability or both", done="Nothing was written"
         )
 
+    @cache
     def own() -> Path:
-        return own_gene_sets(open_catalog(catalog), pathways, gene_sets)
+        return own_gene_sets(open_catalog(catalog), path, pathways, gene_sets, accept=accept, may_ask=not as_json)
 
     asked = target_sets(sets, gmt, choice=choice, own=own)
     weigh = own() if reliability else None

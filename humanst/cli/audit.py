@@ -139,7 +139,8 @@ def _request(
         title = sources[0].sample_id if len(sources) == 1 else f"{len(sources)} sections"
     book = open_catalog(catalog)
     if releases and options["sets"] is None:
-        path = own_gene_sets(book, manifest["pathways"], None)
+        accept, may_ask = options["accept"], not as_json
+        path = own_gene_sets(book, given[0], manifest["pathways"], None, accept=accept, may_ask=may_ask)
     else:
         path, _ = gene_sets(book, options["sets"], pin=False, accept=options["accept"], may_ask=not as_json)
     choice = choice_of(options, base)

@@ -26,7 +26,8 @@ FACTS: dict[str, Any] = {
     "title": f"release {HOSTILE}", "command": f"humanst audit '{HOSTILE}'", "gene_sets": HOSTILE,
     "gene_sets_sha256": "0" * 64, "scorer": "bincontrol", "normalisation": "log1p(CP10k)", "n_seeds": 3, "n_draws": 10,
     "seed": 0, "left_out": ((HOSTILE, 3),), "unmapped": (HOSTILE,), "failures": [(HOSTILE, f"bad {HOSTILE}")],
-    "repeated": ((HOSTILE, (HOSTILE,)),), "panels": (Panel(HOSTILE, frozenset({"G"}), (HOSTILE,), 1),), "n_own_panels": 2,
+    "repeated": ((HOSTILE, (HOSTILE,)),), "panels": (Panel(HOSTILE, frozenset({"G"}), (HOSTILE,), 1),),
+    "n_own_panels": 2,
 }  # fmt: skip
 
 

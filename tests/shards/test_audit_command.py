@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from click.testing import Result
 
 from humanst.errors import HumanstError, UsageError
@@ -186,3 +187,44 @@ def test_a_folder_without_stores_says_what_makes_them(made: Made, humanst_here: 
     error = humanst_here(["audit", str(tmp_path), "-o", str(tmp_path / "out")]).exception
     assert isinstance(error, HumanstError)
     assert "humanst build" in str(error)
+
+
+def test_gated_gene_sets_of_a_release_need_a_yes(
+    made: Made, humanst_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUMANST_CACHE_DIR", str(tmp_path / "cache"))
+    content = yaml.safe_load((made.atlas / "catalog.yaml").read_text())
+    content["resources"]["gene_sets"]["license"] = "CC-BY-NC-4.0"
+    (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    monkeypatch.setenv("HUMANST_CATALOG", str(tmp_path / "catalog.yaml"))
+    # What comes after the gate is refused as well, so that nothing is made.
+    audit = ["audit", str(made.release), "-o", str(tmp_path / "out"), "--panel", "nameless"]
+    add = ["add-targets", str(made.release), "--set", "random:1,no-such"]
+    for arguments in (audit, add):
+        assert getattr(humanst_here(arguments).exception, "exit_code", None) == 3
+    for arguments, match in ((audit, "a name and a file"), (add, "No such target set")):
+        error = humanst_here([*arguments, "--accept-license", "CC-BY-NC-4.0"]).exception
+        assert isinstance(error, UsageError)
+        assert match in str(error)
+
+
+def test_gene_sets_are_found_where_a_demo_leaves_them_else_the_option_is_named(
+    made: Made, humanst_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the catalog that ships, which knows nothing of a demo."""
+    monkeypatch.delenv("HUMANST_CATALOG")
+    sets = next((made.atlas / "mirror").rglob("*.gmt"))
+    release, beside = tmp_path / "demo" / "release", tmp_path / "demo" / "atlas" / "mirror" / "gene_sets" / sets.name
+    release.mkdir(parents=True)
+    shutil.copy(made.release / "MANIFEST.json", release)
+    beside.parent.mkdir(parents=True)
+    arguments = ["audit", str(release), "-o", str(tmp_path / "out"), "--panel", "nameless"]
+    for content in (None, b"OTHER\tx\tTP53\n"):
+        if content is not None:
+            beside.write_bytes(content)
+        error = humanst_here(arguments).exception
+        assert isinstance(error, UsageError)
+        assert error.facts.code == "no-gene-sets"
+        assert f"Say --gene-sets FILE with the {sets.name} that the release was built with" in str(error)
+    shutil.copy(sets, beside)
+    assert "a name and a file" in str(humanst_here(arguments).exception)
