@@ -209,13 +209,17 @@ def _say_request(request: AuditRequest) -> dict[str, Any]:
 
 
 def _print(report: AuditReport, output: Path, record: Mapping[str, Any], as_json: bool) -> None:
+    from humanst.report.page import n_together
     from humanst.report.verdicts import VERDICTS
 
     summary = report.tables["pathways"]
     counts = {verdict: int((summary["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    n_sections = int(report.tables["sections"]["sample_id"].nunique())
+    if (together := n_together(report.tables)) < n_sections:
+        say(f"information, mutual and retrieval are of {together:,} of the {n_sections:,} sections")
     if as_json:
         rows = [{key: _plain(row[key]) for key in _TOLD} for row in summary.to_dict("records")]
-        content = {"output": str(output), "sections": int(report.tables["sections"]["sample_id"].nunique())}
+        content = {"output": str(output), "sections": n_sections, "sections_together": n_together(report.tables)}
         content |= {"verdicts": counts, "pathways": rows, **record, "failures": failure_rows(report.failures)}
         echo_json("humanst.audit/1", content)
         return

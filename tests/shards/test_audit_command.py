@@ -13,7 +13,9 @@ import yaml
 from click.testing import Result
 
 from humanst.errors import HumanstError, UsageError
+from humanst.report import sources
 from humanst.report.verdicts import VERDICTS
+from humanst.store import StoredSection, open_section
 from tests.cli.test_json import keep_promise
 from tests.helpers import output_json, run_humanst
 from tests.shards.conftest import SECTIONS, Made, digests
@@ -82,16 +84,24 @@ def test_the_page_shows_hostile_names_as_text(audited: tuple[Path, dict]) -> Non
 
 
 def test_stores_out_of_the_zips_give_the_same_figures_and_leave_nothing_behind(
-    made: Made, humanst_here: Run, audited: tuple[Path, dict], tmp_path: Path
+    made: Made, humanst_here: Run, audited: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the work folder; only the panel was not asked for."""
+    """Without the work folder; only the panel was not asked for. One store is unpacked at a time."""
     shutil.copytree(made.release, tmp_path / "moved")
+    unpacked: list[int] = []
+
+    def watched(store: Path) -> StoredSection:
+        unpacked.append(len(list(store.parent.glob("*.zarr"))))
+        return open_section(store)
+
+    monkeypatch.setattr(sources, "open_section", watched)
     arguments = ["audit", str(tmp_path / "moved"), "-o", str(tmp_path / "out"), *QUICK]
     assert humanst_here(arguments).exception is None
     for name in ("sections", "information", "mutual", "retrieval", "variance", "geometry"):
         pd.testing.assert_frame_equal(
             pd.read_parquet(tmp_path / "out" / f"{name}.parquet"), pd.read_parquet(audited[0] / f"{name}.parquet")
         )
+    assert set(unpacked) == {1}
     assert digests(tmp_path / "moved") == digests(made.release)
     assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"moved", "out"}
 

@@ -103,18 +103,26 @@ def survey(sources: list[SectionSource], options: AuditOptions) -> Survey:
     from scipy.sparse import csr_matrix, vstack
 
     share = -(-AXES_SPOTS // max(len(sources), 1))
-    learned = {place: _of_section(source, place, share, options.seed) for place, source in enumerate(sources)}
-    known = {place: one for place, one in learned.items() if one is not None}
+    places, donor_groups, parts = [], [], []
     figures = figures_of(csr_matrix((1, 0), dtype=np.int64), np.array([], dtype=np.str_), np.array([True]))
-    for number, one in enumerate(known.values()):
-        figures = figures.and_of(one.figures) if number else one.figures
-    logs = [one.logs[:, np.searchsorted(one.figures.ids, figures.ids)] for one in known.values()]
+    ids = figures.ids
+    for place, source in enumerate(sources):
+        one = _of_section(source, place, share, options.seed)
+        if one is None:
+            continue
+        # Figures of genes are put together as they come: those of a thousand sections would be gigabytes.
+        figures = figures.and_of(one.figures) if places else one.figures
+        ids = ids if np.array_equal(ids, figures.ids) else figures.ids
+        places.append(place)
+        donor_groups.append(one.donor_group)
+        parts.append((one.logs[:, np.searchsorted(one.figures.ids, ids)], ids))
+    logs = [part if mine is ids else part[:, np.searchsorted(mine, ids)] for part, mine in parts]
     section = np.repeat(np.arange(len(logs)), [log.shape[0] for log in logs])
     together = csr_matrix(vstack(logs or [csr_matrix((0, 0))], format="csr"))
     hvg = most_variable(figures, HVG_GENES)
     return Survey(
-        places=list(known),
-        donor_groups=[one.donor_group for one in known.values()],
+        places=places,
+        donor_groups=donor_groups,
         figures=figures,
         targets=most_variable(figures, TARGET_GENES),
         hvg=hvg,
