@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst import files
-from humanst.errors import HumanstError, UsageError, raise_for_failures
+from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_failures
 from humanst.pathways import PathwayChoice
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.report.page import audit_page
@@ -109,10 +109,30 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
         ``not-an-audit`` when the folder holds something else.
     DataError
         When the gene sets cannot be used.
+    InterruptedRun
+        When it is stopped: an audit is kept as a whole or not at all.
     HumanstError
         When no section can be audited: its own error of one, ``PartialFailure`` of several.
     """
     require_audit_folder(output)
+    reached: dict[str, tuple[int, int]] = {}
+
+    def tell(step: str, done: int, total: int) -> None:
+        reached[step] = (done, total)
+        progress(step, done, total)
+
+    try:
+        return _audit(request, output, tell)
+    except KeyboardInterrupt:
+        done, total = reached.get("sections", (0, len(request.sources)))
+        raise InterruptedRun(
+            f"The audit was interrupted when {done} of {total} sections were done",
+            done=f"Nothing of it was kept; {output.name} is as it was",
+            todo="Run the same command again: it begins anew",
+        ) from None
+
+
+def _audit(request: AuditRequest, output: Path, progress: Callable[[str, int, int], None]) -> AuditReport:
     sets = sets_of_file(request.gene_sets, request.gene_sets.name, request.choice)
     by_section, failures = _sections(request, progress)
     failed = {name for name, _ in failures}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import pytest
 import yaml
 from click.testing import Result
 
-from humanst.errors import HumanstError, UsageError
-from humanst.report import sources
+from humanst.errors import HumanstError, IntegrityError, InterruptedRun, UsageError
+from humanst.pathways import PathwayChoice
+from humanst.report import auditing, sources
 from humanst.report.verdicts import VERDICTS
+from humanst.shards.scoring import score_store
 from humanst.store import StoredSection, open_section
 from tests.cli.test_json import keep_promise
 from tests.helpers import output_json, run_humanst
@@ -206,6 +210,7 @@ def test_gated_gene_sets_of_a_release_need_a_yes(
     content = yaml.safe_load((made.atlas / "catalog.yaml").read_text())
     content["resources"]["gene_sets"]["license"] = "CC-BY-NC-4.0"
     (tmp_path / "catalog.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    shutil.copytree(made.atlas / "curation", tmp_path / "curation")
     monkeypatch.setenv("HUMANST_CATALOG", str(tmp_path / "catalog.yaml"))
     # What comes after the gate is refused as well, so that nothing is made.
     audit = ["audit", str(made.release), "-o", str(tmp_path / "out"), "--panel", "nameless"]
@@ -238,3 +243,37 @@ def test_gene_sets_are_found_where_a_demo_leaves_them_else_the_option_is_named(
         assert f"Say --gene-sets FILE with the {sets.name} that the release was built with" in str(error)
     shutil.copy(sets, beside)
     assert "a name and a file" in str(humanst_here(arguments).exception)
+
+
+def test_an_audit_that_is_interrupted_keeps_nothing_and_says_so(
+    made: Made, humanst_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C after the sections, before the folder: an earlier audit stays."""
+
+    def pressed(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(auditing, "summary_of", pressed)
+    (out := tmp_path / "out").mkdir()
+    (out / "index.html").write_text("earlier")
+    store = made.work / "sections" / f"{SECTIONS[0]}.zarr"
+    error = humanst_here(["audit", str(store), "-o", str(out), *QUICK]).exception
+    assert isinstance(error, InterruptedRun)
+    assert error.exit_code == 75
+    assert "when 1 of 1 sections were done. Nothing of it was kept; out is as it was" in str(error)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"index.html": "earlier"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_of_gene_sets_that_changed_meanwhile_scores_nothing(made: Made, tmp_path: Path) -> None:
+    stored = open_section(made.work / "sections" / f"{SECTIONS[0]}.zarr")
+    path = tmp_path / "sets.gmt"
+    shutil.copy(next((made.atlas / "mirror").rglob("*.gmt")), path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    before = score_store(stored, path, path.name, PathwayChoice(), sha256=sha256)
+    assert before.is_valid.any()
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(IntegrityError, match="has changed since") as caught:
+        score_store(stored, path, path.name, PathwayChoice(), sha256=sha256)
+    assert caught.value.exit_code == 6

@@ -24,6 +24,7 @@ from humanst.pathways.options import SCORERS, Scoring
 from humanst.shards.like import read_like
 from humanst.shards.plan_file import read_plan, spec_of
 from humanst.shards.scoring import others_of
+from humanst.shards.target_sets import TARGETS_VERSION
 from humanst.shards.verify import verify_release
 from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
@@ -109,7 +110,7 @@ def test_every_scorer_is_offered() -> None:
 def test_a_release_with_controls_is_whole_and_says_what_they_are(sets: Sets) -> None:
     assert verify_release(sets.release).findings.to_list() == []
     entries = manifest_of(sets.release)["targets"]
-    assert entries["shuffle-3"]["parameters"] == {"version": 1, "seed": 3, "of": "pathways"}
+    assert entries["shuffle-3"]["parameters"] == {"version": TARGETS_VERSION, "seed": 3, "of": "pathways"}
     random = entries["random-5"]
     assert random["parameters"]["seed"] == 5
     assert random["parameters"]["gene_sets"] == sets.gmt.name

@@ -16,8 +16,9 @@ import numpy as np
 from humanst.pathways.audit.genes import BLOCK_SPOTS
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
-from humanst.pathways.audit.survey import TARGET_GENES, Halves, Survey, totals_of
+from humanst.pathways.audit.survey import TARGET_GENES, Halves, Survey
 from humanst.pathways.bincontrol import log_cp10k
+from humanst.pathways.expression import totals_of
 from humanst.pathways.score import score_section
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from humanst.pathways.audit.genes import GeneFigures, figures_of, measured_columns, most_variable
+from humanst.pathways.audit.genes import GeneFigures, figures_of, most_variable
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.pca import SpotProducts
 from humanst.pathways.audit.thinning import thin
 from humanst.pathways.bincontrol import log_cp10k
+from humanst.pathways.expression import columns_of, totals_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +79,7 @@ class Halves:
     @classmethod
     def of(cls, section: AuditSection, seed: int) -> Halves:
         """Thin a section; spots are those in the fit with counts in both halves."""
-        columns = measured_columns(section)
+        columns = columns_of(section.ensembl_ids, section.measured)
         in_order = len(columns) == section.counts.shape[1] and bool(np.all(columns[:-1] < columns[1:]))
         whole = section.counts if in_order else section.counts[:, columns]
         parts = thin(whole, seed)
@@ -91,11 +92,6 @@ class Halves:
         if len(self.spots) <= n:
             return self.spots
         return np.sort(rng.choice(self.spots, n, replace=False))
-
-
-def totals_of(counts: csr_matrix) -> NDArray[np.int64]:
-    """Return the counts of each spot, (n,) int64."""
-    return np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
 
 
 def survey(sources: list[SectionSource], options: AuditOptions) -> Survey:
