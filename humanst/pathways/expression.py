@@ -100,7 +100,7 @@ class Expression:
         self._columns = columns_of(ids, measured)
         self._counts, self._size = counts, chunk_spots
         self._kept: list[Block] = []
-        self._room = kept_entries
+        self._room = self._most = kept_entries
         self.genes = ids[self._columns]
         self.totals = totals_of(counts, self._columns, chunk_spots)
         self.has_counts: NDArray[np.bool_] = self.totals > 0
@@ -127,6 +127,10 @@ class Expression:
                 self._room -= block.counts.nnz
                 self._kept.append(block)
             yield block
+
+    def forget(self) -> None:
+        """Let go of the blocks that are kept."""
+        self._kept, self._room = [], self._most
 
     def _made_from(self, first: int) -> Iterator[Block]:
         in_order = len(self._columns) == self._counts.shape[1] and bool(np.all(np.diff(self._columns) > 0))

@@ -16,7 +16,7 @@ import numpy as np
 from humanst.errors import DataError, UsageError
 from humanst.pathways.bincontrol import bins_for
 from humanst.pathways.depth import MIN_SD, mean_and_sd
-from humanst.pathways.expression import CHUNK_SPOTS, Expression
+from humanst.pathways.expression import CHUNK_SPOTS, Expression, fitting_rows
 from humanst.pathways.options import SCORERS, Scoring
 from humanst.pathways.scorers import scorer_of
 from humanst.pathways.scorers.base import SetWeights
@@ -137,10 +137,12 @@ def score_expression(
     targeted: bool,
     scoring: Scoring | None = None,
     lattice: Lattice | None = None,
+    keep: bool = False,
 ) -> PathwayScores:
-    """Score a section that was made ready: what it keeps for one collection of sets is there for the next.
+    """Score a section that was made ready.
 
-    Parameters are those of :func:`score_section`, and so are the results.
+    Parameters are those of :func:`score_section`, and so are the results; with ``keep`` the logarithms that were made
+    for these sets are there for the next.
 
     Raises
     ------
@@ -159,7 +161,7 @@ def score_expression(
     scored = np.flatnonzero([reason is None for reason in reasons])
     n_bins = bins_for(len(expression.genes)) if asked.scorer == "bincontrol" else 0
     if len(scored):
-        raw, n_bins = _raw_scores(expression, weights.only(scored), asked)
+        raw, n_bins = _raw_scores(expression, weights.only(scored), asked, keep=keep)
         # Some sets at a time: what is made on the way stays small beside the scores.
         for first in range(0, len(scored), SETS_AT_ONCE):
             few = scored[first : first + SETS_AT_ONCE]
@@ -187,19 +189,26 @@ def score_expression(
 def _uncounted(expression: Expression, weights: SetWeights, reasons: tuple[Reason | None, ...]) -> NDArray[np.int64]:
     """Sets without a single count in the fitting spots: a score would be that of their controls alone."""
     left = np.flatnonzero([reason is None for reason in reasons])
-    if not len(left):
-        return left
     matrix = weights.matrix
-    of_entry = np.repeat(expression.gene_totals, np.diff(matrix.indptr))
-    counts = np.bincount(matrix.indices, of_entry, minlength=matrix.shape[1])
-    return left[counts[left] == 0]
+    has_counts = np.zeros(matrix.shape[0], dtype=np.bool_)
+    # A few spots settle it for nearly every set.
+    for block in expression.blocks() if len(left) else ():
+        fitting = fitting_rows(block.counts, block.is_fit)
+        has_counts[fitting.indices[fitting.data > 0]] = True
+        n_counted = np.bincount(matrix.indices, np.repeat(has_counts, np.diff(matrix.indptr)), matrix.shape[1])
+        left = left[n_counted[left] == 0]
+        if not len(left):
+            break
+    return left
 
 
-def _raw_scores(expression: Expression, weights: SetWeights, asked: Scoring) -> tuple[NDArray[np.float64], int]:
+def _raw_scores(
+    expression: Expression, weights: SetWeights, asked: Scoring, *, keep: bool
+) -> tuple[NDArray[np.float64], int]:
     """(P, n_spots), a row a set, and the bins of the scorer."""
     scorer = scorer_of(asked.scorer).fit(expression, weights)
     raw = np.empty((len(weights.n_measured), expression.n_spots))
-    for block in expression.blocks(keep=False):
+    for block in expression.blocks(keep=keep):
         raw[:, block.start : block.stop] = scorer.score(block).T
     return raw, scorer.n_bins
 

@@ -170,6 +170,7 @@ def _measure(
         ]
 
     whole = _by_parts(sets, fit, lambda part: of_whole(_scores(section, expression, part, options.scoring)))
+    expression.forget()
     half_r = []
     for number in range(options.n_seeds):
         halves = thin(section.counts, (options.seed, number))
@@ -196,7 +197,7 @@ def _half_r(
 
 def _scores(section: AuditSection, expression: Expression, sets: ResolvedSets, scoring: Scoring) -> PathwayScores:
     lattice = (section.row, section.col, section.lattice)
-    return score_expression(expression, sets, targeted=section.targeted, scoring=scoring, lattice=lattice)
+    return score_expression(expression, sets, targeted=section.targeted, scoring=scoring, lattice=lattice, keep=True)
 
 
 def _by_parts(

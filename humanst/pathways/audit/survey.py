@@ -99,7 +99,9 @@ def survey(sources: list[SectionSource], options: AuditOptions) -> Survey:
     from scipy.sparse import csr_matrix, vstack
 
     share = -(-AXES_SPOTS // max(len(sources), 1))
-    places, donor_groups, parts = [], [], []
+    places: list[int] = []
+    donor_groups: list[str] = []
+    parts: list[tuple[csr_matrix, NDArray[np.str_]]] = []
     figures = figures_of(csr_matrix((1, 0), dtype=np.int64), np.array([], dtype=np.str_), np.array([True]))
     ids = figures.ids
     for place, source in enumerate(sources):
