@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,10 @@ from humanst.cli.gene_set_files import own_gene_sets, say_sets, target_sets
 from humanst.cli.output import catalog_option, echo, echo_json, json_option, progress, workers_option
 from humanst.cli.pathway_options import choice_of, pathway_options
 from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanst.shards.add_targets import Added
+    from humanst.shards.target_sets import TargetSet
 
 
 @click.command("add-targets")
@@ -97,6 +102,10 @@ def add_targets(
     with progress("add-targets") as tell:
         means = Means(folder, workers or default_workers(), tell=tell)
         result = add(path, asked, means, reliability=weigh, replacing=replacing)
+    _print(result, path, asked, weigh is not None, as_json)
+
+
+def _print(result: Added, release: Path, asked: Sequence[TargetSet], weighed: bool, as_json: bool) -> None:
     entries = result.manifest.get("targets", {})
     for one in asked:
         if one.kind == "gmt":
@@ -108,11 +117,11 @@ def add_targets(
         for one in asked
     ]
     if as_json:
-        content = {"release": str(path), "version": result.manifest["version"], "sets": rows}
-        content |= {"reliability": None if weigh is None else result.manifest["reliability"]}
+        content = {"release": str(release), "version": result.manifest["version"], "sets": rows}
+        content |= {"reliability": result.manifest["reliability"] if weighed else None}
         echo_json("humanst.add-targets/1", content | {"sha256sums": result.manifest["sha256sums"]})
         return
-    if weigh is not None:
+    if weighed:
         what = "added" if "reliability" in result.added else "were there already"
         entry = result.manifest["reliability"]
         known = sum(weight is not None for weight in entry["weights"])

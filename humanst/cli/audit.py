@@ -145,6 +145,8 @@ def _request(
         path, _ = gene_sets(book, options["sets"], pin=False, accept=options["accept"], may_ask=not as_json)
     choice = choice_of(options, base)
     choice.check_file(path)
+    # A slip of the user is found before zips are unpacked.
+    named = read_panels(options["panels"], load_gene_table(), [f"panel of {source.sample_id}" for source in sources])
     own, n_own = own_panels(sources)
     return AuditRequest(
         title=title,
@@ -154,7 +156,7 @@ def _request(
         n_seeds=options["seeds"],
         n_draws=options["draws"],
         seed=options["seed"],
-        panels=(*own, *read_panels(options["panels"], load_gene_table(), [panel.name for panel in own])),
+        panels=(*own, *named),
         n_own_panels=n_own,
         workers=options["workers"] or default_workers(),
         command=_command(given, path, options),
