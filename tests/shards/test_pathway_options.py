@@ -128,6 +128,16 @@ def test_sets_left_out_and_symbols_without_a_gene_are_on_record(sets: Sets) -> N
     assert names == ["LOST", sets.gmt.read_text().splitlines()[1].split("\t")[0]]
 
 
+def test_what_of_gene_sets_is_not_scored_is_told_also_of_a_set_that_is_there(sets: Sets, humanst_here: Run) -> None:
+    asked = ["--set", "own", "--gmt", str(sets.own), "--min-members", "5", "--work", str(sets.work)]
+    said = run(humanst_here, "add-targets", str(sets.release), *asked).output
+    where = "of targets.own in MANIFEST.json"
+    assert f"own: 1 gene sets are left out by size: TINY (3); all are in left_out {where}" in said
+    assert (
+        f"own: 2 symbols stand for no gene and count as not measured: FOO1, FOO2; all are in unmapped {where}" in said
+    )
+
+
 def test_shuffled_pairs_have_the_targets_of_others_of_their_section(sets: Sets) -> None:
     own, shuffled = pathways_of(sets.release), target_rows(sets.release, "shuffle-3")
     index = pd.concat([pq.read_table(path).to_pandas() for path in sorted(sets.release.glob("index/*.parquet"))])
