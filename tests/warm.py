@@ -28,7 +28,7 @@ from humanst.harmonize.gene_table import load_gene_table
 from tests.disk import wait_for_no_disk
 
 ROOT = Path(__file__).resolve().parents[1]
-_LIBRARIES = (
+LIBRARIES = (
     "anndata",
     "click",
     "cv2",
@@ -60,7 +60,7 @@ _LIBRARIES = (
     "zarr",
 )
 # What a command opens on its way: with all of them here a child compiles and runs none of it again.
-_OWN = (
+OWN = (
     "humanst.builder",
     "humanst.builder.checking",
     "humanst.cli.build",
@@ -176,7 +176,7 @@ def warm_parent() -> WarmParent:
 
 def serve() -> None:
     """Fork a child for each line of standard input, and end with the input."""
-    for name in (*_LIBRARIES, *_OWN):
+    for name in (*LIBRARIES, *OWN):
         import_module(name)
     wait_for_no_disk()
     # The gene table of the package, which each command reads: 60,000 rows.
