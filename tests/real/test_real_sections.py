@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.helpers import output_json, run_humanst
+from tests.real.test_her2st_release import built as built
+from tests.real.test_her2st_release import store_of
 from tests.studies import VISIUM_RECIPE, World, write_world
 
 pytestmark = pytest.mark.real
@@ -176,13 +178,12 @@ def test_labelled_st_sections_carry_their_labels(real_data: Path, tmp_path: Path
     assert attrs["um_per_pixel"] == pytest.approx(0.916 / 0.2876, rel=0.01)
 
 
-def test_a_store_opens_in_plain_spatialdata_with_spots_on_tissue(real_data: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("her2st")
+def test_a_store_opens_in_plain_spatialdata_with_spots_on_tissue(built: tuple[Path, dict[str, Any]]) -> None:
     import spatialdata
     from spatialdata.transformations import get_transformation
 
-    result = run_humanst("build", "her2st", "--sections", "C3", "-o", str(tmp_path / "store"), mirror=real_data)
-    assert result.returncode == 0, result.stderr
-    path = tmp_path / "store" / "sections" / "her2st_C3.zarr"
+    path = store_of(built[0], "C3")
     sdata = spatialdata.read_zarr(path)
     assert sdata.coordinate_systems == ["um"]
     image = sdata["he"]["scale0"]["image"]
