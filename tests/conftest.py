@@ -89,13 +89,17 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_atlas(shared_tmp: Path) -> Path:
-    """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/."""
+    """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/.
+
+    Fourteen of its twenty sections are on half their area: see ``tests.studies.demo_studies``.
+    """
     from humanst.demo import write_atlas
+    from tests.studies import demo_studies
 
     folder = shared_tmp / "demo_atlas"
     with FileLock(shared_tmp / "demo_atlas.lock"):
         if not (folder / "written").exists():
-            write_atlas(folder)
+            write_atlas(folder, studies=demo_studies())
             (folder / "written").touch()
     return folder
 
@@ -129,7 +133,7 @@ def demo_release(demo_atlas: Path, shared_tmp: Path) -> Path:
                 "--assign",
                 str(demo_atlas / "assign.csv"),
                 "--shard-pairs",
-                "512",
+                "384",
                 "--workers",
                 "2",
                 atlas=demo_atlas,
