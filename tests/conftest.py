@@ -91,7 +91,7 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo_atlas(shared_tmp: Path) -> Path:
     """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/.
 
-    Fourteen of its twenty sections are on half their area: see ``tests.studies.demo_studies``.
+    Thirteen of its twenty sections are on half their area: see ``tests.studies.demo_studies``.
     """
     from humanst.demo import write_atlas
     from tests.studies import demo_studies

@@ -139,8 +139,12 @@ def little_studies(*sections: str, by: float = 0.58) -> tuple[StudyPlan, ...]:
     )
 
 
-# At least one of every study kind: what is compared across platforms, and with the truth, needs many spots.
-WHOLE_SECTIONS = ("demo_visium_V1", "demo_visium_v1_P2", "demo_st_E1", "demo_xenium_X1", "demo_hd_H1", "demo_hd_H2")
+# At least one of every study kind: what is compared across platforms, and with the truth, needs many spots; A1 is the
+# one with room beside its tissue.
+WHOLE_SECTIONS = (
+    *("demo_visium_V1", "demo_visium_v1_P2", "demo_st_A1", "demo_st_E1"),
+    *("demo_xenium_X1", "demo_hd_H1", "demo_hd_H2"),
+)
 
 
 def demo_studies(*sections: str) -> tuple[StudyPlan, ...]:
