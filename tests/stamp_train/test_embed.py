@@ -23,6 +23,7 @@ from PIL import Image
 from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.load import open_release
 from stamp_train.cli import main
+from stamp_train.config import AlignConfig
 from stamp_train.embed import embed_release, embed_slide
 from stamp_train.embed_work import Settings
 from stamp_train.features import join, read_embeddings
@@ -203,6 +204,9 @@ def test_an_adapter_goes_in_and_belongs_to_its_base(release: Written, tmp_path: 
     assert np.abs(found - base).max() > 0.05
     adapter = read_embeddings(done.path).facts["encoder"]["adapter"]
     assert (adapter["release_sha256"], adapter["leakage"]) == ("ab", "a donor was seen")
+    (tmp_path / "run/config.yaml").write_text(AlignConfig(encoder="test_vit", weights="random").to_yaml())
+    of_run = frozen_encoder(None, adapter=tmp_path / "run")
+    assert of_run.record == frozen.record
     with pytest.raises(IntegrityError, match="trained on another base") as raised:
         frozen_encoder("test_vit", "random", seed=1, adapter=tmp_path / "run/adapter/adapter.safetensors")
     assert raised.value.exit_code == 6
@@ -260,6 +264,10 @@ def test_a_slide_is_read_as_others_read_it(slide: np.ndarray, tiny: Frozen, tmp_
     assert (data["coords"] % 448 == 0).all()
     assert (data["coords"] + 448 <= slide.shape[1::-1]).all()
     assert np.array_equal(read_features(tmp_path / "s.h5"), data["features"])
+    embed_slide(tiny, source, tmp_path / "s.parquet", settings=SMALL)
+    assert np.array_equal(read_features(tmp_path / "s.parquet"), data["features"])
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert np.array_equal(np.stack([table["x_px"], table["y_px"]], axis=1), data["coords"])
 
 
 def test_any_image_and_overlapping_patches(slide: np.ndarray, tiny: Frozen, tmp_path: Path) -> None:
