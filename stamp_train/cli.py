@@ -18,6 +18,7 @@ from stamp_train import __version__
 COMMANDS = {
     "domains": "stamp_train.commands.domains:domains",
     "embed": "stamp_train.commands.embed:embed",
+    "merge": "stamp_train.commands.merge:merge",
     "probe": "stamp_train.commands.probe:probe",
     "slides": "stamp_train.commands.slides:slides",
 }

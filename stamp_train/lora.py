@@ -7,7 +7,7 @@ a convolution over pixels; the pattern cannot. ``B`` starts at zero: at step 0 t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -226,15 +226,18 @@ def merge(encoder: Encoder) -> Encoder:
     return Encoder(merged, encoder.facts)
 
 
-def save_merged(folder: Path, encoder: Encoder, facts: AdapterFacts) -> str:
+def save_merged(folder: Path, encoder: Encoder, facts: AdapterFacts, notes: Mapping[str, Any] | None = None) -> str:
     """Merge, and write a plain timm model as a folder; returns the digest of the merged weights.
+
+    ``notes`` are said in its ``config.json`` beside the facts.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` reads it; an architecture with a layer of its own takes
     ``mlp_layer`` beside, as on its card.
     """
     merged = merge(encoder)
     digest = weights_sha256(merged.model.state_dict())
-    write_folder(folder, merged.model, merged.facts, {"adapter": asdict(facts), "weights_sha256": digest})
+    told = {**(notes or {}), "adapter": asdict(facts), "weights_sha256": digest}
+    write_folder(folder, merged.model, merged.facts, told)
     return digest
 
 
