@@ -16,7 +16,10 @@ from stamp_train import __version__
 
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
+    "domains": "stamp_train.commands.domains:domains",
+    "embed": "stamp_train.commands.embed:embed",
     "merge": "stamp_train.commands.merge:merge",
+    "probe": "stamp_train.commands.probe:probe",
     "slides": "stamp_train.commands.slides:slides",
 }
 
