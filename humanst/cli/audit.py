@@ -70,7 +70,7 @@ _TOLD = (
     multiple=True,
     metavar="NAME=FILE",
     help="Compare with scores from these genes alone, a gene a line; may be repeated. The panels of targeted "
-    "sections are compared anyway.",
+    "sections, the six of most sections, are compared anyway.",
 )
 @click.option(
     "--groups",
@@ -99,7 +99,9 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
 
     target = Path(output).resolve()
     require_audit_folder(target)
-    scratch = target.with_name(f".{target.name}.stores")
+    # A name of this run's own: what another left there or is at work on is not touched, and leftovers are swept.
+    files.sweep_partials(target.parent)
+    scratch = files.partial_path(target)
     try:
         request = _request(paths, scratch, options, catalog, as_json)
         record = _say_request(request)
@@ -197,7 +199,7 @@ def _say_request(request: AuditRequest) -> dict[str, Any]:
     say_sets(name, record, "of gene_sets with --json")
     for panel in request.panels:
         if panel.unknown:
-            lost = f"{len(panel.unknown):,} of {len(panel.unknown) + len(panel.genes):,} names stand for no gene"
+            lost = f"{len(panel.unknown):,} names stand for no gene, beside {len(panel.genes):,} genes"
             say(f"panel {panel.name}: {lost}: {first_of(panel.unknown)}; all are in unknown of panels with --json")
     own = [panel.name for panel in request.panels if panel.n_sections]
     if request.n_own_panels > len(own):
