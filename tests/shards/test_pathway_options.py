@@ -81,7 +81,7 @@ class Sets:
 
 @pytest.fixture(scope="module")
 def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
-    """The small release with both controls, and gene sets: one too small, one with lost symbols and one symbol twice."""
+    """The small release with both controls, and gene sets: too small, with lost symbols and one twice, and as it is."""
     from humanst.pathways import PathwayChoice
     from humanst.shards.add_targets import add_targets
     from humanst.shards.target_sets import parse_sets
