@@ -99,6 +99,7 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
 
     target = Path(output).resolve()
     require_audit_folder(target)
+    _require_outside(target, paths)
     # A name of this run's own: what another left there or is at work on is not touched, and leftovers are swept.
     files.sweep_partials(target.parent)
     scratch = files.partial_path(target)
@@ -111,6 +112,23 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
         files.remove(scratch)
     _print(report, target, record, as_json)
     end_with(len(request.sources), report.failures)
+
+
+def _require_outside(target: Path, paths: tuple[str, ...]) -> None:
+    """A file more, and a release or a store is not as it was built."""
+    from humanst.report.sources import is_release
+
+    for path in map(Path, paths):
+        if target.is_relative_to(path.resolve()) and (is_release(path) or path.resolve().suffix == ".zarr"):
+            raise UsageError(
+                "An audit cannot be kept inside what it is of",
+                code="inside-release",
+                field="-o",
+                expected=f"a folder outside of {path.resolve().name}",
+                found=str(target.relative_to(path.resolve().parent)),
+                done="Nothing was written",
+                todo="Name another folder with -o",
+            )
 
 
 def _request(

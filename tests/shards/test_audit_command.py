@@ -192,6 +192,7 @@ def test_names_in_a_strangers_manifest_are_no_paths(made: Made, humanst_here: Ru
         (["--groups", "{tmp}/groups.csv"], "audited by itself"),
         (["--sets", "{tmp}/none.gmt"], "No such gene sets"),
         (["-o", "{tmp}"], "holds something else"),
+        (["-o", "{release}/audit"], "inside what it is of"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(
@@ -200,12 +201,12 @@ def test_what_cannot_be_audited_is_refused(
     (tmp_path / "empty.txt").write_text("# nothing\nNOT-A-GENE\n")
     (tmp_path / "panel.txt").write_text("TP53\n")
     (tmp_path / "groups.csv").write_text("sample_id,donor_id\nx,y\n")
-    given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
-    before = digests(tmp_path)
+    given = [text.replace("{tmp}", str(tmp_path)).replace("{release}", str(made.release)) for text in arguments]
+    before = digests(tmp_path), digests(made.release)
     error = humanst_here(["audit", str(made.release), "-o", str(tmp_path / "out"), *QUICK, *given]).exception
     assert isinstance(error, UsageError)
     assert match in str(error)
-    assert digests(tmp_path) == before
+    assert (digests(tmp_path), digests(made.release)) == before
 
 
 def test_a_folder_without_stores_says_what_makes_them(made: Made, humanst_here: Run, tmp_path: Path) -> None:
