@@ -185,7 +185,10 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     shutil.copytree(sets.work / "sections", work / "sections")
     shutil.copytree(sets.work / "images", work / "images")
     arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS]
-    run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5")
+    asked = ["--shuffle-pairs", "3", "--targets", f"random:5,own={sets.own}"]
+    said = run(humanst_here, *arguments, *asked).output
+    assert "own: 2 symbols stand for no gene and count as not measured: FOO1, FOO2; all are in unmapped of" in said
+    assert "count once" in said
     assert verify_release(release).findings.to_list() == []
     options = manifest_of(release)["pathways"]["options"]
     assert options == {"shuffle_seed": 3}
@@ -197,7 +200,7 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     # Limits of size differ in what was asked for, and leave out no set here.
     assert there == here
     assert read_like(release).choice().shuffle_seed == 3
-    again = run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5", "--json")
+    again = run(humanst_here, *arguments, *asked, "--json")
     assert json.loads(again.output[again.output.index("{") :])["earlier"] == "same"
 
 
