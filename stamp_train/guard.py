@@ -205,10 +205,13 @@ def _check_sections(asked: Sequence[str], known: set[str]) -> None:
 
 
 def _check_groups(asked: Sequence[str], known: set[str]) -> None:
-    """A release was left without a group rightly; only what is nearly a label of it is taken for a slip."""
+    """A release was left without a group rightly; only what is nearly or partly a label is taken for a slip."""
     for name in asked:
-        if name not in known and (near := _near(name, known, 0.75)):
-            raise _unknown("exclusion group", "groups", name, " or ".join(near))
+        low = name.strip().lower()
+        parts = [label for label in sorted(known) if low and (low in label.lower() or label.lower() in low)]
+        if name not in known and (near := list(dict.fromkeys([*_near(name, known, 0.75), *parts]))):
+            todo = "A group that the releases were built without needs no naming"
+            raise _unknown("exclusion group", "groups", name, " or ".join(near), todo)
 
 
 def _near(name: str, known: set[str], cutoff: float) -> list[str]:
@@ -216,7 +219,7 @@ def _near(name: str, known: set[str], cutoff: float) -> list[str]:
     return [lowered[match] for match in get_close_matches(name.lower(), list(lowered), n=3, cutoff=cutoff)]
 
 
-def _unknown(what: str, field: str, name: str, expected: str) -> UsageError:
+def _unknown(what: str, field: str, name: str, expected: str, todo: str | None = None) -> UsageError:
     return UsageError(
         f"There is no such {what}",
         code=f"unknown-{what.replace(' ', '-')}",
@@ -224,6 +227,7 @@ def _unknown(what: str, field: str, name: str, expected: str) -> UsageError:
         expected=expected,
         found=repr(name),
         done="Nothing was trained",
+        todo=todo,
     )
 
 

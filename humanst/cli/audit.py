@@ -70,7 +70,7 @@ _TOLD = (
     multiple=True,
     metavar="NAME=FILE",
     help="Compare with scores from these genes alone, a gene a line; may be repeated. The panels of targeted "
-    "sections are compared anyway.",
+    "sections, the six of most sections, are compared anyway.",
 )
 @click.option(
     "--groups",
@@ -99,7 +99,10 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
 
     target = Path(output).resolve()
     require_audit_folder(target)
-    scratch = target.with_name(f".{target.name}.stores")
+    _require_outside(target, paths)
+    # A name of this run's own: what another left there or is at work on is not touched, and leftovers are swept.
+    files.sweep_partials(target.parent)
+    scratch = files.partial_path(target)
     try:
         request = _request(paths, scratch, options, catalog, as_json)
         record = _say_request(request)
@@ -109,6 +112,23 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
         files.remove(scratch)
     _print(report, target, record, as_json)
     end_with(len(request.sources), report.failures)
+
+
+def _require_outside(target: Path, paths: tuple[str, ...]) -> None:
+    """A file more, and a release or a store is not as it was built."""
+    from humanst.report.sources import is_release
+
+    for path in map(Path, paths):
+        if target.is_relative_to(path.resolve()) and (is_release(path) or path.resolve().suffix == ".zarr"):
+            raise UsageError(
+                "An audit cannot be kept inside what it is of",
+                code="inside-release",
+                field="-o",
+                expected=f"a folder outside of {path.resolve().name}",
+                found=str(target.relative_to(path.resolve().parent)),
+                done="Nothing was written",
+                todo="Name another folder with -o",
+            )
 
 
 def _request(
@@ -197,7 +217,7 @@ def _say_request(request: AuditRequest) -> dict[str, Any]:
     say_sets(name, record, "of gene_sets with --json")
     for panel in request.panels:
         if panel.unknown:
-            lost = f"{len(panel.unknown):,} of {len(panel.unknown) + len(panel.genes):,} names stand for no gene"
+            lost = f"{len(panel.unknown):,} names stand for no gene, beside {len(panel.genes):,} genes"
             say(f"panel {panel.name}: {lost}: {first_of(panel.unknown)}; all are in unknown of panels with --json")
     own = [panel.name for panel in request.panels if panel.n_sections]
     if request.n_own_panels > len(own):

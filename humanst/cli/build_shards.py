@@ -193,6 +193,9 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
     manifest = report.manifest
     if manifest:
         say_sets(manifest["pathways"]["set"], manifest["pathways"], "of pathways in MANIFEST.json")
+        for name, entry in manifest.get("targets", {}).items():
+            if entry["kind"] == "gmt":
+                say_sets(name, entry, f"of targets.{name} in MANIFEST.json")
     if report.earlier == "same":
         say(f"{report.release.name}: this release was there already and is unchanged")
     if as_json:

@@ -189,13 +189,15 @@ def limited(sets: ResolvedSets, min_members: int, max_members: int | None) -> Re
     def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(value for value, stays in zip(values, keep, strict=True) if stays)
 
+    names = kept(sets.names)
+    remaining = frozenset(names)
     return replace(
         sets,
-        names=kept(sets.names),
+        names=names,
         ensembl_ids=kept(sets.ensembl_ids),
         unmapped=kept(sets.unmapped),
         n_members=kept(sets.n_members),
         weights=None if sets.weights is None else kept(sets.weights),
         left_out=tuple((name, n) for name, n, stays in zip(sets.names, sets.n_members, keep, strict=True) if not stays),
-        repeated=tuple((name, symbols) for name, symbols in sets.repeated if name in kept(sets.names)),
+        repeated=tuple((name, symbols) for name, symbols in sets.repeated if name in remaining),
     )

@@ -155,7 +155,7 @@ def score_expression(
     weights = SetWeights.of(sets, expression.genes)
     n_members = np.array(sets.n_members, dtype=np.int64)
     reasons = _coverage_reasons(weights.n_measured, n_members, targeted=targeted, n_fit=expression.n_fit)
-    reasons = _with(reasons, _uncounted(expression, weights, reasons), "no-counts")
+    reasons = _with(reasons, _uncounted(expression, weights, reasons, keep=keep), "no-counts")
     scores = np.full((expression.n_spots, len(sets.names)), np.nan, dtype=np.float32)
     mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
     scored = np.flatnonzero([reason is None for reason in reasons])
@@ -186,13 +186,15 @@ def score_expression(
     )
 
 
-def _uncounted(expression: Expression, weights: SetWeights, reasons: tuple[Reason | None, ...]) -> NDArray[np.int64]:
+def _uncounted(
+    expression: Expression, weights: SetWeights, reasons: tuple[Reason | None, ...], *, keep: bool
+) -> NDArray[np.int64]:
     """Sets without a single count in the fitting spots: a score would be that of their controls alone."""
     left = np.flatnonzero([reason is None for reason in reasons])
     matrix = weights.matrix
     has_counts = np.zeros(matrix.shape[0], dtype=np.bool_)
     # A few spots settle it for nearly every set.
-    for block in expression.blocks() if len(left) else ():
+    for block in expression.blocks(keep=keep) if len(left) else ():
         fitting = fitting_rows(block.counts, block.is_fit)
         has_counts[fitting.indices[fitting.data > 0]] = True
         n_counted = np.bincount(matrix.indices, np.repeat(has_counts, np.diff(matrix.indptr)), matrix.shape[1])

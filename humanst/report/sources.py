@@ -11,7 +11,7 @@ from typing import Any
 
 from humanst import files
 from humanst.builder import store_path
-from humanst.errors import DataError, UsageError
+from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
 from humanst.shards.folder import MANIFEST
 from humanst.shards.published import read_manifest
@@ -34,7 +34,7 @@ class AuditSource:
     packed, about
         The zip that holds the store and what the manifest says of it, or ``None``.
     targeted
-        Whether it is of a targeted panel, as far as a release says.
+        Whether it is of a targeted panel, as far as a release or the attributes of its store say.
     """
 
     sample_id: str
@@ -70,16 +70,13 @@ class AuditSource:
 
     def panel(self) -> frozenset[str] | None:
         """The genes that it measured, if it is of a targeted panel; raises as :meth:`opened` does."""
-        # What a release says of a section saves unpacking it.
-        if self.targeted is False or (self.packed is None and self.store.is_dir() and not self._is_targeted()):
+        # What a release or the attributes of a store say of a section saves opening it.
+        if self.targeted is False:
             return None
         with self.opened() as stored:
             if not stored.attrs["targeted"]:
                 return None
             return frozenset(stored.genes.index[stored.genes["measured"].to_numpy(bool)].astype(str))
-
-    def _is_targeted(self) -> bool:
-        return bool(read_attrs(self.store)["targeted"])
 
     def __call__(self) -> AuditSection:
         """Read it; raises as :meth:`opened` does."""
@@ -144,12 +141,13 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
     UsageError
         ``no-sections`` for a path without a store, ``section-twice`` for a section that is in two of them;
         ``unknown-section`` for a group of a section that is not among them.
+    IntegrityError
+        ``store-damaged`` for a store that does not say what it is of.
     """
     found: dict[str, AuditSource] = {}
     for path in paths:
         for store in _stores_of(path):
-            attrs = read_attrs(store)
-            name = str(attrs["sample_id"])
+            name, study, targeted = _named(store)
             if name in found and found[name].store.resolve() != store.resolve():
                 raise UsageError(
                     "A section is given twice",
@@ -158,7 +156,7 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
                     expected="every section once",
                     found=f"{found[name].store} and {store}",
                 )
-            found[name] = AuditSource(name, store, groups.get(name, str(attrs["study_id"])), None)
+            found[name] = AuditSource(name, store, groups.get(name, study), None, targeted=targeted)
     if unknown := sorted(groups.keys() - found.keys()):
         raise UsageError(
             "A group names a section that is not asked for",
@@ -168,6 +166,23 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
             found=unknown[0],
         )
     return [found[name] for name in sorted(found)]
+
+
+def _named(store: Path) -> tuple[str, str, bool]:
+    """``sample_id``, ``study_id`` and ``targeted`` of a store, without opening it."""
+    try:
+        attrs = read_attrs(store)
+        return str(attrs["sample_id"]), str(attrs["study_id"]), bool(attrs["targeted"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            "The attributes of a section store cannot be read",
+            code="store-damaged",
+            file=store.name,
+            expected="a store as `humanst build` wrote it",
+            found=f"{type(error).__name__}: {error}",
+            done="Nothing was audited",
+            todo="Build or fetch the section again",
+        ) from error
 
 
 def _stores_of(path: Path) -> list[Path]:

@@ -15,11 +15,13 @@ import yaml
 from click.testing import Result
 
 from humanst.errors import HumanstError, IntegrityError, InterruptedRun, UsageError
+from humanst.files.owners import host_name
+from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayChoice
 from humanst.report import auditing, sources
 from humanst.report.verdicts import VERDICTS
 from humanst.shards.scoring import score_store
-from humanst.store import StoredSection, open_section
+from humanst.store import CARD_SCHEMA, StoredSection, card_path, open_section
 from tests.cli.test_json import keep_promise
 from tests.helpers import output_json, run_humanst
 from tests.shards.conftest import SECTIONS, Made, digests
@@ -38,7 +40,8 @@ def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     folder = tmp_path_factory.mktemp("audit")
     panel = folder / "panel.txt"
     genes = pd.read_csv(next((made.atlas / "mirror").rglob("*.gmt")), sep="\t", header=None, nrows=1).iloc[0, 2:]
-    panel.write_text("gene\n" + "\n".join(genes.dropna()) + "\nNOT-A-GENE\n")
+    # One gene under two names, and a name that is none.
+    panel.write_text("gene\n" + "\n".join([*genes.dropna(), load_gene_table().resolve(genes.iloc[0]), "NOT-A-GENE\n"]))
     before = digests(made.release)
     result = run_humanst(
         *("audit", str(made.release), "-o", str(folder / "out"), *QUICK, "--json"),
@@ -48,7 +51,8 @@ def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     )
     assert result.returncode == 0, result.stderr
     assert digests(made.release) == before, "a release that is audited stays as it is"
-    assert f"panel {HOSTILE}: 1 of {len(genes.dropna()) + 1} names stand for no gene: NOT-A-GENE" in result.stderr
+    told = f"panel {HOSTILE}: 1 names stand for no gene, beside {genes.nunique()} genes: NOT-A-GENE"
+    assert told in result.stderr
     return folder / "out", output_json(result)
 
 
@@ -90,8 +94,14 @@ def test_the_page_shows_hostile_names_as_text(audited: tuple[Path, dict]) -> Non
 def test_stores_out_of_the_zips_give_the_same_figures_and_leave_nothing_behind(
     made: Made, humanst_here: Run, audited: tuple[Path, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the work folder; only the panel was not asked for. One store is unpacked at a time."""
+    """Without the work folder; only the panel was not asked for. One store is unpacked at a time.
+
+    What lies there is nobody's but its owner's: an earlier run that was killed is swept, another thing stays.
+    """
     shutil.copytree(made.release, tmp_path / "moved")
+    (somebodys := tmp_path / ".out.stores" / f"{SECTIONS[0]}.zarr").mkdir(parents=True)
+    (somebodys / "zarr.json").write_text("mine")
+    (tmp_path / f".out.partial-{host_name()}-99999999-0123abcd" / f"{SECTIONS[0]}.zarr").mkdir(parents=True)
     unpacked: list[int] = []
 
     def watched(store: Path) -> StoredSection:
@@ -107,7 +117,8 @@ def test_stores_out_of_the_zips_give_the_same_figures_and_leave_nothing_behind(
         )
     assert set(unpacked) == {1}
     assert digests(tmp_path / "moved") == digests(made.release)
-    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"moved", "out"}
+    assert {path.name for path in tmp_path.iterdir()} - {"cache"} == {"moved", "out", ".out.stores"}
+    assert (somebodys / "zarr.json").read_text() == "mine"
 
 
 def test_stores_alone_are_audited_and_a_broken_one_is_told(made: Made, humanst_here: Run, tmp_path: Path) -> None:
@@ -181,6 +192,7 @@ def test_names_in_a_strangers_manifest_are_no_paths(made: Made, humanst_here: Ru
         (["--groups", "{tmp}/groups.csv"], "audited by itself"),
         (["--sets", "{tmp}/none.gmt"], "No such gene sets"),
         (["-o", "{tmp}"], "holds something else"),
+        (["-o", "{release}/audit"], "inside what it is of"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(
@@ -189,18 +201,32 @@ def test_what_cannot_be_audited_is_refused(
     (tmp_path / "empty.txt").write_text("# nothing\nNOT-A-GENE\n")
     (tmp_path / "panel.txt").write_text("TP53\n")
     (tmp_path / "groups.csv").write_text("sample_id,donor_id\nx,y\n")
-    given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
-    before = digests(tmp_path)
+    given = [text.replace("{tmp}", str(tmp_path)).replace("{release}", str(made.release)) for text in arguments]
+    before = digests(tmp_path), digests(made.release)
     error = humanst_here(["audit", str(made.release), "-o", str(tmp_path / "out"), *QUICK, *given]).exception
     assert isinstance(error, UsageError)
     assert match in str(error)
-    assert digests(tmp_path) == before
+    assert (digests(tmp_path), digests(made.release)) == before
 
 
 def test_a_folder_without_stores_says_what_makes_them(made: Made, humanst_here: Run, tmp_path: Path) -> None:
     error = humanst_here(["audit", str(tmp_path), "-o", str(tmp_path / "out")]).exception
     assert isinstance(error, HumanstError)
     assert "humanst build" in str(error)
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b"[]", b"\xff", None], ids=repr)
+def test_a_store_that_does_not_say_what_it_is_of_is_damaged(
+    humanst_here: Run, tmp_path: Path, content: bytes | None
+) -> None:
+    (store := tmp_path / "s1.zarr").mkdir()
+    card_path(store).write_text(json.dumps({"schema": CARD_SCHEMA, "sample_id": "s1", "n_files": 1, "n_bytes": 1}))
+    if content is not None:
+        (store / "zarr.json").write_bytes(content)
+    error = humanst_here(["audit", str(tmp_path), "-o", str(tmp_path / "out")]).exception
+    assert isinstance(error, IntegrityError)
+    assert error.exit_code == 6
+    assert "s1.zarr" in str(error)
 
 
 def test_gated_gene_sets_of_a_release_need_a_yes(

@@ -81,7 +81,7 @@ class Sets:
 
 @pytest.fixture(scope="module")
 def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
-    """The small release with both controls, and with gene sets of which one is too small and one has lost symbols."""
+    """The small release with both controls, and gene sets: too small, with lost symbols and one twice, and as it is."""
     from humanst.pathways import PathwayChoice
     from humanst.shards.add_targets import add_targets
     from humanst.shards.target_sets import parse_sets
@@ -94,7 +94,7 @@ def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
     shutil.copytree(made.work / "sections", found.work / "sections")
     shutil.copytree(made.work / "images", found.work / "images")
     lines = [line.split("\t") for line in gmt.read_text().splitlines()]
-    own = [["TINY", "x", *lines[0][2:5]], ["LOST", "x", *lines[0][2:], "FOO1", "FOO2"], lines[1]]
+    own = [["TINY", "x", *lines[0][2:5]], ["LOST", "x", *lines[0][2:], lines[0][2], "FOO1", "FOO2"], lines[1]]
     found.own.write_text("".join("\t".join(line) + "\n" for line in own))
     asked = parse_sets(
         ["random:5", "shuffle:3", f"own={found.own}"], choice=PathwayChoice(min_members=5), own=found.gmt
@@ -123,6 +123,7 @@ def test_sets_left_out_and_symbols_without_a_gene_are_on_record(sets: Sets) -> N
     entry = manifest_of(sets.release)["targets"]["own"]
     assert entry["left_out"] == {"TINY": 3}
     assert entry["unmapped"] == {"LOST": ["FOO1", "FOO2"]}
+    assert entry["repeated"] == {"LOST": [sets.own.read_text().splitlines()[1].split("\t")[2]]}
     assert entry["parameters"]["options"] == {"min_members": 5}
     names = pq.read_table(sets.release / entry["columns"])["name"].to_pylist()
     assert names == ["LOST", sets.gmt.read_text().splitlines()[1].split("\t")[0]]
@@ -184,7 +185,10 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     shutil.copytree(sets.work / "sections", work / "sections")
     shutil.copytree(sets.work / "images", work / "images")
     arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS]
-    run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5")
+    asked = ["--shuffle-pairs", "3", "--targets", f"random:5,own={sets.own}"]
+    said = run(humanst_here, *arguments, *asked).output
+    assert "own: 2 symbols stand for no gene and count as not measured: FOO1, FOO2; all are in unmapped of" in said
+    assert "count once" in said
     assert verify_release(release).findings.to_list() == []
     options = manifest_of(release)["pathways"]["options"]
     assert options == {"shuffle_seed": 3}
@@ -196,7 +200,7 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     # Limits of size differ in what was asked for, and leave out no set here.
     assert there == here
     assert read_like(release).choice().shuffle_seed == 3
-    again = run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5", "--json")
+    again = run(humanst_here, *arguments, *asked, "--json")
     assert json.loads(again.output[again.output.index("{") :])["earlier"] == "same"
 
 

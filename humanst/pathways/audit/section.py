@@ -75,7 +75,8 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
         Coverage: measured genes, genes of the set, their ratio, and why the pathway is masked, None when it is not.
     half_r, half_r_sd
         Pearson correlation, over spots, of the scores of two halves of the counts
-        (:func:`humanst.pathways.audit.thinning.thin`): mean and sample sd over the thinnings; sd NaN of only one.
+        (:func:`humanst.pathways.audit.thinning.thin`): mean and sample sd over the thinnings; sd NaN of only one. It is
+        0 of a thinning with a half that has no count of the set.
     reliability, ceiling
         Spearman-Brown of ``half_r`` and its root, the highest correlation that a prediction of the score can have.
         Over-dispersion and dropout are in both halves and so are not seen as noise: the ceiling is an upper bound.
@@ -189,8 +190,11 @@ def _half_r(
     ready = [expression_of(section, half, kept_entries=KEPT_ENTRIES // 2) for half in halves]
 
     def measure(part: ResolvedSets) -> list[NDArray[Any]]:
-        one, other = (_scores(section, half, part, scoring).scores[fit] for half in ready)
-        return [pearson(one, other)]
+        one, other = (_scores(section, half, part, scoring) for half in ready)
+        r = pearson(one.scores[fit], other.scores[fit])
+        # A half without a count of a set, or with the same score everywhere, agrees with nothing.
+        r[~(one.is_valid & other.is_valid)] = 0.0
+        return [r]
 
     return measure
 

@@ -273,3 +273,15 @@ def test_logarithms_are_made_once_however_many_parts_the_sets_are_measured_in(se
     monkeypatch.setattr(section_module, "_SCORES_AT_A_TIME", 8 * len(section.in_fit))
     pd.testing.assert_frame_equal(audit_section(section, sets, options), whole)
     assert sum(made) <= at_once
+
+
+def test_a_set_that_a_half_has_no_count_of_agrees_with_nothing(section, sets):
+    """It is valid, so it has a figure: with none it would be told as masked, though its targets are numbers."""
+    counts = section.counts.toarray()
+    counts[:, 100:130] = 0
+    counts[20, 105] = 1
+    found = audit_section(dataclasses.replace(section, counts=csr_matrix(counts)), sets, OPTIONS)
+    apart = found.set_index("pathway").loc["APART"]
+    assert apart["reason"] is None
+    assert apart[["half_r", "reliability", "ceiling"]].tolist() == [0.0, 0.0, 0.0]
+    assert not apart["passes"]
