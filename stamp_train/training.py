@@ -145,15 +145,7 @@ def forward(run: Training, batch: Images) -> tuple[Outputs, Truth, dict[str, Ten
         outputs = run.model(batch.images, pathways)
     terms = align_loss(outputs, truth, run.config, run.reliability)
     if not bool(torch.isfinite(terms["total"])):
-        raise DataError(
-            "The loss is no number any more",
-            code="training-diverged",
-            field=f"step {run.step}",
-            expected="finite terms",
-            found=", ".join(f"{name} {term.item():g}" for name, term in terms.items()),
-            done="The last checkpoint stays as it is",
-            todo="Lower learning_rate_lora and learning_rate_heads, or clip_norm",
-        )
+        raise _diverged(run.step, "terms", ", ".join(f"{name} {term.item():g}" for name, term in terms.items()))
     return outputs, truth, terms
 
 
@@ -162,11 +154,13 @@ def backward(run: Training, total: Tensor) -> float:
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()
     run.ranks.average_gradients(run.trained)
-    norm = nn.utils.clip_grad_norm_(run.trained, run.config.clip_norm)
+    norm = float(nn.utils.clip_grad_norm_(run.trained, run.config.clip_norm))
+    if not math.isfinite(norm):
+        raise _diverged(run.step, "gradient", f"norm {norm}")
     set_rates(run.optimizer, run.step, run.steps, run.config)
     run.optimizer.step()
     run.model.clamp_scale()
-    return float(norm)
+    return norm
 
 
 def told(run: Training, outputs: Outputs, truth: Truth, terms: Mapping[str, Tensor]) -> dict[str, float]:
@@ -247,6 +241,18 @@ def seed_of_step(seed: int, step: int, rank: int) -> None:
     # One number that mixes all three: neighbours of a seed are other streams, but few bits apart.
     first = int(keyed_permutation(1 << 16, "step", seed, step, rank)[0])
     torch.manual_seed(seed * 1_000_003 + step * 65_537 + rank * 8_191 + first)
+
+
+def _diverged(step: int, what: str, found: str) -> DataError:
+    return DataError(
+        "The training has diverged",
+        code="training-diverged",
+        field=f"step {step}",
+        expected=f"finite {what}",
+        found=found,
+        done="The last checkpoint stays as it is",
+        todo="Lower learning_rate_lora and learning_rate_heads, or clip_norm",
+    )
 
 
 def _next(batches: Iterator[Images], stop: StopRequest) -> Images | None:
