@@ -103,7 +103,8 @@ def test_turns_are_the_eight_positions_and_leave_the_middle_in_place() -> None:
     assert torch.equal(turned(image, np.array([[0.2, 0.2, 0.2]])), image)
 
 
-def test_stains_are_scaled_as_a_separation_of_stains_says(rng=np.random.default_rng(3)) -> None:
+def test_stains_are_scaled_as_a_separation_of_stains_says() -> None:
+    rng = np.random.default_rng(3)
     images = rng.integers(40, 250, (2, 5, 5, 3), dtype=np.uint8)
     draws = np.array([[0.9, 0.5, 0.5, 0.5], [0.5, 0.1, 0.5, 1.0]])
     found = jittered(torch.from_numpy(images), draws, 0.2).numpy()

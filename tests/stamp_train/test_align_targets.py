@@ -1,4 +1,4 @@
-"""What images are aligned to: each row is the pair's, made as said, masked where unmeasured; controls are what they say."""
+"""What images are aligned to: each row is the pair's, made as said, masked where unmeasured; controls are controls."""
 
 from __future__ import annotations
 

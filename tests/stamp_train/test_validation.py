@@ -32,7 +32,7 @@ def test_each_section_has_a_correlation_of_its_own() -> None:
     found = section_pcc(predicted, truth, SECTION, 3)
     for section in (0, 1):
         for target in range(4):
-            mine = (SECTION == section) & ~np.isnan(truth[:, target])
+            mine = (section == SECTION) & ~np.isnan(truth[:, target])
             if (section, target) in ((1, 2), (0, 3)):
                 assert math.isnan(found[section, target])
             else:
