@@ -74,16 +74,17 @@ def check_leakage(
         ``unknown-section``, ``unknown-exclusion-group`` or ``unknown-split`` for a name that is not there, with those
         that are near.
     IntegrityError
-        When the index of the training split is not the one on record.
+        When an index is not the one on record.
     """
     releases = [release] if evaluation is None else [release, evaluation]
     rows = [row for one in releases for row in _rows(one)]
     labelled = _labelled(rows)
     _check_names("section", "sections", sections, {str(row["sample_id"]) for row in rows})
     _check_names("exclusion group", "groups", groups, set(labelled))
-    training = _training(release, train_split)
-    tested = set(sections) or _of_split(releases[-1], TEST_SPLIT)
-    component = _components([*rows, *training])
+    training = _indexed(release, train_split)
+    pairs = [] if sections or TEST_SPLIT not in releases[-1].splits else _indexed(releases[-1], TEST_SPLIT)
+    tested = set(sections) or _of_split(releases[-1], TEST_SPLIT) | {row["sample_id"] for row in pairs}
+    component = _components([*rows, *training, *pairs])
     shared = _joined(training, tested, component)
     in_groups = {name: tuple(_joined(training, labelled[name], component)) for name in dict.fromkeys(groups)}
     in_groups = {name: found for name, found in in_groups.items() if found}
@@ -107,7 +108,7 @@ def _rows(release: Release) -> list[Mapping[str, Any]]:
     return found
 
 
-def _training(release: Release, split: str) -> list[dict[str, Any]]:
+def _indexed(release: Release, split: str) -> list[dict[str, Any]]:
     """The sections that pairs of a split are of, with their groups, as the index has them."""
     table = release.index(split)
     names = [name for name in ("sample_id", "donor_group") if name in table.column_names]
