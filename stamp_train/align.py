@@ -99,7 +99,9 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
     InterruptedRun
         When it was asked to stop, after it has saved.
     """
-    from stamp_train.ranks import joined
+    from torch.random import fork_rng
+
+    from stamp_train.ranks import cuda_of, joined
     from stamp_train.stopping import asked_to_stop
 
     for name in ("release", "run"):
@@ -120,7 +122,8 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
         training, resume_step, notes = prepare(config, ranks, release, leakage, tell)
         if leakage.note:
             tell(leakage.note)
-        with _log(training, resume_step) as log:
+        # What steps draw is seeded anew in each: the caller's random state is left as it was.
+        with _log(training, resume_step) as log, fork_rng(devices=cuda_of(ranks)):
             train(training, log, stop, tell_progress)
         ranks.wait()
         return _finish(training, leakage, notes)

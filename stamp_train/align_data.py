@@ -131,7 +131,7 @@ class TrainingImages:
     def first_batches(self, n: int) -> list[NDArray[np.int64]]:
         """Rows of the first batches over all ranks, at most an epoch; to be asked before the loader is iterated."""
         self._batches.set_epoch(0)
-        return [np.array(rows, dtype=np.int64) for rows, _ in zip(self._batches, range(n), strict=False)]
+        return [np.array(rows, dtype=np.int64) for _, rows in zip(range(n), self._batches, strict=False)]
 
     def state(self) -> dict[str, Any]:
         """Where the loader stands, plain data; taken between two batches."""

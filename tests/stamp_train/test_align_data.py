@@ -29,7 +29,7 @@ def images_of(release: Written, ranks: Ranks = ALONE, **changes) -> TrainingImag
 
 
 def first(images: TrainingImages, n: int, step: int = 0) -> list[Images]:
-    return [batch for batch, _ in zip(images.batches(step), range(n), strict=False)]
+    return [batch for _, batch in zip(range(n), images.batches(step), strict=False)]
 
 
 def same(one: list[Images], two: list[Images]) -> bool:

@@ -15,8 +15,9 @@ from tests.stamp_train.small_release import facts, settings, write_small_release
 from tests.stamp_train.two_rank_run import as_rank
 
 ROOT = Path(__file__).resolve().parents[2]
-# Sums in another order: 2e-9 was measured, on values of up to 1.4 after six steps.
-TOLERANCE = 1e-6
+# Sums in another order, which Adam enlarges where a gradient is nearly 0: 5e-6 was measured. Six steps move a weight by
+# up to 2e-2.
+TOLERANCE = 5e-5
 
 
 def test_two_ranks_are_as_one_with_the_same_batch(tmp_path: Path) -> None:
@@ -38,8 +39,9 @@ def test_two_ranks_are_as_one_with_the_same_batch(tmp_path: Path) -> None:
         assert one.keys() == two.keys()
         for tensor in one:
             torch.testing.assert_close(one[tensor], two[tensor], rtol=0, atol=TOLERANCE, msg=tensor)
-    assert any(float(tensor.abs().max()) > 0 for name, tensor in two.items() if "bias" in name)
+    moved = read_safetensors(tmp_path / "two/adapter/adapter.safetensors")[0]
+    assert all(float(tensor.abs().max()) > 1e-3 for name, tensor in moved.items() if "lora_B" in name)
     for term in ("total", "contrast", "huber", "pcc", "library", "anchor", "retrieval", "gradient_norm"):
-        assert both.last[term] == pytest.approx(alone.last[term], abs=1e-5), term
-    assert both.validation[-1]["pcc"] == pytest.approx(alone.validation[-1]["pcc"], abs=1e-5)
+        assert both.last[term] == pytest.approx(alone.last[term], abs=1e-4), term
+    assert both.validation[-1]["pcc"] == pytest.approx(alone.validation[-1]["pcc"], abs=1e-4)
     assert facts(tmp_path / "two", "result.json")["steps"] == 6
