@@ -69,20 +69,21 @@ def stopping_at(step: int) -> Any:
 
 def test_the_contrast_starts_at_chance_and_falls(release: Written, tmp_path: Path) -> None:
     config = settings(
-        release.path, tmp_path / "run", max_steps=60, log_every_steps=10, batch_size=16, warmup_share=0.05, jitter=0.0,
-        save_every_steps=1000, validate_every_steps=30, lora_dropout=0.0, pathway_dropout=0.0,
+        release.path, tmp_path / "run", max_steps=100, log_every_steps=10, validate_every_steps=50, save_every_steps=1000,
+        learning_rate_lora=3e-3, learning_rate_heads=6e-3, jitter=0.0, lora_dropout=0.0, pathway_dropout=0.0,
     )  # fmt: skip
     result = align(config)
     first, last = result.first, result.last
-    assert (first["step"], first["ln_batch"]) == (0, pytest.approx(math.log(16)))
-    assert first["contrast"] == pytest.approx(math.log(16), abs=0.1)
-    assert last["contrast"] < first["contrast"] - 0.7
-    assert last["pcc"] < first["pcc"] - 0.3
-    assert last["retrieval"] > 3 / 16
-    assert [row["step"] for row in result.validation] == [30, 60]
-    assert result.validation[-1]["pcc"] > 0.3
+    assert (first["step"], first["ln_batch"]) == (0, pytest.approx(math.log(8)))
+    assert first["contrast"] == pytest.approx(math.log(8), abs=0.1)
+    end = [float(row["contrast"]) for row in log_of(tmp_path / "run")[-3:]]
+    assert sum(end) / 3 < math.log(8) - 0.5
+    assert last["pcc"] < first["pcc"] - 0.4
+    assert last["retrieval"] > 1 / 8
+    assert [row["step"] for row in result.validation] == [50, 100]
+    assert result.validation[-1]["pcc"] > 0.5
     assert result.validation[-1]["n_donors"] == 4
-    assert result.best_step in (30, 60)
+    assert result.best_step in (50, 100)
 
 
 def test_a_run_leaves_what_it_says(release: Written, unbroken: Path) -> None:
