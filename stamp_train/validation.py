@@ -116,7 +116,7 @@ def compare(step: int, targets: Targets, scores: NDArray[np.float64], library: N
     """
     by_section = section_pcc(scores, targets.values, targets.section, len(targets.sections))
     of_library = section_pcc(library[:, None], targets.library[:, None], targets.section, len(targets.sections))[:, 0]
-    some: NDArray[np.bool_] = np.isfinite(by_section).any(axis=1)
+    some = np.asarray(np.isfinite(by_section).any(axis=1))
     pcc = np.full(len(by_section), np.nan)
     pcc[some] = np.nanmean(by_section[some], axis=1)
     donors = {donor for donor, known in zip(targets.donors, some.tolist(), strict=True) if known}

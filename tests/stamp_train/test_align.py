@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +311,9 @@ def test_the_command_tells_in_text_and_json(
     assert script.startswith("#!/bin/bash")
     assert f"align {config} --set seed=3" in script
     assert "--gpus-per-node=4" in script
+
+
+def test_the_page_tells_every_setting_and_every_column_of_the_log(unbroken: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/align.md").read_text(encoding="utf-8")
+    names = [field.name for field in fields(AlignConfig)] + list(log_of(unbroken)[0])
+    assert [name for name in names if f"`{name}`" not in page and f"`{name}:" not in page] == []
