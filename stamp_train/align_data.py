@@ -6,8 +6,9 @@ is aligned to is looked up by its row (:mod:`stamp_train.align_targets`), not re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,13 +173,33 @@ def _loader(dataset: PairDataset, batches: RankBatches, workers: int) -> Any:
 
     if workers:
         dataset.verify()  # here, once, instead of in every worker
-    return PairLoader(
+    loader = PairLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
+    leave_signals_to_the_parent(loader)
+    return loader
+
+
+def leave_signals_to_the_parent(loader: Any) -> None:
+    """Have the workers of a loader ignore requests to stop, which reach the whole group of processes.
+
+    A worker that ends at one ends the step in hand with it, and nothing can be saved. They end with their parent.
+    """
+    loader.worker_init_fn = partial(_ignoring_signals, loader.worker_init_fn)
+
+
+def _ignoring_signals(begin: Callable[[int], None], worker: int) -> None:
+    import signal
+
+    from stamp_train.stopping import SIGNALS
+
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    begin(worker)
 
 
 def _check_division(config: AlignConfig, world: int) -> None:

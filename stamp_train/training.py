@@ -7,7 +7,7 @@ was never stopped: on a CPU bit for bit, with any number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,19 +108,18 @@ def train(run: Training, log: Log | None, stop: StopRequest, tell: Tell) -> None
     model.train()
     while run.step < run.steps:
         with meter.waiting():
-            batch = _next(batches, stop)
-        if batch is not None:
-            seed_of_step(config.seed, run.step, run.ranks.rank)
-            outputs, truth, terms = forward(run, batch)
-            norm = backward(run, terms["total"])
-            meter.count(config.batch_size)
-            if run.step % config.log_every_steps == 0 or run.step == run.steps - 1:
-                row = told(run, outputs, truth, terms) | {"gradient_norm": norm} | meter.told()
-                note(run, row, log)
-            run.step += 1
-            tell("align", run.step, run.steps)
-            if is_due(run, config.validate_every_steps or run.images.steps_an_epoch):
-                validate(run)
+            batch = next(batches)
+        seed_of_step(config.seed, run.step, run.ranks.rank)
+        outputs, truth, terms = forward(run, batch)
+        norm = backward(run, terms["total"])
+        meter.count(config.batch_size)
+        if run.step % config.log_every_steps == 0 or run.step == run.steps - 1:
+            row = told(run, outputs, truth, terms) | {"gradient_norm": norm} | meter.told()
+            note(run, row, log)
+        run.step += 1
+        tell("align", run.step, run.steps)
+        if is_due(run, config.validate_every_steps or run.images.steps_an_epoch):
+            validate(run)
         stopping = stop.agreed()
         if stopping or is_due(run, config.save_every_steps):
             save(run, log)
@@ -253,13 +252,3 @@ def _diverged(step: int, what: str, found: str) -> DataError:
         done="The last checkpoint stays as it is",
         todo="Lower learning_rate_lora and learning_rate_heads, or clip_norm",
     )
-
-
-def _next(batches: Iterator[Images], stop: StopRequest) -> Images | None:
-    """The next batch; ``None`` when the workers of the loader were ended by the signal that asked to stop."""
-    try:
-        return next(batches)
-    except RuntimeError:
-        if stop.asked:
-            return None
-        raise

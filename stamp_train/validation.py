@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stamp_train.align_data import VAL, as_images, row_of_key
+from stamp_train.align_data import VAL, as_images, leave_signals_to_the_parent, row_of_key
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -76,6 +76,7 @@ class Validation:
             max_corrupt=0,
             workers=config.workers,
         )
+        leave_signals_to_the_parent(self._loader)
 
     def __call__(self, model: AlignModel, step: int, autocast: Any) -> Validated:
         """Predict all pairs and compare; the model is left in the mode it was in.

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -58,10 +59,14 @@ def what_the_clock_did_not_say(run: Path) -> list[dict[str, str]]:
 
 
 def stopping_at(step: int) -> Any:
-    """A progress bar that has SIGTERM come in while a step ends."""
+    """A progress bar that has SIGTERM come in while a step ends, to this process and the workers it has started."""
+    before = psutil.Process().children()
 
     def tell(what: str, done: int, of: int) -> None:
         if done == step:
+            for worker in psutil.Process().children():
+                if worker not in before:
+                    worker.send_signal(signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
 
     return tell
