@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ def align(config: Path, changes: tuple[str, ...], print_sbatch: bool, gpus: int 
     logging.getLogger("humanst.load").addHandler(logging.NullHandler())
     with progress() as bar:
         result = run(settings, progress=bar, say=say)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         echo_json(result.to_dict())
     else:
