@@ -7,15 +7,16 @@ is no number is an error that counts them.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.errors import DataError, HostileError, UsageError
+from humanst.errors import DataError, UsageError
+from stamp_train.embedded_file import FEATURES, SUFFIXES, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,12 +41,15 @@ class Embeddings:
         ``"uid"`` or ``"key"``: what the ids are in the index of a release.
     file
         Name of the file, for messages.
+    facts
+        What the file says of its making; empty where it says nothing.
     """
 
     features: NDArray[np.float32]
     ids: tuple[str, ...]
     id_column: str
     file: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,64 +90,33 @@ def read_embeddings(path: Path) -> Embeddings:
     ------
     UsageError
         For another kind of file.
+    IntegrityError
+        When the file is torn.
     DataError
-        When the file cannot be read, lacks a part, holds an id twice, rows of other numbers, or what is no number.
+        When it lacks a part, holds an id twice, rows of other numbers, or what is no number.
     HostileError
-        When an h5 file sends its reader to other files.
+        When it sends its reader to other files, or grows too much.
     """
-    readers = {".h5": _read_h5, ".hdf5": _read_h5, ".parquet": _read_parquet}
-    if path.suffix not in readers:
-        expected, found = " or ".join(readers), path.suffix or "no suffix"
+    if path.suffix not in SUFFIXES:
+        expected, found = " or ".join(SUFFIXES), path.suffix or "no suffix"
         raise UsageError("Embeddings come in another kind of file", file=path.name, expected=expected, found=found)
-    try:
-        features, ids, id_column = readers[path.suffix](path)
-    except (OSError, ValueError, TypeError) as error:
-        raise _bad(path, "features as rows of equal length, and uid or key as text", str(error)) from error
+    content = read_file(path, (FEATURES, *ID_COLUMNS))
+    id_column = next((name for name in ID_COLUMNS if name in content.names), "")
+    if FEATURES not in content.names or not id_column:
+        raise _bad(path, f"{FEATURES}, and uid or key", ", ".join(content.names) or "nothing")
+    features, names = content.arrays[FEATURES], content.arrays[id_column]
     if features.ndim != 2 or features.dtype.kind != "f" or 0 in features.shape:
         raise _bad(path, "features (n, d) of floating point", f"{features.dtype} of shape {features.shape}")
+    ids = tuple(names.reshape(-1).tolist())
+    if not all(isinstance(name, str) for name in ids):
+        raise _bad(path, f"strings as {id_column}", str(names.dtype))
     if len(ids) != len(features):
         raise _bad(path, f"{len(features)} values of {id_column}", str(len(ids)))
     if n_repeated := len(ids) - len(set(ids)):
         raise _bad(path, f"each {id_column} once", f"{n_repeated} more")
     if n_bad := int((~np.isfinite(features).all(axis=1)).sum()):
         raise _bad(path, "finite features", f"{n_bad} rows with NaN or infinity")
-    return Embeddings(features.astype(np.float32, copy=False), tuple(ids), id_column, path.name)
-
-
-def _read_h5(path: Path) -> tuple[NDArray[Any], list[str], str]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        for name in ("features", *ID_COLUMNS):
-            if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-                raise HostileError("The file sends its reader to another file", file=path.name, field=name)
-        id_column = _id_column(path, list(file), "features")
-        ids = file[id_column].asstr()[...].reshape(-1).tolist()
-        return file["features"][...], ids, id_column
-
-
-def _read_parquet(path: Path) -> tuple[NDArray[Any], list[str], str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    id_column = _id_column(path, pq.read_schema(path).names, "features")
-    table = pq.read_table(path, columns=[id_column, "features"]).combine_chunks()
-    lists = table["features"].combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):  # no row at all
-        raise _bad(path, "rows", "none")
-    if lists.null_count or table[id_column].null_count:
-        raise _bad(path, "features and an id in every row", "rows without")
-    flat = lists.flatten().to_numpy(zero_copy_only=False)
-    if flat.size % len(lists) or (np.asarray(lists.value_lengths()) != flat.size // len(lists)).any():
-        raise _bad(path, "features of equal length in every row", "several lengths")
-    return flat.reshape(len(lists), -1), [str(value) for value in table[id_column].to_pylist()], id_column
-
-
-def _id_column(path: Path, names: Sequence[str], needed: str) -> str:
-    found = [name for name in ID_COLUMNS if name in names]
-    if needed not in names or not found:
-        raise _bad(path, f"{needed}, and uid or key", ", ".join(names) or "nothing")
-    return found[0]
+    return Embeddings(features.astype(np.float32, copy=False), ids, id_column, path.name, content.facts)
 
 
 def _bad(path: Path, expected: str, found: str) -> DataError:

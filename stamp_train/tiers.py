@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from humanst.errors import DataError
 from stamp_train.counts import N_GENES, choose_genes, genes_of_gmt, read_counts
 from stamp_train.domains import Domains, cluster_sections
-from stamp_train.features import Embedded, join, mean_rgb, read_embeddings, read_labels
+from stamp_train.features import Embedded, Embeddings, join, mean_rgb, read_embeddings, read_labels
 from stamp_train.probe import probe_genes, probe_pathways
 from stamp_train.protocol import Spots
 
@@ -44,7 +44,7 @@ class Probed:
 
 
 def probe_release(
-    embeddings: Path,
+    embeddings: Path | Embeddings,
     release: str | Path | Release,
     splits: Sequence[str] = ("test",),
     *,
@@ -60,7 +60,7 @@ def probe_release(
     Parameters
     ----------
     embeddings
-        See :func:`stamp_train.features.read_embeddings`.
+        A file of them, or what :func:`stamp_train.features.read_embeddings` gave.
     release
         A release with the target set ``counts``.
     splits
@@ -81,7 +81,7 @@ def probe_release(
     HumanstError
         See the functions above.
     """
-    found = join(read_embeddings(embeddings), release, splits, allow_missing=allow_missing)
+    found = join(_read(embeddings), release, splits, allow_missing=allow_missing)
     counts = read_counts(release, splits).take(found.rows)
     sections = found.pairs["sample_id"].tolist()
     spots = Spots.of(found.pairs["n_counts"], found.pairs["donor_group"].tolist(), sections)
@@ -99,6 +99,10 @@ def probe_release(
     )
 
 
+def _read(embeddings: Path | Embeddings) -> Embeddings:
+    return read_embeddings(embeddings) if isinstance(embeddings, Path) else embeddings
+
+
 def _pathways(release: str | Path | Release, splits: Sequence[str]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """(n, P) scores of all pairs of the splits, and P names."""
     from humanst.load import PairDataset
@@ -108,7 +112,7 @@ def _pathways(release: str | Path | Release, splits: Sequence[str]) -> tuple[NDA
 
 
 def cluster_release(
-    embeddings: Mapping[str, Path],
+    embeddings: Mapping[str, Path | Embeddings],
     labels: Path,
     release: str | Path | Release,
     splits: Sequence[str] = ("test",),
@@ -119,7 +123,7 @@ def cluster_release(
     Parameters
     ----------
     embeddings
-        Name of a model -> its embeddings.
+        Name of a model -> its embeddings, as in :func:`probe_release`.
     labels
         See :func:`stamp_train.features.read_labels`.
     release, splits
@@ -137,9 +141,7 @@ def cluster_release(
     baselines = {"mean RGB", "library size"}
     if taken := baselines & set(embeddings):
         raise DataError("A baseline has this name", code="name-taken", found=", ".join(sorted(taken)))
-    joined: dict[str, Embedded] = {
-        name: join(read_embeddings(path), release, splits) for name, path in embeddings.items()
-    }
+    joined: dict[str, Embedded] = {name: join(_read(given), release, splits) for name, given in embeddings.items()}
     if not joined:
         raise DataError(
             "There is no embedding to compare", code="embeddings-missing", expected="one file", found="none"

@@ -8,10 +8,10 @@ from pathlib import Path
 from humanst.harmonize import section as harmonizing
 from humanst.harmonize.outline import read_outline
 from humanst.harmonize.space import LatticeFit
-from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask, tissue_mask
+from humanst.harmonize.tissue import MASK_UM_PER_PIXEL, TissueMask
 from humanst.platforms import RawSection
 from humanst.store import StorePicture, halvings_for
-from humanst.tiles import ImageOfRecord, image_of_record, image_size, scaled_image, thumbnail
+from humanst.tiles import ImageOfRecord, image_of_record, image_size, image_tissue, scaled_image
 
 STORE_UM_PER_PIXEL = 2.0
 EMBED_UM_PER_PIXEL = 0.5
@@ -79,10 +79,7 @@ def tissue_of(record: ImageOfRecord, fit: LatticeFit, outline: Path | None) -> T
         return read_outline(
             outline, size_px=size_px, um_per_pixel=fit.um_per_pixel, mask_um_per_pixel=MASK_UM_PER_PIXEL
         )
-    um_per_pixel = max(MASK_UM_PER_PIXEL, fit.um_per_pixel)
-    rgb = thumbnail(record.path, fit.um_per_pixel, um_per_pixel)
-    # The thumbnail has whole pixels: its true scale is that of the image it covers.
-    return tissue_mask(rgb, fit.um_per_pixel * record.width_px / rgb.shape[1])
+    return image_tissue(record.path, fit.um_per_pixel)
 
 
 def store_picture(record: ImageOfRecord, fit: LatticeFit, *, embed: bool) -> StorePicture:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humanst import files
 from humanst.builder import store_path
 from humanst.errors import DataError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
@@ -15,7 +17,7 @@ from humanst.shards.folder import MANIFEST
 from humanst.shards.published import read_manifest
 from humanst.shards.scoring import audit_section_of
 from humanst.shards.unpack import unpack_store
-from humanst.store import StoredSection, is_current, open_section, read_attrs, read_card
+from humanst.store import StoredSection, card_path, is_current, open_section, read_attrs, read_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class AuditSource:
     Attributes
     ----------
     store
-        Where its store is, or will be once :meth:`opened` has unpacked it.
+        Where its store is, or is unpacked to while it is read.
     donor_group, split
         As the release has them; of a store alone the group is what the user says, else its study: sections of unknown
         donors may all be of one.
     packed, about
         The zip that holds the store and what the manifest says of it, or ``None``.
+    targeted
+        Whether it is of a targeted panel, as far as a release says.
     """
 
     sample_id: str
@@ -39,9 +43,11 @@ class AuditSource:
     split: str | None
     packed: Path | None = None
     about: Mapping[str, Any] | None = None
+    targeted: bool | None = None
 
-    def opened(self) -> StoredSection:
-        """The store, unpacked if need be.
+    @contextmanager
+    def opened(self) -> Iterator[StoredSection]:
+        """The store, unpacked if need be; what was unpacked is gone afterwards, so there is one a process at a time.
 
         Raises
         ------
@@ -50,15 +56,35 @@ class AuditSource:
         IntegrityError
             When the zip is not what is on record.
         """
-        if not self.store.is_dir():
-            if self.packed is None or self.about is None:
+        if self.packed is None:
+            if not self.store.is_dir():
                 raise _no_store(self.sample_id)
-            unpack_store(self.packed, self.store, self.sample_id, self.about)
-        return open_section(self.store)
+            yield open_section(self.store)
+            return
+        try:
+            unpack_store(self.packed, self.store, self.sample_id, self.about or {})
+            yield open_section(self.store)
+        finally:
+            files.remove(self.store)
+            files.remove(card_path(self.store))
+
+    def panel(self) -> frozenset[str] | None:
+        """The genes that it measured, if it is of a targeted panel; raises as :meth:`opened` does."""
+        # What a release says of a section saves unpacking it.
+        if self.targeted is False or (self.packed is None and self.store.is_dir() and not self._is_targeted()):
+            return None
+        with self.opened() as stored:
+            if not stored.attrs["targeted"]:
+                return None
+            return frozenset(stored.genes.index[stored.genes["measured"].to_numpy(bool)].astype(str))
+
+    def _is_targeted(self) -> bool:
+        return bool(read_attrs(self.store)["targeted"])
 
     def __call__(self) -> AuditSection:
         """Read it; raises as :meth:`opened` does."""
-        return audit_section_of(self.opened(), donor_group=self.donor_group, split=self.split)
+        with self.opened() as stored:
+            return audit_section_of(stored, donor_group=self.donor_group, split=self.split)
 
 
 def is_release(path: Path) -> bool:
@@ -83,13 +109,14 @@ def release_sources(release: Path, manifest: Mapping[str, Any], work: Path, scra
 def _source_of(release: Path, row: Mapping[str, Any], work: Path, scratch: Path) -> AuditSource:
     name, about = str(row["sample_id"]), row.get("store")
     facts = (str(row["group"]), str(row["split"]))
+    targeted = bool(row["targeted"]) if "targeted" in row else None
     if about is not None:
         for store in (store_path(work, name), release / "sections" / f"{name}.zarr"):
             if is_current(store, about["inputs"]):
-                return AuditSource(name, store, *facts)
+                return AuditSource(name, store, *facts, targeted=targeted)
         if (release / about["path"]).is_file():
-            return AuditSource(name, scratch / f"{name}.zarr", *facts, release / about["path"], about)
-    return AuditSource(name, scratch / f"{name}.zarr", *facts)
+            return AuditSource(name, scratch / f"{name}.zarr", *facts, release / about["path"], about, targeted)
+    return AuditSource(name, scratch / f"{name}.zarr", *facts, targeted=targeted)
 
 
 def _no_store(sample_id: str) -> DataError:
@@ -206,23 +233,3 @@ def read_release(release: Path) -> dict[str, Any]:
         raise DataError(
             "The manifest of the release cannot be read", code="no-manifest", file=MANIFEST, found=str(error)
         ) from error
-
-
-def iter_panel_lines(path: Path) -> Iterator[str]:
-    """The gene names of a panel: the first field of every line, without a heading and comments.
-
-    Raises
-    ------
-    UsageError
-        ``panel-malformed`` for a file that cannot be read.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "A panel cannot be read", code="panel-malformed", field="--panel", file=path.name, found=str(error)
-        ) from error
-    for line in text.splitlines():
-        name = line.replace(",", "\t").split("\t")[0].strip().strip('"')
-        if name and not name.startswith("#"):
-            yield name

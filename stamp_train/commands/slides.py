@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.errors import UsageError
+from stamp_train.commands.device import chosen_device, device_option
 from stamp_train.commands.output import echo_json, echo_table, json_option, progress, say
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-4, show_default=True)
 @click.option("--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Draws of patients.")
 @click.option("--memory-gb", type=click.FloatRange(min=0), default=4.0, show_default=True, help="For features.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:N, or auto.")
+@device_option
 @json_option
 def slides(task: str | None, list_tasks: bool, as_json: bool, **given: Any) -> None:
     """Train and test attention-based MIL on a slide-level task (tier 3).
@@ -78,7 +79,7 @@ def _run(as_json: bool, given: dict[str, Any]) -> None:
             bag=given["bag"],
             resamples=given["bootstrap"],
             memory_bytes=int(given["memory_gb"] * (1 << 30)),
-            device=_device(given["device"]),
+            device=chosen_device(given["device"]),
             tell=tell,
         )
     content = write(result, given["labels"], given["splits"], given["out"])
@@ -113,17 +114,6 @@ def _settings(task: Task, given: dict[str, Any]) -> Settings:
     return replace(
         usual, epochs=given["epochs"] or (EPOCHS if is_survival else usual.epochs), patience=patience or None
     )
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    usable = name == "cpu" or (name.partition(":")[0] == "cuda" and torch.cuda.is_available())
-    if not usable:
-        raise UsageError("This device is not there", field="--device", expected="cpu, cuda, cuda:N or auto", found=name)
-    return name
 
 
 def _list_tasks(as_json: bool) -> None:

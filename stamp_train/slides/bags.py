@@ -11,22 +11,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.errors import DataError, HostileError, IntegrityError
+from humanst.errors import DataError
+from stamp_train.embedded_file import FEATURES, read_file
 from stamp_train.slides.data import Cohort
 
-if TYPE_CHECKING:
-    import h5py
-
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".qptiff", ".dcm")
-# A slide of 100,000 patches by 2,560 float32 features is 1 GB; and features hardly shrink.
-MAX_BYTES = 16 << 30
-FREE_BYTES = 64 << 20
-MAX_RATIO = 1000
 
 
 @dataclass(slots=True)
@@ -200,12 +194,17 @@ def read_features(path: Path) -> NDArray[Any]:
     HostileError
         Data that lie in other files, or grow too much.
     """
-    try:
-        features = _from_h5(path) if path.suffix == ".h5" else _from_parquet(path)
-    except OSError as error:
-        raise IntegrityError(
-            "This features file cannot be read", code="features-unreadable", file=path, found=error
-        ) from error
+    content = read_file(path, (FEATURES,))
+    if FEATURES not in content.arrays:
+        raise DataError(
+            "This features file has no features",
+            code="features-missing",
+            file=path,
+            field=FEATURES,
+            expected="`features`, one row a patch",
+            found=", ".join(content.names[:10]) or "nothing",
+        )
+    features = content.arrays[FEATURES]
     if features.ndim == 3 and features.shape[0] == 1:
         features = features[0]
     if features.ndim != 2 or not np.issubdtype(features.dtype, np.floating) or 0 in features.shape:
@@ -218,67 +217,3 @@ def read_features(path: Path) -> NDArray[Any]:
             found=f"{features.shape} of {features.dtype}",
         )
     return features
-
-
-def _from_h5(path: Path) -> NDArray[Any]:
-    import h5py
-
-    with h5py.File(path, "r") as handle:
-        _guard(handle, path)
-        return np.asarray(handle["features"][()])
-
-
-def _guard(handle: h5py.File, path: Path) -> None:
-    import h5py
-
-    link = handle.get("features", getlink=True)
-    if link is None:
-        raise _no_features(path, ", ".join(list(handle)[:10]))
-    dataset = handle["features"] if isinstance(link, h5py.HardLink) else None
-    if isinstance(dataset, h5py.Group):
-        raise _no_features(path, "a group")
-    if dataset is None or dataset.external or dataset.is_virtual:
-        raise HostileError(
-            "This HDF5 file reads from other files",
-            code="h5-reaches-out",
-            file=path,
-            field="features",
-            expected="a dataset inside the file alone",
-            done="It was not read",
-        )
-    stored = dataset.id.get_storage_size()
-    if dataset.nbytes > min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * stored)):
-        found = f"{dataset.nbytes:,} bytes, {stored:,} of them stored"
-        raise HostileError("This HDF5 file grows too much", code="h5-bomb", file=path, field="features", found=found)
-
-
-def _from_parquet(path: Path) -> NDArray[Any]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    try:
-        if "features" not in pq.read_schema(path).names:
-            raise _no_features(path, ", ".join(pq.read_schema(path).names[:10]))
-        column = pq.read_table(path, columns=["features"])["features"].combine_chunks()
-    except pa.ArrowInvalid as error:
-        raise IntegrityError(
-            "This features file cannot be read", code="features-unreadable", file=path, found=error
-        ) from error
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if not (is_list or pa.types.is_fixed_size_list(column.type)) or column.null_count:
-        return np.empty((0, 0))
-    if len(pc.unique(pc.list_value_length(column))) != 1:
-        return np.empty((0, 0))
-    return np.asarray(column.flatten().to_numpy(zero_copy_only=False)).reshape(len(column), -1)
-
-
-def _no_features(path: Path, found: str) -> DataError:
-    return DataError(
-        "This features file has no features",
-        code="features-missing",
-        file=path,
-        field="features",
-        expected="`features`, one row a patch",
-        found=found or "nothing",
-    )

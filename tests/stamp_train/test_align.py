@@ -316,6 +316,8 @@ def test_the_command_tells_in_text_and_json(
     assert script.startswith("#!/bin/bash")
     assert f"align {config} --set seed=3" in script
     assert "--gpus-per-node=4" in script
+    assert command(str(config), "--print-sbatch", "--gpus", "1", "--allow-leakage") == 0
+    assert f"align {config} --set allow_leakage=true" in capsys.readouterr().out
 
 
 def test_the_page_tells_every_setting_and_every_column_of_the_log(unbroken: Path) -> None:

@@ -16,7 +16,7 @@ import scanpy as sc
 import scipy.sparse as sp
 from PIL import Image
 
-from humanst.errors import DataError, HostileError, UsageError
+from humanst.errors import DataError, HostileError, IntegrityError, UsageError
 from humanst.load import open_release
 from stamp_train.counts import Counts, choose_genes, genes_of_gmt, read_counts
 from stamp_train.features import join, mean_rgb, read_embeddings, read_labels
@@ -142,7 +142,10 @@ def test_torn_ragged_foreign_and_hostile_files_are_refused(tmp_path: Path) -> No
     pq.write_table(pa.table({"uid": ["a", "b"], "features": [[1.0, 2.0], [1.0]]}), tmp_path / "ragged.parquet")
     pq.write_table(pa.table({"uid": ["a", "b"], "features": [[1.0, 2.0], None]}), tmp_path / "null.parquet")
     pq.write_table(pa.table({"uid": ["a", "b"]}), tmp_path / "none.parquet")
-    for name in ("torn.h5", "torn.parquet", "ragged.parquet", "null.parquet", "none.parquet", "missing.h5"):
+    for name in ("torn.h5", "torn.parquet", "missing.h5"):
+        with pytest.raises(IntegrityError, match="cannot be read"):
+            read_embeddings(tmp_path / name)
+    for name in ("ragged.parquet", "null.parquet", "none.parquet"):
         with pytest.raises(DataError):
             read_embeddings(tmp_path / name)
     with pytest.raises(UsageError, match="another kind of file"):
@@ -153,6 +156,22 @@ def test_torn_ragged_foreign_and_hostile_files_are_refused(tmp_path: Path) -> No
         file["features"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/features")
     with pytest.raises(HostileError):
         read_embeddings(tmp_path / "link.h5")
+
+
+def test_a_file_that_grows_out_of_proportion_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["uid"] = ["a"]
+        file.create_dataset("features", (10_000_000, 1024), np.float32, chunks=(1024, 1024), compression="gzip")
+    with pytest.raises(HostileError, match="grows too much"):
+        read_embeddings(tmp_path / "e.h5")
+    width, schema = 1_000_000, pa.schema([("uid", pa.string()), ("features", pa.list_(pa.float32(), 1_000_000))])
+    with pq.ParquetWriter(tmp_path / "e.parquet", schema, compression="zstd") as writer:
+        zeros = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(width, np.float32)), width)
+        for row in range(20):  # 80 MB of one value, in a few kilobytes
+            writer.write_table(pa.table({"uid": [f"u{row}"], "features": zeros}, schema=schema))
+    assert (tmp_path / "e.parquet").stat().st_size < 80_000
+    with pytest.raises(HostileError, match="grows too much"):
+        read_embeddings(tmp_path / "e.parquet")
 
 
 def test_mean_colours_are_those_of_the_patches(written: Any) -> None:

@@ -19,7 +19,7 @@ def test_help_lists_the_commands_and_exit_codes() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert "stamp-train" in done.stdout
-    assert "slides  Train and test attention-based MIL" in done.stdout
+    assert "slides Train and test attention-based MIL" in " ".join(done.stdout.split())
     assert "5   data invalid, leakage included" in done.stdout
     assert run("slides", "--help").stdout.startswith("Usage: stamp-train slides [OPTIONS]")
 
@@ -38,8 +38,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import json, sys
-from stamp_train.cli import main
-for given in (["--help"], ["slides", "--help"]):
+from stamp_train.cli import COMMANDS, main
+for given in (["--help"], *([name, "--help"] for name in COMMANDS)):
     try:
         main(given)
     except SystemExit as end:

@@ -17,8 +17,8 @@ from humanst.pathways.audit.moran import Neighbours, morans_i, neighbours_on
 from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
 from humanst.pathways.audit.thinning import noise_ceiling, spearman_brown, thin
 from humanst.pathways.depth import library_size
-from humanst.pathways.expression import Expression
-from humanst.pathways.score import score_section
+from humanst.pathways.expression import KEPT_ENTRIES, Expression
+from humanst.pathways.score import score_expression, score_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,15 +97,27 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
     """
     expression = expression_of(section)
     neighbours = neighbours_on(section.row, section.col, section.lattice, expression.fit)
-    figures = _measure(section, _with_draws(expression, sets, options), options, expression.fit, neighbours)
+    figures = _measure(section, _with_draws(expression, sets, options), options, expression, neighbours)
     frame = _table(section.sample_id, sets, figures, options.n_draws)
     frame.attrs["n_islands"] = neighbours.n_islands
     return frame
 
 
-def expression_of(section: AuditSection) -> Expression:
-    """Return the measured genes of a section as scorers see them; ``fit`` are the spots that have figures."""
-    return Expression(section.counts, np.asarray(section.ensembl_ids, np.str_), section.measured, section.in_fit)
+def expression_of(
+    section: AuditSection, counts: csr_matrix | None = None, *, kept_entries: int = KEPT_ENTRIES
+) -> Expression:
+    """Return the measured genes of a section as scorers see them; ``fit`` are the spots that have figures.
+
+    Parameters
+    ----------
+    counts
+        Other counts of its spots.
+    kept_entries
+        Counts whose logarithms are kept.
+    """
+    ids = np.asarray(section.ensembl_ids, np.str_)
+    chosen = section.counts if counts is None else counts
+    return Expression(chosen, ids, section.measured, section.in_fit, kept_entries=kept_entries)
 
 
 def scores_of(
@@ -142,9 +154,10 @@ def _measure(
     section: AuditSection,
     sets: ResolvedSets,
     options: AuditOptions,
-    fit: NDArray[np.bool_],
+    expression: Expression,
     neighbours: Neighbours,
 ) -> _Figures:
+    fit = expression.fit
     library = library_size(section.counts, in_fit=section.in_fit).log10_counts
 
     def of_whole(scores: PathwayScores) -> list[NDArray[Any]]:
@@ -156,7 +169,8 @@ def _measure(
             np.array(scores.reasons, dtype=object),
         ]
 
-    whole = _by_parts(sets, fit, lambda part: of_whole(scores_of(section, part, options.scoring)))
+    whole = _by_parts(sets, fit, lambda part: of_whole(_scores(section, expression, part, options.scoring)))
+    expression.forget()
     half_r = []
     for number in range(options.n_seeds):
         halves = thin(section.counts, (options.seed, number))
@@ -171,11 +185,19 @@ def _measure(
 def _half_r(
     section: AuditSection, scoring: Scoring, halves: tuple[csr_matrix, csr_matrix], fit: NDArray[np.bool_]
 ) -> Callable[[ResolvedSets], list[NDArray[Any]]]:
+    # Logarithms are made once for all parts of the sets; the two halves share the room for them.
+    ready = [expression_of(section, half, kept_entries=KEPT_ENTRIES // 2) for half in halves]
+
     def measure(part: ResolvedSets) -> list[NDArray[Any]]:
-        one, other = (scores_of(section, part, scoring, counts=half).scores[fit] for half in halves)
+        one, other = (_scores(section, half, part, scoring).scores[fit] for half in ready)
         return [pearson(one, other)]
 
     return measure
+
+
+def _scores(section: AuditSection, expression: Expression, sets: ResolvedSets, scoring: Scoring) -> PathwayScores:
+    lattice = (section.row, section.col, section.lattice)
+    return score_expression(expression, sets, targeted=section.targeted, scoring=scoring, lattice=lattice, keep=True)
 
 
 def _by_parts(

@@ -1,0 +1,55 @@
+"""Values of options that the commands share: functions from text, as click takes them for a type."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+def comma_list(value: str) -> tuple[str, ...]:
+    """``a,b,c`` as names, each once, in the order given."""
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",")))
+    if not all(names):
+        raise click.BadParameter(f"{value!r} has an empty name")
+    return names
+
+
+def channels(value: str) -> tuple[float, float, float]:
+    """``r,g,b`` as three numbers of 0..1."""
+    try:
+        red, green, blue = (float(number) for number in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not three numbers with commas between them") from error
+    if not all(0 <= number <= 1 for number in (red, green, blue)):
+        raise click.BadParameter(f"{value!r} has numbers outside 0..1")
+    return red, green, blue
+
+
+def named_file(value: str) -> tuple[str, Path]:
+    """``NAME=FILE``, or a file, which then is called as the file is without its suffix."""
+    name, equals, file = value.partition("=")
+    path, named = Path(value), False
+    if equals and not path.is_file():
+        path, named = Path(file), True
+    if not path.is_file():
+        raise click.BadParameter(f"{str(path)!r} is no file")
+    if named and not name:
+        raise click.BadParameter(f"{value!r} has an empty name")
+    return (name if named else path.stem), path
+
+
+def by_name(named: tuple[tuple[str, Path], ...]) -> dict[str, Path]:
+    """Files by name.
+
+    Raises
+    ------
+    click.BadParameter
+        When two have one name.
+    """
+    found = dict(named)
+    if len(found) != len(named):
+        names = [name for name, _ in named]
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        raise click.BadParameter(f"two files are called {twice}: say NAME=FILE")
+    return found
