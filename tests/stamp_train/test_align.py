@@ -74,8 +74,8 @@ def stopping_at(step: int) -> Any:
 
 def test_the_contrast_starts_at_chance_and_falls(release: Written, tmp_path: Path) -> None:
     config = settings(
-        release.path, tmp_path / "run", max_steps=100, log_every_steps=10, validate_every_steps=50, save_every_steps=1000,
-        learning_rate_lora=3e-3, learning_rate_heads=6e-3, jitter=0.0, lora_dropout=0.0, pathway_dropout=0.0,
+        release.path, tmp_path / "run", max_steps=100, log_every_steps=10, validate_every_steps=50,
+        save_every_steps=1000, learning_rate_lora=3e-3, learning_rate_heads=6e-3, jitter=0.0, lora_dropout=0.0, pathway_dropout=0.0,
     )  # fmt: skip
     result = align(config)
     first, last = result.first, result.last
