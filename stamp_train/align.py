@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import DataError, UsageError
+from humanst.errors import DataError, InterruptedRun, UsageError
 from humanst.files import write_json
 from stamp_train.run_folder import FACTS, HEADS, RESULT, read_json, require_same_run
 
@@ -124,9 +124,24 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
             tell(leakage.note)
         # What steps draw is seeded anew in each: the caller's random state is left as it was.
         with _log(training, resume_step) as log, fork_rng(devices=cuda_of(ranks)):
-            train(training, log, stop, tell_progress)
+            try:
+                train(training, log, stop, tell_progress)
+            except RuntimeError as error:
+                # Some schedulers signal every process; torch tells of a worker's end wherever this one is.
+                if not stop.asked:
+                    raise
+                raise _cut_short(training, str(stop.by)) from error
         ranks.wait()
         return _finish(training, leakage, notes)
+
+
+def _cut_short(training: Training, by: str) -> InterruptedRun:
+    return InterruptedRun(
+        f"Stopped in step {training.step} of {training.steps}",
+        found=f"{by}, which ended the workers too",
+        done="The last checkpoint stays as it is",
+        todo="Run the same command again: it goes on from there",
+    )
 
 
 def _opened(config: AlignConfig) -> tuple[Release, Leakage]:

@@ -185,19 +185,20 @@ def _loader(dataset: PairDataset, batches: RankBatches, workers: int) -> Any:
 
 
 def leave_signals_to_the_parent(loader: Any) -> None:
-    """Have the workers of a loader ignore requests to stop, which reach the whole group of processes.
+    """Keep requests to stop, which reach whole groups of processes, from the workers of a loader.
 
-    A worker that ends at one ends the step in hand with it, and nothing can be saved. They end with their parent.
+    A worker that ends at one ends the step in hand with it, and nothing can be saved. SIGTERM by itself still ends a
+    worker: that is how its parent does it.
     """
-    loader.worker_init_fn = partial(_ignoring_signals, loader.worker_init_fn)
+    loader.worker_init_fn = partial(_apart, loader.worker_init_fn)
 
 
-def _ignoring_signals(begin: Callable[[int], None], worker: int) -> None:
+def _apart(begin: Callable[[int], None], worker: int) -> None:
+    import os
     import signal
 
-    from stamp_train.stopping import SIGNALS
-
-    for number in SIGNALS:
+    os.setpgid(0, 0)
+    for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     begin(worker)
 

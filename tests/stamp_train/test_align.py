@@ -59,15 +59,16 @@ def what_the_clock_did_not_say(run: Path) -> list[dict[str, str]]:
 
 
 def stopping_at(step: int) -> Any:
-    """A progress bar that has SIGTERM come in while a step ends, to this process and the workers it has started."""
+    """A progress bar that has SIGTERM come in while a step ends; its workers get what a group would."""
     before = psutil.Process().children()
 
     def tell(what: str, done: int, of: int) -> None:
         if done == step:
+            os.kill(os.getpid(), signal.SIGTERM)
             for worker in psutil.Process().children():
                 if worker not in before:
-                    worker.send_signal(signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)
+                    assert os.getpgid(worker.pid) != os.getpgid(0)
+                    worker.send_signal(signal.SIGUSR1)
 
     return tell
 
@@ -75,7 +76,8 @@ def stopping_at(step: int) -> Any:
 def test_the_contrast_starts_at_chance_and_falls(release: Written, tmp_path: Path) -> None:
     config = settings(
         release.path, tmp_path / "run", max_steps=100, log_every_steps=10, validate_every_steps=50,
-        save_every_steps=1000, learning_rate_lora=3e-3, learning_rate_heads=6e-3, jitter=0.0, lora_dropout=0.0, pathway_dropout=0.0,
+        save_every_steps=1000, learning_rate_lora=3e-3, learning_rate_heads=6e-3, jitter=0.0,
+        lora_dropout=0.0, pathway_dropout=0.0,
     )  # fmt: skip
     result = align(config)
     first, last = result.first, result.last
@@ -146,6 +148,27 @@ def test_stopped_and_taken_up_it_is_the_unbroken_run(
         assert (tmp_path / "run" / name).read_bytes() == (unbroken / name).read_bytes(), name
     assert what_the_clock_did_not_say(tmp_path / "run") == what_the_clock_did_not_say(unbroken)
     assert result.to_dict()["validation"] == facts(unbroken, "result.json")["validation"]
+
+
+def test_a_signal_that_ends_the_workers_too_costs_the_steps_since_the_last_checkpoint(
+    release: Written, unbroken: Path, tmp_path: Path
+) -> None:
+    config = settings(release.path, tmp_path / "run", workers=1)
+    before = psutil.Process().children()
+
+    def tell(what: str, done: int, of: int) -> None:
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for worker in psutil.Process().children():
+                if worker not in before:
+                    worker.terminate()
+                    worker.wait(10)
+
+    with pytest.raises(InterruptedRun):
+        align(config, progress=tell)
+    align(config.with_settings(["workers=0"]))
+    for name in ("adapter/adapter.safetensors", "heads.safetensors", "validation.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (unbroken / name).read_bytes(), name
 
 
 def test_killed_without_a_word_it_goes_on_from_its_last_checkpoint(
