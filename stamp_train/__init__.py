@@ -1,8 +1,8 @@
 """stamp_train: align a pathology foundation model to pathway targets with LoRA, and evaluate what it learnt.
 
 A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else.
-``stamp-train align`` trains adapters, ``merge`` puts them into the weights, ``slides`` trains slide-level models; the
-probes have their parts here, tested, and no command yet.
+``stamp-train align`` trains adapters and ``merge`` puts them into the weights; ``embed``, ``probe``, ``domains`` and
+``slides`` measure what came of it.
 """
 
 from __future__ import annotations
