@@ -34,8 +34,13 @@ class AlignConfig:
         Of the three channels, in 0..1; null = as the preset says.
     lora_rank, lora_alpha, lora_dropout
         Adapters of the attention's ``qkv`` and ``proj`` in every block.
-    pathway_encoder, target_set
-        ``score`` or ``token``; and the target set of the release (null = its pathways). ``token`` reads genes.
+    pathway_encoder, pathway_dropout
+        ``score`` or ``token``, which reads genes; and the dropout within it.
+    target_set
+        What images are aligned to: null = the release's pathways; a target set of it by name, or as ``random:SEED`` and
+        ``shuffle:SEED``; or made of its counts here: ``hvg:N``, ``pca:K``; or ``library``, the library size alone.
+    gene_sets
+        The GMT file that the target set was scored with, for ``token``.
     projection_dim, hidden_dim
         Width of the shared space and of the layers before it.
     temperature
@@ -48,18 +53,24 @@ class AlignConfig:
         Weight of each term of the loss.
     batch_size, sections_per_batch, single_section_share
         Pairs and sections of a batch over all ranks; share of the batches that come from one section.
+    augment, jitter
+        Flips and quarter turns of the images; and how much brightness and stain are varied (0 = not).
     epochs, max_steps
         Passes over the training split; an upper bound of the steps, or null.
     learning_rate_lora, learning_rate_heads, learning_rate_end, weight_decay, beta1, beta2, clip_norm
         AdamW with warm-up and cosine to ``learning_rate_end``; the decay spares adapters, norms and biases.
     warmup_share
         Share of the steps in which the rates rise from 0.
-    precision
-        ``auto`` is bf16 where the device has it, else fp32.
-    gradient_checkpointing, workers, save_every_steps, keep_checkpoints, log_every_steps, seed
+    precision, device
+        ``auto`` is bf16 where the GPU has it, else fp32; ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    gradient_checkpointing, workers, save_every_steps, keep_checkpoints, log_every_steps, log, seed
         How it runs.
+    validate_every_steps
+        When the split ``val`` is predicted; null = after every epoch. It is at the end in any case.
     shuffle_pairs
         Control: images are paired with pathways of other spots.
+    evaluation_release
+        Release of the evaluation; null = the same.
     evaluation_sections, evaluation_groups
         Sections and exclusion groups of the evaluation that the training split must not share.
     allow_leakage
@@ -78,7 +89,9 @@ class AlignConfig:
     lora_alpha: float = 16.0
     lora_dropout: float = 0.1
     pathway_encoder: Literal["score", "token"] = "score"
+    pathway_dropout: float = 0.1
     target_set: str | None = None
+    gene_sets: str | None = None
     projection_dim: int = 256
     hidden_dim: int = 512
     temperature: float = 0.07
@@ -93,6 +106,8 @@ class AlignConfig:
     batch_size: int = 512
     sections_per_batch: int = 16
     single_section_share: float = 0.5
+    augment: bool = True
+    jitter: float = 0.05
     epochs: int = 5
     max_steps: int | None = None
     learning_rate_lora: float = 1e-4
@@ -104,13 +119,17 @@ class AlignConfig:
     clip_norm: float = 1.0
     warmup_share: float = 0.05
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
     gradient_checkpointing: bool = False
     workers: int = 2
     save_every_steps: int = 500
     keep_checkpoints: int = 2
     log_every_steps: int = 20
+    log: Literal["csv", "tensorboard"] = "csv"
+    validate_every_steps: int | None = None
     seed: int = 0
     shuffle_pairs: bool = False
+    evaluation_release: str | None = None
     evaluation_sections: tuple[str, ...] = ()
     evaluation_groups: tuple[str, ...] = ()
     allow_leakage: bool = False
@@ -195,6 +214,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "batch_size": (2, 1 << 20),
     "sections_per_batch": (1, 1 << 20),
     "single_section_share": (0, 1),
+    "pathway_dropout": (0, 0.99),
+    "jitter": (0, 0.5),
     "epochs": (1, 1 << 20),
     "max_steps": (1, _ANY),
     "learning_rate_lora": (0, 10),
@@ -209,6 +230,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "save_every_steps": (1, _ANY),
     "keep_checkpoints": (1, 1024),
     "log_every_steps": (1, _ANY),
+    "validate_every_steps": (1, _ANY),
     "seed": (0, 2**63 - 1),
 }
 

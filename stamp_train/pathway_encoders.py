@@ -55,11 +55,13 @@ class ScoreEncoder(nn.Module):  # type: ignore[misc]
     ----------
     n_pathways, dim
         P, and the width of the result.
+    dropout
+        After each layer.
     """
 
-    def __init__(self, n_pathways: int, dim: int = 256) -> None:
+    def __init__(self, n_pathways: int, dim: int = 256, dropout: float = DROPOUT) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*_snn(2 * n_pathways + 1), *_snn(WIDTH))
+        self.layers = nn.Sequential(*_snn(2 * n_pathways + 1, dropout), *_snn(WIDTH, dropout))
         self.out = nn.Linear(WIDTH, dim)
 
     def forward(self, pathways: Pathways) -> Tensor:
@@ -84,6 +86,8 @@ class TokenEncoder(nn.Module):  # type: ignore[misc]
         For each of the P pathways the columns of its genes, in 0..G-1.
     dim
         Width of the result.
+    dropout
+        In the networks and the Transformer.
 
     Raises
     ------
@@ -94,7 +98,7 @@ class TokenEncoder(nn.Module):  # type: ignore[misc]
     index: Tensor
     is_gene: Tensor
 
-    def __init__(self, members: Sequence[Sequence[int]], dim: int = 256) -> None:
+    def __init__(self, members: Sequence[Sequence[int]], dim: int = 256, dropout: float = DROPOUT) -> None:
         super().__init__()
         if not members or not all(members):
             raise UsageError(
@@ -116,8 +120,8 @@ class TokenEncoder(nn.Module):  # type: ignore[misc]
         self.bias_genes, self.bias_hidden = (nn.Parameter(torch.zeros(n, WIDTH)) for _ in range(2))
         self.pathway = nn.Parameter(torch.randn(n, WIDTH) * 0.02)
         self.cls = nn.Parameter(torch.randn(1, 1, WIDTH) * 0.02)
-        self.drop = nn.AlphaDropout(DROPOUT)
-        layer = nn.TransformerEncoderLayer(WIDTH, 8, 512, DROPOUT, batch_first=True, norm_first=True)
+        self.drop = nn.AlphaDropout(dropout)
+        layer = nn.TransformerEncoderLayer(WIDTH, 8, 512, dropout, batch_first=True, norm_first=True)
         self.transformer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.out = nn.Linear(WIDTH, dim)
 
@@ -152,8 +156,8 @@ def log_cp10k(counts: Tensor) -> Tensor:
     return torch.log1p(values / values.sum(dim=1, keepdim=True).clamp(min=1) * 1e4)
 
 
-def _snn(width: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+def _snn(width: int, dropout: float) -> tuple[nn.Module, nn.Module, nn.Module]:
     linear = nn.Linear(width, WIDTH)
     nn.init.normal_(linear.weight, std=1 / math.sqrt(width))
     nn.init.zeros_(linear.bias)
-    return linear, nn.SELU(), nn.AlphaDropout(DROPOUT)
+    return linear, nn.SELU(), nn.AlphaDropout(dropout)

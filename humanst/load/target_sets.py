@@ -66,7 +66,7 @@ class TargetSets:
         """Names of the columns of a set: Ensembl ids, or sets and components."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self._file(self._entries[name]["columns"]))
+        table = pq.read_table(self.file(self._entries[name]["columns"]))
         found: list[str] = table.column(0).to_pylist()
         return found
 
@@ -93,7 +93,7 @@ class TargetSets:
         """(S, C) bool: what each section measured; and (n,) int64: the section of each selected pair."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self._file(f"targets/{name}/measured.parquet"))
+        table = pq.read_table(self.file(f"targets/{name}/measured.parquet"))
         flags = dict(zip(table["sample_id"].to_pylist(), table["measured"].to_pylist(), strict=True))
         ids, section_of_row = codes(self._rows.table["sample_id"])
         if missing := [name for name in ids if name not in flags]:
@@ -109,12 +109,12 @@ class TargetSets:
         if path not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)
-            found = read_targets(self._file(path))
+            found = read_targets(self.file(path))
             self._open[path] = found if isinstance(found, SparseCounts) else np.asarray(found)
         self._open.move_to_end(path)
         return self._open[path]
 
-    def _file(self, path: str) -> Path:
+    def file(self, path: str) -> Path:
         """A file of the release whose bytes are those on record."""
         if path not in self._sums:
             raise not_on_record(path, expected=f"a line of {SUMS}", found="none")
