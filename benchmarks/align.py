@@ -199,7 +199,15 @@ def page(compared: Compared, random: pd.DataFrame, timed: dict[str, float], conf
     )
 
 
-_TOLD = ("batch_size", "sections_per_batch", "max_steps", "learning_rate_lora", "learning_rate_heads", "weight_anchor")
+_TOLD = (
+    "jitter",
+    "batch_size",
+    "sections_per_batch",
+    "max_steps",
+    "learning_rate_lora",
+    "learning_rate_heads",
+    "weight_anchor",
+)
 
 
 if __name__ == "__main__":

@@ -58,11 +58,15 @@ class Facts:
         if self.found is not None:
             parts.append(f"Found {self.found}.")
         parts.extend(text if text.endswith(".") else f"{text}." for text in (self.done, self.todo) if text)
-        return _printable(" ".join(parts))
+        return printable(" ".join(parts))
 
 
-def _printable(text: str) -> str:
-    """Text with what would steer a terminal, reorder a line or is no Unicode spelled out: it may be a stranger's."""
+def printable(text: str) -> str:
+    """Text with what would steer a terminal, reorder a line or is no Unicode spelled out: it may be a stranger's.
+
+    That is every character that is neither printable nor a line break or a tab: the controls of C0 and C1, those of the
+    direction of text (U+200E, U+202A to U+202E, U+2066 to U+2069), lone surrogates.
+    """
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1] for letter in text)

@@ -1,8 +1,8 @@
 """stamp_train: align a pathology foundation model to pathway targets with LoRA, and evaluate what it learnt.
 
-A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else. In this
-version ``stamp-train slides`` trains slide-level models; the alignment and the probes have their parts here, tested,
-and no command yet.
+A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else.
+``stamp-train align`` trains adapters and ``merge`` puts them into the weights; ``embed``, ``probe``, ``domains`` and
+``slides`` measure what came of it.
 """
 
 from __future__ import annotations

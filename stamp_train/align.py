@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import DataError, UsageError
+from humanst.errors import DataError, InterruptedRun, UsageError
 from humanst.files import write_json
 from stamp_train.run_folder import FACTS, HEADS, RESULT, read_json, require_same_run
 
@@ -99,7 +99,9 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
     InterruptedRun
         When it was asked to stop, after it has saved.
     """
-    from stamp_train.ranks import joined
+    from torch.random import fork_rng
+
+    from stamp_train.ranks import cuda_of, joined
     from stamp_train.stopping import asked_to_stop
 
     for name in ("release", "run"):
@@ -120,10 +122,26 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
         training, resume_step, notes = prepare(config, ranks, release, leakage, tell)
         if leakage.note:
             tell(leakage.note)
-        with _log(training, resume_step) as log:
-            train(training, log, stop, tell_progress)
+        # What steps draw is seeded anew in each: the caller's random state is left as it was.
+        with _log(training, resume_step) as log, fork_rng(devices=cuda_of(ranks)):
+            try:
+                train(training, log, stop, tell_progress)
+            except RuntimeError as error:
+                # Some schedulers signal every process; torch tells of a worker's end wherever this one is.
+                if not stop.asked:
+                    raise
+                raise _cut_short(training, str(stop.by)) from error
         ranks.wait()
         return _finish(training, leakage, notes)
+
+
+def _cut_short(training: Training, by: str) -> InterruptedRun:
+    return InterruptedRun(
+        f"Stopped in step {training.step} of {training.steps}",
+        found=f"{by}, which ended the workers too",
+        done="The last checkpoint stays as it is",
+        todo="Run the same command again: it goes on from there",
+    )
 
 
 def _opened(config: AlignConfig) -> tuple[Release, Leakage]:

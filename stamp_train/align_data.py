@@ -6,8 +6,9 @@ is aligned to is looked up by its row (:mod:`stamp_train.align_targets`), not re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class TrainingImages:
     def first_batches(self, n: int) -> list[NDArray[np.int64]]:
         """Rows of the first batches over all ranks, at most an epoch; to be asked before the loader is iterated."""
         self._batches.set_epoch(0)
-        return [np.array(rows, dtype=np.int64) for rows, _ in zip(self._batches, range(n), strict=False)]
+        return [np.array(rows, dtype=np.int64) for _, rows in zip(range(n), self._batches, strict=False)]
 
     def state(self) -> dict[str, Any]:
         """Where the loader stands, plain data; taken between two batches."""
@@ -172,13 +173,34 @@ def _loader(dataset: PairDataset, batches: RankBatches, workers: int) -> Any:
 
     if workers:
         dataset.verify()  # here, once, instead of in every worker
-    return PairLoader(
+    loader = PairLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )
+    leave_signals_to_the_parent(loader)
+    return loader
+
+
+def leave_signals_to_the_parent(loader: Any) -> None:
+    """Keep requests to stop, which reach whole groups of processes, from the workers of a loader.
+
+    A worker that ends at one ends the step in hand with it, and nothing can be saved. SIGTERM by itself still ends a
+    worker: that is how its parent does it.
+    """
+    loader.worker_init_fn = partial(_apart, loader.worker_init_fn)
+
+
+def _apart(begin: Callable[[int], None], worker: int) -> None:
+    import os
+    import signal
+
+    os.setpgid(0, 0)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    begin(worker)
 
 
 def _check_division(config: AlignConfig, world: int) -> None:

@@ -91,7 +91,6 @@ def jittered(images: Tensor, draws: NDArray[np.float64], jitter: float) -> Tenso
     """
     factors = torch.from_numpy(1 + jitter * (2 * draws - 1)).to(images.device, torch.float32)
     stains = torch.tensor(STAINS, device=images.device)
-    stains = stains / stains.norm(dim=1, keepdim=True)
     density = -torch.log((images.float() / 255).clamp(min=1 / 255))
     # Density -> stains -> density, with each stain's factor between: one 3 x 3 matrix for each patch.
     mixing = torch.linalg.inv(stains) @ torch.diag_embed(factors[:, :3]) @ stains

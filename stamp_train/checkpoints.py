@@ -133,10 +133,11 @@ def rng_state() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  # the global one is what others draw from
+    known: Any = np.random.get_state()  # noqa: NPY002  # the global one is what others draw from
+    name, keys, *rest = known
     return {
         "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), *rest),
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from humanst.errors import DataError, HumanstError, UsageError
 from humanst.files import canonical_json, locked, remove, require_room, sha256_file
 from stamp_train.embed_work import Chunks, Settings
-from stamp_train.embedded_file import COORDS, H5_SUFFIXES, SUFFIXES, read_file, write_file
+from stamp_train.embedded_file import COORDS, SUFFIXES, read_file, write_file
 from stamp_train.frozen import Frozen
 from stamp_train.sources import Grid, PairImages, SlideImages, Source
 
@@ -83,7 +83,7 @@ def embed_release(
     HumanstError
         See :func:`embed` and :class:`stamp_train.sources.PairImages`.
     """
-    _check_out(out, SUFFIXES)
+    _check_out(out)
     return embed(frozen, lambda work: PairImages(release, splits), out, settings, overwrite=overwrite, tell=tell)
 
 
@@ -105,7 +105,7 @@ def embed_slide(
     slide, grid, um_per_pixel
         See :class:`stamp_train.sources.SlideImages`.
     out
-        ``.h5`` with ``features`` and ``coords``, as TRIDENT's readers take it.
+        ``.h5`` with ``features`` and ``coords``, as TRIDENT's readers take it; or ``.parquet``.
     frozen, settings, overwrite, tell
         See :func:`embed_release`.
 
@@ -114,7 +114,7 @@ def embed_slide(
     HumanstError
         See :func:`embed` and :class:`stamp_train.sources.SlideImages`.
     """
-    _check_out(out, H5_SUFFIXES)
+    _check_out(out)
 
     def open_slide(work: Path) -> Source:
         return SlideImages(slide, work / "image.tif", grid or Grid(), um_per_pixel=um_per_pixel)
@@ -265,7 +265,7 @@ def _there(out: Path, facts: Mapping[str, Any], *, overwrite: bool) -> Done | No
     )
 
 
-def _check_out(out: Path, suffixes: Sequence[str]) -> None:
-    if out.suffix not in suffixes:
-        expected, found = " or ".join(suffixes), out.suffix or "no suffix"
+def _check_out(out: Path) -> None:
+    if out.suffix not in SUFFIXES:
+        expected, found = " or ".join(SUFFIXES), out.suffix or "no suffix"
         raise UsageError("The file cannot be of this kind", field="--out", expected=expected, found=found)

@@ -60,7 +60,8 @@ def check_leakage(
         ``sample_id`` of the evaluation's test sections, of either release; without any, the sections of the split
         ``test`` of the evaluation's release.
     groups
-        Exclusion groups that the training split must not hold, nor anything joined to them.
+        Exclusion groups that the training split must not hold, nor anything joined to them. One that no section of
+        either release is labelled with is held by neither: releases are built without such groups.
     allow
         Go on although it leaks.
     evaluation
@@ -71,21 +72,22 @@ def check_leakage(
     DataError
         ``leakage`` (exit 5), with every training section concerned, unless ``allow``.
     UsageError
-        ``unknown-section``, ``unknown-exclusion-group`` or ``unknown-split`` for a name that is not there, with those
-        that are near.
+        ``unknown-section`` or ``unknown-split`` for a name that is not there, ``unknown-exclusion-group`` for one that
+        looks like a slip for a label that is; with those that are near.
     IntegrityError
-        When the index of the training split is not the one on record.
+        When an index is not the one on record.
     """
     releases = [release] if evaluation is None else [release, evaluation]
     rows = [row for one in releases for row in _rows(one)]
     labelled = _labelled(rows)
-    _check_names("section", "sections", sections, {str(row["sample_id"]) for row in rows})
-    _check_names("exclusion group", "groups", groups, set(labelled))
-    training = _training(release, train_split)
-    tested = set(sections) or _of_split(releases[-1], TEST_SPLIT)
-    component = _components([*rows, *training])
+    _check_sections(sections, {str(row["sample_id"]) for row in rows})
+    _check_groups(groups, set(labelled))
+    training = _indexed(release, train_split)
+    pairs = [] if sections or TEST_SPLIT not in releases[-1].splits else _indexed(releases[-1], TEST_SPLIT)
+    tested = set(sections) or _of_split(releases[-1], TEST_SPLIT) | {row["sample_id"] for row in pairs}
+    component = _components([*rows, *training, *pairs])
     shared = _joined(training, tested, component)
-    in_groups = {name: tuple(_joined(training, labelled[name], component)) for name in dict.fromkeys(groups)}
+    in_groups = {name: tuple(_joined(training, labelled.get(name, ()), component)) for name in dict.fromkeys(groups)}
     in_groups = {name: found for name, found in in_groups.items() if found}
     found = Leakage(shared, in_groups, _note(shared, in_groups))
     if found.note is not None and not allow:
@@ -107,7 +109,7 @@ def _rows(release: Release) -> list[Mapping[str, Any]]:
     return found
 
 
-def _training(release: Release, split: str) -> list[dict[str, Any]]:
+def _indexed(release: Release, split: str) -> list[dict[str, Any]]:
     """The sections that pairs of a split are of, with their groups, as the index has them."""
     table = release.index(split)
     names = [name for name in ("sample_id", "donor_group") if name in table.column_names]
@@ -195,22 +197,38 @@ def _joined(
     return found
 
 
-def _check_names(what: str, field: str, asked: Sequence[str], known: set[str]) -> None:
+def _check_sections(asked: Sequence[str], known: set[str]) -> None:
     for name in asked:
-        if name in known:
-            continue
-        lowered = {one.lower(): one for one in sorted(known)}
-        near = [lowered[match] for match in get_close_matches(name.lower(), list(lowered), n=3, cutoff=0.5)]
-        some = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-        raise UsageError(
-            f"There is no such {what}",
-            code=f"unknown-{what.replace(' ', '-')}",
-            field=f"evaluation_{field}",
-            expected=" or ".join(near) or some or f"none: nothing there has a {what}",
-            found=repr(name),
-            done="Nothing was trained",
-            todo="What was left out of a release when it was built needs no naming" if field == "groups" else None,
-        )
+        if name not in known:
+            some = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+            raise _unknown("section", "sections", name, " or ".join(_near(name, known, 0.5)) or some)
+
+
+def _check_groups(asked: Sequence[str], known: set[str]) -> None:
+    """A release was left without a group rightly; only what is nearly or partly a label is taken for a slip."""
+    for name in asked:
+        low = name.strip().lower()
+        parts = [label for label in sorted(known) if low and (low in label.lower() or label.lower() in low)]
+        if name not in known and (near := list(dict.fromkeys([*_near(name, known, 0.75), *parts]))):
+            todo = "A group that the releases were built without needs no naming"
+            raise _unknown("exclusion group", "groups", name, " or ".join(near), todo)
+
+
+def _near(name: str, known: set[str], cutoff: float) -> list[str]:
+    lowered = {one.lower(): one for one in sorted(known)}
+    return [lowered[match] for match in get_close_matches(name.lower(), list(lowered), n=3, cutoff=cutoff)]
+
+
+def _unknown(what: str, field: str, name: str, expected: str, todo: str | None = None) -> UsageError:
+    return UsageError(
+        f"There is no such {what}",
+        code=f"unknown-{what.replace(' ', '-')}",
+        field=f"evaluation_{field}",
+        expected=expected,
+        found=repr(name),
+        done="Nothing was trained",
+        todo=todo,
+    )
 
 
 def _note(shared: Mapping[str, Sequence[str]], groups: Mapping[str, Sequence[str]]) -> str | None:

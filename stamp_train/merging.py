@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 SCHEMA = "stamp_train.adapter/1"
 FOLDER, TENSORS, RECORD = "adapter", "adapter.safetensors", "adapter.json"
 MAX_RECORD_BYTES = 16 << 20
-_BASE = {
-    "encoder": str,
-    "weights": str,
-    "seed": int,
+# What a record says of the base, and the types that it may have.
+_BASE: dict[str, tuple[type, ...]] = {
+    "encoder": (str,),
+    "weights": (str,),
+    "seed": (int,),
     "image_px": (int, type(None)),
     "embedding": (str, type(None)),
     "mean": (list, type(None)),

@@ -93,6 +93,11 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
             distributed.destroy_process_group()
 
 
+def cuda_of(ranks: Ranks) -> list[torch.device]:
+    """The GPU of this rank, as a list: empty without one."""
+    return [ranks.device] if ranks.device.type == "cuda" else []
+
+
 def find_device(name: str) -> torch.device:
     """The device that a setting names; ``cuda`` without a number is the one of this rank.
 

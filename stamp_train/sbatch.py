@@ -36,7 +36,7 @@ export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-1}}}}
 trap 'kill -USR1 "$step" 2>/dev/null' USR1 TERM
 
 # A task that died would leave the others waiting for it: they are ended {wait} seconds later.
-srun --ntasks={gpus} --wait={wait} bash -c '
+srun --ntasks={gpus} --cpus-per-task={cpus} --wait={wait} bash -c '
     export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
     exec "$@"' task \
     {command} &

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from humanst.errors import IntegrityError
 from humanst.files import sha256_file
 from stamp_train.bootstrap import MIN_DONORS, TOO_FEW
+from stamp_train.guard import check_leakage
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -57,7 +58,6 @@ def _overlap(
     release: Release, sections: Sequence[str], trained_sha256: str, trained_on: str | Path | Release | None
 ) -> str | None:
     from humanst.load import open_release
-    from stamp_train.guard import check_leakage
 
     if trained_sha256 == release_sha256(release):
         found = check_leakage(release, TRAIN_SPLIT, sections, (), allow=True)

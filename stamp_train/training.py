@@ -7,7 +7,7 @@ was never stopped: on a CPU bit for bit, with any number of workers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,19 +108,18 @@ def train(run: Training, log: Log | None, stop: StopRequest, tell: Tell) -> None
     model.train()
     while run.step < run.steps:
         with meter.waiting():
-            batch = _next(batches, stop)
-        if batch is not None:
-            seed_of_step(config.seed, run.step, run.ranks.rank)
-            outputs, truth, terms = forward(run, batch)
-            norm = backward(run, terms["total"])
-            meter.count(config.batch_size)
-            if run.step % config.log_every_steps == 0 or run.step == run.steps - 1:
-                row = told(run, outputs, truth, terms) | {"gradient_norm": norm} | meter.told()
-                note(run, row, log)
-            run.step += 1
-            tell("align", run.step, run.steps)
-            if is_due(run, config.validate_every_steps or run.images.steps_an_epoch):
-                validate(run)
+            batch = next(batches)
+        seed_of_step(config.seed, run.step, run.ranks.rank)
+        outputs, truth, terms = forward(run, batch)
+        norm = backward(run, terms["total"])
+        meter.count(config.batch_size)
+        if run.step % config.log_every_steps == 0 or run.step == run.steps - 1:
+            row = told(run, outputs, truth, terms) | {"gradient_norm": norm} | meter.told()
+            note(run, row, log)
+        run.step += 1
+        tell("align", run.step, run.steps)
+        if is_due(run, config.validate_every_steps or run.images.steps_an_epoch):
+            validate(run)
         stopping = stop.agreed()
         if stopping or is_due(run, config.save_every_steps):
             save(run, log)
@@ -145,15 +144,7 @@ def forward(run: Training, batch: Images) -> tuple[Outputs, Truth, dict[str, Ten
         outputs = run.model(batch.images, pathways)
     terms = align_loss(outputs, truth, run.config, run.reliability)
     if not bool(torch.isfinite(terms["total"])):
-        raise DataError(
-            "The loss is no number any more",
-            code="training-diverged",
-            field=f"step {run.step}",
-            expected="finite terms",
-            found=", ".join(f"{name} {term.item():g}" for name, term in terms.items()),
-            done="The last checkpoint stays as it is",
-            todo="Lower learning_rate_lora and learning_rate_heads, or clip_norm",
-        )
+        raise _diverged(run.step, "terms", ", ".join(f"{name} {term.item():g}" for name, term in terms.items()))
     return outputs, truth, terms
 
 
@@ -162,11 +153,13 @@ def backward(run: Training, total: Tensor) -> float:
     run.optimizer.zero_grad(set_to_none=True)
     total.backward()
     run.ranks.average_gradients(run.trained)
-    norm = nn.utils.clip_grad_norm_(run.trained, run.config.clip_norm)
+    norm = float(nn.utils.clip_grad_norm_(run.trained, run.config.clip_norm))
+    if not math.isfinite(norm):
+        raise _diverged(run.step, "gradient", f"norm {norm}")
     set_rates(run.optimizer, run.step, run.steps, run.config)
     run.optimizer.step()
     run.model.clamp_scale()
-    return float(norm)
+    return norm
 
 
 def told(run: Training, outputs: Outputs, truth: Truth, terms: Mapping[str, Tensor]) -> dict[str, float]:
@@ -249,11 +242,13 @@ def seed_of_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(seed * 1_000_003 + step * 65_537 + rank * 8_191 + first)
 
 
-def _next(batches: Iterator[Images], stop: StopRequest) -> Images | None:
-    """The next batch; ``None`` when the workers of the loader were ended by the signal that asked to stop."""
-    try:
-        return next(batches)
-    except RuntimeError:
-        if stop.asked:
-            return None
-        raise
+def _diverged(step: int, what: str, found: str) -> DataError:
+    return DataError(
+        "The training has diverged",
+        code="training-diverged",
+        field=f"step {step}",
+        expected=f"finite {what}",
+        found=found,
+        done="The last checkpoint stays as it is",
+        todo="Lower learning_rate_lora and learning_rate_heads, or clip_norm",
+    )

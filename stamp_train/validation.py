@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stamp_train.align_data import VAL, as_images, row_of_key
+from stamp_train.align_data import VAL, as_images, leave_signals_to_the_parent, row_of_key
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -76,6 +76,7 @@ class Validation:
             max_corrupt=0,
             workers=config.workers,
         )
+        leave_signals_to_the_parent(self._loader)
 
     def __call__(self, model: AlignModel, step: int, autocast: Any) -> Validated:
         """Predict all pairs and compare; the model is left in the mode it was in.
@@ -116,7 +117,7 @@ def compare(step: int, targets: Targets, scores: NDArray[np.float64], library: N
     """
     by_section = section_pcc(scores, targets.values, targets.section, len(targets.sections))
     of_library = section_pcc(library[:, None], targets.library[:, None], targets.section, len(targets.sections))[:, 0]
-    some: NDArray[np.bool_] = np.isfinite(by_section).any(axis=1)
+    some = np.asarray(np.isfinite(by_section).any(axis=1))
     pcc = np.full(len(by_section), np.nan)
     pcc[some] = np.nanmean(by_section[some], axis=1)
     donors = {donor for donor, known in zip(targets.donors, some.tolist(), strict=True) if known}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+
+from tests.disk import real_fsync, wait_for_no_disk
 
 LITTLE_SECTIONS = ("demo_st_A1", "demo_st_B1", "demo_visium_v1_P1")
 REAL_DATA_REASON = "needs the real sections: set HUMANST_TEST_DATA, or put them at ../shared/data"
@@ -22,6 +25,14 @@ def _real_data() -> Path | None:
     named = os.environ.get("HUMANST_TEST_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     return folder if (folder / "her2st").is_dir() else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Before all that is made once: see ``tests/disk.py``."""
+    wait_for_no_disk()
+    yield
+    os.fsync = real_fsync
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +89,17 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo_atlas(shared_tmp: Path) -> Path:
-    """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/."""
+    """The embedded mini atlas, written once a run: catalog.yaml, curation/, mirror/, assign.csv, truth/.
+
+    Thirteen of its twenty sections are on half their area: see ``tests.studies.demo_studies``.
+    """
     from humanst.demo import write_atlas
+    from tests.studies import demo_studies
 
     folder = shared_tmp / "demo_atlas"
     with FileLock(shared_tmp / "demo_atlas.lock"):
         if not (folder / "written").exists():
-            write_atlas(folder)
+            write_atlas(folder, studies=demo_studies())
             (folder / "written").touch()
     return folder
 
@@ -118,7 +133,7 @@ def demo_release(demo_atlas: Path, shared_tmp: Path) -> Path:
                 "--assign",
                 str(demo_atlas / "assign.csv"),
                 "--shard-pairs",
-                "512",
+                "384",
                 "--workers",
                 "2",
                 atlas=demo_atlas,

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from humanst.demo.layout import StudyPlan, atlas_layout
+from humanst.demo.layout import SectionPlan, StudyPlan, atlas_layout
 
 ST_RECIPE: dict[str, Any] = {
     "schema": "humanst.recipe/1",
@@ -134,11 +134,29 @@ def _copy(source: Path, root: Path, name: str) -> dict[str, Any]:
 def little_studies(*sections: str, by: float = 0.58) -> tuple[StudyPlan, ...]:
     """Sections of the mini atlas, ``by`` as wide and high: a third of the spots and pixels, and all else as it is."""
     return tuple(
-        replace(
-            study,
-            sections=tuple(
-                replace(plan, width_um=plan.width_um * by, height_um=plan.height_um * by) for plan in study.sections
-            ),
-        )
+        replace(study, sections=tuple(_smaller(plan, by) for plan in study.sections))
         for study in atlas_layout(sections)
     )
+
+
+# At least one of every study kind: what is compared across platforms, and with the truth, needs many spots; A1 is the
+# one with room beside its tissue.
+WHOLE_SECTIONS = (
+    *("demo_visium_V1", "demo_visium_v1_P2", "demo_st_A1", "demo_st_E1"),
+    *("demo_xenium_X1", "demo_hd_H1", "demo_hd_H2"),
+)
+
+
+def demo_studies(*sections: str) -> tuple[StudyPlan, ...]:
+    """The mini atlas with all its sections, or those named: some of them whole, the others on half their area."""
+    return tuple(
+        replace(
+            study,
+            sections=tuple(plan if plan.sample_id in WHOLE_SECTIONS else _smaller(plan) for plan in study.sections),
+        )
+        for study in atlas_layout(sections or None)
+    )
+
+
+def _smaller(plan: SectionPlan, by: float = 0.7) -> SectionPlan:
+    return replace(plan, width_um=plan.width_um * by, height_um=plan.height_um * by)

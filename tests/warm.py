@@ -1,8 +1,8 @@
 """Commands in children forked from a warm parent: real processes, without the seconds each spends on imports.
 
 One parent a test process imports the libraries once, and forks for each command. A child takes over arguments,
-environment, folder and output, and runs the command as the console script does. libvips starts threads, which do not
-survive a fork, and is left to the children.
+environment, folder and output, and runs the command as the console script does, but for the wait for the disk
+(``tests/disk.py``). libvips starts threads, which do not survive a fork, and is left to the children.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from humanst.harmonize.gene_table import load_gene_table
+from tests.disk import wait_for_no_disk
 
 ROOT = Path(__file__).resolve().parents[1]
-_LIBRARIES = (
+LIBRARIES = (
     "anndata",
     "click",
     "cv2",
@@ -59,7 +60,7 @@ _LIBRARIES = (
     "zarr",
 )
 # What a command opens on its way: with all of them here a child compiles and runs none of it again.
-_OWN = (
+OWN = (
     "humanst.builder",
     "humanst.builder.checking",
     "humanst.cli.build",
@@ -175,8 +176,9 @@ def warm_parent() -> WarmParent:
 
 def serve() -> None:
     """Fork a child for each line of standard input, and end with the input."""
-    for name in (*_LIBRARIES, *_OWN):
+    for name in (*LIBRARIES, *OWN):
         import_module(name)
+    wait_for_no_disk()
     # The gene table of the package, which each command reads: 60,000 rows.
     load_gene_table()
     gc.collect()

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from humanst.cli.choose import open_catalog
-from humanst.cli.gene_set_files import own_gene_sets, target_sets
-from humanst.cli.output import catalog_option, echo_json, json_option, progress, workers_option
+from humanst.cli.gate import license_option
+from humanst.cli.gene_set_files import own_gene_sets, say_sets, target_sets
+from humanst.cli.output import catalog_option, echo, echo_json, json_option, progress, workers_option
 from humanst.cli.pathway_options import choice_of, pathway_options
 from humanst.errors import UsageError
+
+if TYPE_CHECKING:
+    from humanst.shards.add_targets import Added
+    from humanst.shards.target_sets import TargetSet
 
 
 @click.command("add-targets")
@@ -44,6 +51,7 @@ from humanst.errors import UsageError
     help="The work folder that the release was built with [default: RELEASE.work].",
 )
 @click.option("--replace", "replacing", is_flag=True, help="Replace a set of the same name and other content.")
+@license_option
 @workers_option
 @catalog_option
 @json_option
@@ -58,6 +66,7 @@ def add_targets(
     workers: int | None,
     catalog: str | None,
     as_json: bool,
+    accept: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Add target sets to a RELEASE, a file a shard, rows in its order. Shards, cards and indexes keep their bytes.
@@ -84,15 +93,23 @@ def add_targets(
             "Nothing is asked for", field="--set", expected="--set, --reliability or both", done="Nothing was written"
         )
 
+    @cache
     def own() -> Path:
-        return own_gene_sets(open_catalog(catalog), pathways, gene_sets)
+        return own_gene_sets(open_catalog(catalog), path, pathways, gene_sets, accept=accept, may_ask=not as_json)
 
     asked = target_sets(sets, gmt, choice=choice, own=own)
     weigh = own() if reliability else None
     with progress("add-targets") as tell:
         means = Means(folder, workers or default_workers(), tell=tell)
         result = add(path, asked, means, reliability=weigh, replacing=replacing)
+    _print(result, path, asked, weigh is not None, as_json)
+
+
+def _print(result: Added, release: Path, asked: Sequence[TargetSet], weighed: bool, as_json: bool) -> None:
     entries = result.manifest.get("targets", {})
+    for one in asked:
+        if one.kind == "gmt":
+            say_sets(one.name, entries[one.name], f"of targets.{one.name} in MANIFEST.json")
     rows = [
         {key: entries[one.name][key] for key in ("kind", "n_columns", "columns", "beside")}
         | {"set": one.name, "added": one.name in result.added, "files": len(entries[one.name]["files"])}
@@ -100,17 +117,15 @@ def add_targets(
         for one in asked
     ]
     if as_json:
-        content = {"release": str(path), "version": result.manifest["version"], "sets": rows}
-        content |= {"reliability": None if weigh is None else result.manifest["reliability"]}
+        content = {"release": str(release), "version": result.manifest["version"], "sets": rows}
+        content |= {"reliability": result.manifest["reliability"] if weighed else None}
         echo_json("humanst.add-targets/1", content | {"sha256sums": result.manifest["sha256sums"]})
         return
-    if weigh is not None:
+    if weighed:
         what = "added" if "reliability" in result.added else "were there already"
         entry = result.manifest["reliability"]
         known = sum(weight is not None for weight in entry["weights"])
-        click.echo(
-            f"reliability  {what}: {known} of {len(entry['weights'])} pathways, {len(entry['fitted_on'])} sections"
-        )
+        echo(f"reliability  {what}: {known} of {len(entry['weights'])} pathways, {len(entry['fitted_on'])} sections")
     for row in rows:
         what = "added" if row["added"] else "was there already"
-        click.echo(f"{row['set']}  {what}: {row['rows']:,} rows x {row['n_columns']:,} columns in {row['files']} files")
+        echo(f"{row['set']}  {what}: {row['rows']:,} rows x {row['n_columns']:,} columns in {row['files']} files")

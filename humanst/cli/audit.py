@@ -11,7 +11,7 @@ import click
 
 from humanst.cli.choose import open_catalog
 from humanst.cli.gate import license_option
-from humanst.cli.gene_set_files import gene_sets, own_gene_sets
+from humanst.cli.gene_set_files import first_of, gene_sets, own_gene_sets, say_sets
 from humanst.cli.output import (
     catalog_option,
     echo_json,
@@ -70,7 +70,7 @@ _TOLD = (
     multiple=True,
     metavar="NAME=FILE",
     help="Compare with scores from these genes alone, a gene a line; may be repeated. The panels of targeted "
-    "sections are compared anyway.",
+    "sections, the six of most sections, are compared anyway.",
 )
 @click.option(
     "--groups",
@@ -99,15 +99,36 @@ def audit(paths: tuple[str, ...], output: str, catalog: str | None, as_json: boo
 
     target = Path(output).resolve()
     require_audit_folder(target)
-    scratch = target.with_name(f".{target.name}.stores")
+    _require_outside(target, paths)
+    # A name of this run's own: what another left there or is at work on is not touched, and leftovers are swept.
+    files.sweep_partials(target.parent)
+    scratch = files.partial_path(target)
     try:
+        request = _request(paths, scratch, options, catalog, as_json)
+        record = _say_request(request)
         with progress("audit") as tell:
-            request = _request(paths, scratch, options, catalog, as_json)
             report = do(request, target, progress=lambda step, done, total: tell(step, done, total, 0))
     finally:
         files.remove(scratch)
-    _print(report, target, as_json)
+    _print(report, target, record, as_json)
     end_with(len(request.sources), report.failures)
+
+
+def _require_outside(target: Path, paths: tuple[str, ...]) -> None:
+    """A file more, and a release or a store is not as it was built."""
+    from humanst.report.sources import is_release
+
+    for path in map(Path, paths):
+        if target.is_relative_to(path.resolve()) and (is_release(path) or path.resolve().suffix == ".zarr"):
+            raise UsageError(
+                "An audit cannot be kept inside what it is of",
+                code="inside-release",
+                field="-o",
+                expected=f"a folder outside of {path.resolve().name}",
+                found=str(target.relative_to(path.resolve().parent)),
+                done="Nothing was written",
+                todo="Name another folder with -o",
+            )
 
 
 def _request(
@@ -116,7 +137,8 @@ def _request(
     from humanst.harmonize.gene_table import load_gene_table
     from humanst.pathways import PathwayChoice
     from humanst.report import sources as found
-    from humanst.report.auditing import AuditRequest, own_panels, read_panel
+    from humanst.report.auditing import AuditRequest
+    from humanst.report.panels import own_panels, read_panels
     from humanst.runner import default_workers
 
     given = [Path(path).resolve() for path in paths]
@@ -137,12 +159,15 @@ def _request(
         title = sources[0].sample_id if len(sources) == 1 else f"{len(sources)} sections"
     book = open_catalog(catalog)
     if releases and options["sets"] is None:
-        path = own_gene_sets(book, manifest["pathways"], None)
+        accept, may_ask = options["accept"], not as_json
+        path = own_gene_sets(book, given[0], manifest["pathways"], None, accept=accept, may_ask=may_ask)
     else:
         path, _ = gene_sets(book, options["sets"], pin=False, accept=options["accept"], may_ask=not as_json)
     choice = choice_of(options, base)
     choice.check_file(path)
-    genes = load_gene_table()
+    # A slip of the user is found before zips are unpacked.
+    named = read_panels(options["panels"], load_gene_table(), [f"panel of {source.sample_id}" for source in sources])
+    own, n_own = own_panels(sources)
     return AuditRequest(
         title=title,
         sources=tuple(sources),
@@ -151,7 +176,8 @@ def _request(
         n_seeds=options["seeds"],
         n_draws=options["draws"],
         seed=options["seed"],
-        panels=own_panels(sources) | dict(read_panel(text, genes) for text in options["panels"]),
+        panels=(*own, *named),
+        n_own_panels=n_own,
         workers=options["workers"] or default_workers(),
         command=_command(given, path, options),
     )
@@ -182,15 +208,41 @@ def _command(given: list[Path], sets: Path, options: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _print(report: AuditReport, output: Path, as_json: bool) -> None:
+def _say_request(request: AuditRequest) -> dict[str, Any]:
+    """Tell what of the gene sets and panels is not used as it was given; returns all of it."""
+    from humanst.shards.scoring import sets_of_file, sets_record
+
+    name = request.gene_sets.name
+    record = sets_record(sets_of_file(request.gene_sets, name, request.choice))
+    say_sets(name, record, "of gene_sets with --json")
+    for panel in request.panels:
+        if panel.unknown:
+            lost = f"{len(panel.unknown):,} names stand for no gene, beside {len(panel.genes):,} genes"
+            say(f"panel {panel.name}: {lost}: {first_of(panel.unknown)}; all are in unknown of panels with --json")
+    own = [panel.name for panel in request.panels if panel.n_sections]
+    if request.n_own_panels > len(own):
+        compared = ", ".join(own)
+        say(f"Of {request.n_own_panels:,} panels of targeted sections those of most sections are compared: {compared}")
+    panels = [
+        {"panel": panel.name, "n_genes": len(panel.genes), "unknown": list(panel.unknown)} for panel in request.panels
+    ]
+    gene_sets_of = {"file": name, "left_out": {}, "unmapped": {}, "repeated": {}, **record}
+    return {"gene_sets": gene_sets_of, "panels": panels, "n_own_panels": request.n_own_panels}
+
+
+def _print(report: AuditReport, output: Path, record: Mapping[str, Any], as_json: bool) -> None:
+    from humanst.report.page import n_together
     from humanst.report.verdicts import VERDICTS
 
     summary = report.tables["pathways"]
     counts = {verdict: int((summary["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    n_sections = int(report.tables["sections"]["sample_id"].nunique())
+    if (together := n_together(report.tables)) < n_sections:
+        say(f"information, mutual and retrieval are of {together:,} of the {n_sections:,} sections")
     if as_json:
         rows = [{key: _plain(row[key]) for key in _TOLD} for row in summary.to_dict("records")]
-        content = {"output": str(output), "sections": int(report.tables["sections"]["sample_id"].nunique())}
-        content |= {"verdicts": counts, "pathways": rows, "failures": failure_rows(report.failures)}
+        content = {"output": str(output), "sections": n_sections, "sections_together": n_together(report.tables)}
+        content |= {"verdicts": counts, "pathways": rows, **record, "failures": failure_rows(report.failures)}
         echo_json("humanst.audit/1", content)
         return
     lines = [("pathway", "verdict", "valid in", "half r", "random p95", "|r| library")]

@@ -20,6 +20,7 @@ from humanst.cli.choose import (
 from humanst.cli.gate import gate_sections, license_option
 from humanst.cli.output import (
     catalog_option,
+    echo,
     echo_json,
     end_with,
     failure_rows,
@@ -131,5 +132,5 @@ def _print(built: list[BuiltSection], failures: list[tuple[str, HumanstError]], 
         echo_json("humanst.build/1", {"sections": rows, "failures": failure_rows(failures)})
         return
     for section in built:
-        click.echo(f"{section.sample_id}  {'current' if section.reused else 'built'}  {section.path}")
+        echo(f"{section.sample_id}  {'current' if section.reused else 'built'}  {section.path}")
     say(f"{len(built)} sections are there, {len(failures)} failed")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.cli.choose import open_catalog
+from humanst.cli.gene_set_files import say_sets
 from humanst.cli.output import (
     catalog_option,
+    echo,
     echo_json,
     end_with,
     failure_rows,
@@ -178,9 +180,9 @@ def print_stage(report: ReleaseReport, stage: str, share: tuple[int, int], as_js
         echo_json("humanst.build-shards-stage/1", content)
         return
     for name, extract in good:
-        click.echo(f"{name}  {extract.card['pairs']} pairs")
+        echo(f"{name}  {extract.card['pairs']} pairs")
     if stage == "pack":
-        click.echo(f"{report.n_shards} shards are there")
+        echo(f"{report.n_shards} shards are there")
 
 
 def print_report(report: ReleaseReport, as_json: bool) -> None:
@@ -189,6 +191,11 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
         say_findings(section.findings, section.sample_id)
     say_findings(report.findings, "release")
     manifest = report.manifest
+    if manifest:
+        say_sets(manifest["pathways"]["set"], manifest["pathways"], "of pathways in MANIFEST.json")
+        for name, entry in manifest.get("targets", {}).items():
+            if entry["kind"] == "gmt":
+                say_sets(name, entry, f"of targets.{name} in MANIFEST.json")
     if report.earlier == "same":
         say(f"{report.release.name}: this release was there already and is unchanged")
     if as_json:
@@ -210,10 +217,10 @@ def print_report(report: ReleaseReport, as_json: bool) -> None:
             if drop["what"] in ("spots", "pairs")
         ]
         dropped = f" ({', '.join(lost)})" if lost else ""
-        click.echo(f"{row['sample_id']}  {row['split']}  {row['spots_in']} spots -> {row['pairs']} pairs{dropped}")
+        echo(f"{row['sample_id']}  {row['split']}  {row['spots_in']} spots -> {row['pairs']} pairs{dropped}")
     if manifest:
         totals = manifest["totals"]
-        click.echo(
+        echo(
             f"{report.release}: {totals['pairs']:,} pairs of {totals['sections']} sections "
             f"({totals['donor_groups']} split groups) in {totals['shards']} shards, {totals['bytes'] / 1e6:,.1f} MB"
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.cli.choose import choose_sections, open_catalog, section_options, section_row
-from humanst.cli.output import catalog_option, cell, echo_json, json_option, table
+from humanst.cli.output import catalog_option, cell, echo, echo_json, json_option, table
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def list_sections(
         return
     lines = [COLUMNS, *(tuple(cell(row.get(name, "")) for name in COLUMNS) for row in rows)]
     table(lines, left=range(len(COLUMNS)))
-    click.echo(
-        f"{len(rows)} sections, {counted.bytes / 1e6:,.1f} MB on record, {counted.unknown} files of unknown size"
-    )
+    echo(f"{len(rows)} sections, {counted.bytes / 1e6:,.1f} MB on record, {counted.unknown} files of unknown size")
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -197,7 +195,7 @@ def _show_listed(study: ListedStudy, as_json: bool) -> None:
 def _show(about: Mapping[str, Any]) -> None:
     width = max(map(len, about))
     for name, value in about.items():
-        click.echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
+        echo(f"{name.ljust(width)}  {_shown(value)}".rstrip())
 
 
 def _shown(value: Any) -> str:

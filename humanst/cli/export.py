@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.cli.output import echo_json, json_option, progress, say, table
+from humanst.cli.output import echo, echo_json, json_option, progress, say, table
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -138,12 +138,12 @@ def _print(report: ExportReport) -> None:
     if report.gone:
         table(lines, left={0, 1})
     else:
-        click.echo("Nothing had to leave")
+        echo("Nothing had to leave")
     thinned = report.thinned
     gone = sum(departure.n_pairs for departure in report.gone)
     n_shards = sum(map(len, (thinned.kept, thinned.repacked, thinned.dropped)))
     pairs = sum(int(split["n_pairs"]) for split in report.manifest["splits"].values())
-    click.echo(
+    echo(
         f"{report.output}: {pairs:,} pairs of {len(report.manifest['sections']):,} sections; {gone:,} pairs are gone; "
         f"of {n_shards:,} shards {len(thinned.repacked):,} were written again, {len(thinned.dropped):,} dropped"
     )

@@ -12,7 +12,7 @@ import click
 from humanst.cli.choose import open_catalog
 from humanst.cli.fetch_progress import transfer_progress
 from humanst.cli.gate import pass_gate
-from humanst.cli.output import echo_json, say
+from humanst.cli.output import echo, echo_json, say
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -218,22 +218,22 @@ def _echo_plan(plan: FetchPlan, as_json: bool) -> None:
         return
     n_whole = content["shards"] - content["ranged_shards"]
     part = "all of it" if selection.everything else f"of splits {', '.join(selection.splits)}"
-    click.echo(f"release   {content['release']} (version {content['version']}), {part}")
-    click.echo(f"pairs     {content['n_pairs']:,} of {len(content['sections']):,} sections")
-    click.echo(f"whole     {content['whole_bytes']:,} bytes in {content['shards']:,} shards")
-    click.echo(f"ranged    {content['ranged_bytes']:,} bytes of them")
-    click.echo(
+    echo(f"release   {content['release']} (version {content['version']}), {part}")
+    echo(f"pairs     {content['n_pairs']:,} of {len(content['sections']):,} sections")
+    echo(f"whole     {content['whole_bytes']:,} bytes in {content['shards']:,} shards")
+    echo(f"ranged    {content['ranged_bytes']:,} bytes of them")
+    echo(
         f"fetch     {content['fetch_bytes']:,} bytes: {n_whole:,} shards whole, {content['ranged_shards']:,} in "
         f"{content['requests']:,} ranged reads; {content['here_bytes']:,} bytes are here"
     )
     if plan.stores:
-        click.echo(
+        echo(
             f"sections  {content['store_bytes']:,} bytes of {len(plan.stores):,} section stores, "
             f"{content['unpacked_bytes']:,} more once unpacked"
         )
-    click.echo(f"files     {content['n_files']:,}, {len(unknown):,} small ones of a size that is not on record")
-    click.echo(f"licences  {', '.join(licenses)}")
-    click.echo(f"disk      {content['free_bytes']:,} bytes free at {plan.output}")
+    echo(f"files     {content['n_files']:,}, {len(unknown):,} small ones of a size that is not on record")
+    echo(f"licences  {', '.join(licenses)}")
+    echo(f"disk      {content['free_bytes']:,} bytes free at {plan.output}")
 
 
 def _echo_result(plan: FetchPlan, result: FetchedRelease, as_json: bool) -> None:
@@ -241,7 +241,7 @@ def _echo_result(plan: FetchPlan, result: FetchedRelease, as_json: bool) -> None
     if as_json:
         echo_json("humanst.fetch-release/1", content)
         return
-    click.echo(str(plan.output))
+    echo(str(plan.output))
     what = "the whole release" if content["everything"] else "a part of the release"
     was = " was here already" if result.already else " is here and verified"
     say(f"{what}, {content['n_pairs']:,} pairs of {len(content['sections']):,} sections,{was}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from humanst.errors import HumanstError, InterruptedRun, PartialFailure, UsageError, raise_for_failures
+from humanst.errors import HumanstError, InterruptedRun, PartialFailure, UsageError, printable, raise_for_failures
 
 if TYPE_CHECKING:
     from humanst.findings import Finding
@@ -35,13 +35,19 @@ def echo_json(schema: str, content: dict[str, Any]) -> None:
     click.echo(json.dumps({"schema": schema, **content}, indent=2, default=str))
 
 
+def echo(text: str) -> None:
+    """Print a line of a result for a person; what a name in it could do to a terminal is spelled out."""
+    click.echo(printable(text))
+
+
 def say(message: str) -> None:
-    """Print a message for a person on stderr."""
-    click.echo(message, err=True)
+    """Print a message for a person on stderr, as :func:`echo` does on stdout."""
+    click.echo(printable(message), err=True)
 
 
 def table(lines: Sequence[Sequence[str]], *, left: Collection[int] = ()) -> None:
     """Print lines of cells as columns; those in ``left`` are flush left, the others are numbers and flush right."""
+    lines = [[printable(text) for text in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         cells = (
@@ -64,7 +70,7 @@ def configure_logging(verbose: int, log_file: str | None) -> None:
     logger.handlers.clear()
     stream = logging.StreamHandler(sys.stderr)
     stream.setLevel([logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)])
-    stream.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    stream.setFormatter(_Lines("%(levelname)s %(message)s"))
     logger.addHandler(stream)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -79,6 +85,11 @@ def _log_file(path: str) -> logging.Handler:
         raise UsageError("The log file cannot be written", field="--log-file", found=str(error)) from error
     handler.setFormatter(_JsonLines())
     return handler
+
+
+class _Lines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _JsonLines(logging.Formatter):

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import click
-
-from humanst.cli.output import echo_json
+from humanst.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from humanst.catalog import ListedStudy, Section, Study
@@ -46,17 +44,17 @@ def show_totals(
     for name in BY:
         _table(name, counted[name])
     n_old = len(pairs) - everything.sections
-    click.echo(
+    echo(
         f"{everything.sections} sections of {everything.studies} studies, {everything.distinct_sections} pieces of "
         f"tissue, {everything.fetchable_sections} sections with a public address"
         + (f"; {n_old} more were processed again and are not counted" if n_old else "")
     )
-    click.echo(
+    echo(
         f"{everything.expected_pairs:,} pairs expected, {everything.redistributable_pairs:,} of them redistributable; "
         f"{everything.sections_without_number} sections state no number of spots"
     )
     if whole:
-        click.echo(
+        echo(
             f"{everything.listed_studies} studies are on record alone, with {everything.listed_sections} sections; "
             f"{everything.listed_without_number} of them state no number"
         )
@@ -69,5 +67,5 @@ def _table(name: str, rows: Sequence[Totals]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for first, *numbers in lines:
         aligned = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-        click.echo("  ".join([first.ljust(widths[0]), *aligned]))
-    click.echo("")
+        echo("  ".join([first.ljust(widths[0]), *aligned]))
+    echo("")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.cli.choose import recipe_option
-from humanst.cli.output import echo_json, end_with, json_option, progress, say, workers_option
+from humanst.cli.output import echo, echo_json, end_with, json_option, progress, say, workers_option
 
 if TYPE_CHECKING:
     from humanst.curate.checking import PathReport
@@ -105,14 +105,14 @@ def _print_text(results: list[PathReport], min_severity: Any) -> None:
         for finding in report.at_least(min_severity):
             row = _row(report, finding)
             place = " ".join(row[name] for name in COLUMNS[:4])
-            click.echo(f"{place}: found {row['found']}; expected {row['expected']}")
+            echo(f"{place}: found {row['found']}; expected {row['expected']}")
     if any(report.at_least(min_severity) for report in reports):
         click.echo()
     table = [("section", "verdict", "because")]
     table += [(report.item, report.verdict, ", ".join(report.reasons()) or "-") for report in reports]
     widths = [max(len(line[column]) for line in table) for column in (0, 1)]
     for item, verdict, because in table:
-        click.echo(f"{item.ljust(widths[0])}  {verdict.ljust(widths[1])}  {because}")
+        echo(f"{item.ljust(widths[0])}  {verdict.ljust(widths[1])}  {because}")
     refused = sum(report.refused for report in reports)
     say(f"{len(reports)} sections: {len(reports) - refused} pass, {refused} refused")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from humanst.cli.output import echo_json, json_option, progress, say
+from humanst.cli.output import echo, echo_json, json_option, progress, say
 
 
 @click.command()
@@ -33,7 +33,7 @@ def verify(release: str, as_json: bool) -> None:
     for finding in result.findings:
         say(finding.line())
     if good and not as_json:
-        click.echo(f"{release}: {result.files} files, {result.shards} shards, {result.pairs:,} pairs verified")
+        echo(f"{release}: {result.files} files, {result.shards} shards, {result.pairs:,} pairs verified")
     if not good:
         from humanst.cli.output import report_error
         from humanst.errors import HumanstError

@@ -22,7 +22,7 @@ from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
 from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
-from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, sweep_partials
+from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, partial_path, sweep_partials
 from humanst.files.owners import host_name as _host
 from humanst.files.owners import partial_path as _partial_path
 from humanst.files.parts import (
@@ -57,6 +57,7 @@ __all__ = [
     "locked",
     "ownerless_parts",
     "part_bytes",
+    "partial_path",
     "put_folder",
     "remove",
     "remove_parts",

@@ -6,15 +6,14 @@ default is written down, so that a release with the default choice is the same b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from humanst.errors import DataError, UsageError
-from humanst.pathways.gene_sets import GeneSets, ResolvedSets, ResolvesNames, read_gmt, resolve
-from humanst.pathways.options import SCORERS, ScorerName, Scoring
+from humanst.pathways.gene_sets import GeneSets, ResolvedSets, ResolvesNames, read_gmt, require_name, resolve
+from humanst.pathways.options import ScorerName, Scoring
 from humanst.pathways.scorers import scorer_of
 from humanst.pathways.weighted_sets import SUFFIXES, read_weights
 
@@ -59,28 +58,23 @@ class PathwayChoice:
     shuffle_seed: int | None = None
 
     def __post_init__(self) -> None:
-        scoring = self.scoring
         rules = (
-            ("scorer", scoring.scorer in SCORERS, ", ".join(SCORERS), scoring.scorer),
-            ("smooth", 0 <= scoring.smooth < 1, "0 to below 1", scoring.smooth),
-            ("clip", scoring.clip is None or 0 < scoring.clip < math.inf, "above 0", scoring.clip),
-            ("clip", scoring.clip is None or scoring.z, "z, which it is a bound of", "z is off"),
             ("min_members", self.min_members >= 1, "at least 1", self.min_members),
             ("max_members", self.max_members is None or self.max_members >= self.min_members, "at least min_members",
              self.max_members),
             ("top", self.top is None or self.top >= 1, "at least 1", self.top),
             ("shuffle_seed", self.shuffle_seed is None or self.shuffle_seed >= 0, "at least 0", self.shuffle_seed),
         )  # fmt: skip
-        for name, good, expected, found in rules:
-            if not good:
-                raise UsageError(
-                    "An option of the pathway targets is out of its range",
-                    code="pathway-options",
-                    field=f"--{name.replace('_', '-')}",
-                    expected=expected,
-                    found=found,
-                    done="Nothing was written",
-                )
+        own = ((name, expected, found) for name, good, expected, found in rules if not good)
+        for name, expected, found in (*self.scoring.faults(), *own):
+            raise UsageError(
+                "An option of the pathway targets is out of its range",
+                code="pathway-options",
+                field=f"--{name.replace('_', '-')}",
+                expected=expected,
+                found=found,
+                done="Nothing was written",
+            )
 
     def record(self) -> dict[str, Any]:
         """What differs from the default, as JSON-able data: nothing for the default."""
@@ -128,13 +122,15 @@ class PathwayChoice:
         return ", ".join(said)
 
     def check_file(self, path: Path) -> None:
-        """Ask that the scorer has a use for what a file of gene sets holds, before anything is read.
+        """Ask that a file of gene sets can be on record and the scorer has a use for it, before anything is read.
 
         Raises
         ------
         UsageError
-            ``scorer-weights`` for a table of weights and a scorer of ranks.
+            ``file-name`` for a name that is no printable UTF-8, ``scorer-weights`` for a table of weights and a scorer
+            of ranks.
         """
+        require_name(path)
         if path.suffix.lower() in SUFFIXES and not scorer_of(self.scoring.scorer).takes_weights:
             raise UsageError(
                 "This scorer has no use for weights",
@@ -193,12 +189,15 @@ def limited(sets: ResolvedSets, min_members: int, max_members: int | None) -> Re
     def kept(values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(value for value, stays in zip(values, keep, strict=True) if stays)
 
+    names = kept(sets.names)
+    remaining = frozenset(names)
     return replace(
         sets,
-        names=kept(sets.names),
+        names=names,
         ensembl_ids=kept(sets.ensembl_ids),
         unmapped=kept(sets.unmapped),
         n_members=kept(sets.n_members),
         weights=None if sets.weights is None else kept(sets.weights),
         left_out=tuple((name, n) for name, n, stays in zip(sets.names, sets.n_members, keep, strict=True) if not stays),
+        repeated=tuple((name, symbols) for name, symbols in sets.repeated if name in remaining),
     )

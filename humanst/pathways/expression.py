@@ -73,6 +73,8 @@ class Expression:
         (n_spots,) the spots that statistics of genes come from; those without counts are taken out.
     chunk_spots
         Spots a block.
+    kept_entries
+        Counts whose logarithms are kept for the next time.
 
     Attributes
     ----------
@@ -93,12 +95,12 @@ class Expression:
         measured: NDArray[np.bool_],
         in_fit: NDArray[np.bool_],
         chunk_spots: int = CHUNK_SPOTS,
+        kept_entries: int = KEPT_ENTRIES,
     ) -> None:
-        columns = np.flatnonzero(measured)
-        self._columns = columns[np.argsort(ids[columns], kind="stable")]
+        self._columns = columns_of(ids, measured)
         self._counts, self._size = counts, chunk_spots
         self._kept: list[Block] = []
-        self._room = KEPT_ENTRIES
+        self._room = self._most = kept_entries
         self.genes = ids[self._columns]
         self.totals = totals_of(counts, self._columns, chunk_spots)
         self.has_counts: NDArray[np.bool_] = self.totals > 0
@@ -125,6 +127,10 @@ class Expression:
                 self._room -= block.counts.nnz
                 self._kept.append(block)
             yield block
+
+    def forget(self) -> None:
+        """Let go of the blocks that are kept."""
+        self._kept, self._room = [], self._most
 
     def _made_from(self, first: int) -> Iterator[Block]:
         in_order = len(self._columns) == self._counts.shape[1] and bool(np.all(np.diff(self._columns) > 0))
@@ -174,7 +180,15 @@ def fitting_rows(matrix: csr_matrix, is_fit: NDArray[np.bool_]) -> csr_matrix:
     return matrix if is_fit.all() else matrix[np.flatnonzero(is_fit)]
 
 
-def totals_of(counts: csr_matrix, columns: NDArray[Any], chunk_spots: int = CHUNK_SPOTS) -> NDArray[np.int64]:
+def columns_of(ids: NDArray[np.str_], measured: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the columns of the measured genes in the order of their ids: that of everything here."""
+    columns = np.flatnonzero(measured)
+    return columns[np.argsort(np.asarray(ids, dtype=np.str_)[columns], kind="stable")]
+
+
+def totals_of(
+    counts: csr_matrix, columns: NDArray[Any] | None = None, chunk_spots: int = CHUNK_SPOTS
+) -> NDArray[np.int64]:
     """Sum the counts of each spot over some genes.
 
     Parameters
@@ -182,7 +196,7 @@ def totals_of(counts: csr_matrix, columns: NDArray[Any], chunk_spots: int = CHUN
     counts
         (n_spots, n_columns) integer CSR.
     columns
-        The columns that count, each once.
+        The columns that count, each once; all of them without it.
     chunk_spots
         Spots summed in one go.
 
@@ -190,9 +204,9 @@ def totals_of(counts: csr_matrix, columns: NDArray[Any], chunk_spots: int = CHUN
     -------
     (n_spots,) int64.
     """
-    every = len(columns) == counts.shape[1]
+    every = columns is None or len(columns) == counts.shape[1]
     is_measured = np.zeros(counts.shape[1], dtype=np.int64)
-    is_measured[columns] = 1
+    is_measured[slice(None) if columns is None else columns] = 1
     totals = np.zeros(counts.shape[0], dtype=np.int64)
     for start in range(0, counts.shape[0], chunk_spots):
         part = rows_of(counts, start, start + chunk_spots)

@@ -10,12 +10,33 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from humanst.errors import DataError
+from humanst.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+# C0 and C1, the marks that turn the direction of text and the ends of lines of Unicode, and what is no character.
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def require_name(path: Path) -> None:
+    """Refuse a file of gene sets whose name cannot be written into a manifest or shown, before anything is made.
+
+    Raises
+    ------
+    UsageError
+        ``file-name``.
+    """
+    if _CONTROL_CHARACTER.search(path.name):
+        raise UsageError(
+            "The name of this file of gene sets cannot be put on record",
+            code="file-name",
+            file=path.name,
+            expected="a name in UTF-8 without control characters",
+            found=ascii(path.name),
+            done="Nothing was written",
+            todo="Rename the file",
+        )
 
 
 class ResolvesNames(Protocol):
@@ -74,6 +95,8 @@ class ResolvedSets:
         (P,) the weight of each gene, beside ``ensembl_ids``; ``None`` for sets without weights.
     left_out
         ``(set name, n_members)`` of sets outside the size limits, in the file's order.
+    repeated
+        As in :class:`GeneSets`.
     """
 
     name: str
@@ -85,6 +108,7 @@ class ResolvedSets:
     license: str | None = None
     weights: tuple[tuple[float, ...], ...] | None = None
     left_out: tuple[tuple[str, int], ...] = ()
+    repeated: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def unmapped_symbols(self) -> tuple[str, ...]:
@@ -167,8 +191,9 @@ def _read_line(line: str, file: str, number: int) -> tuple[str, list[str]]:
         raise _malformed(file, number, "a set name in the first field", "nothing")
     if "" in fields[2:]:
         raise _malformed(file, number, "a gene in every field", f"nothing in field {fields.index('', 2) + 1}")
-    if any(_CONTROL_CHARACTER.search(field) for field in fields):
-        raise _malformed(file, number, "printable text", "control characters")
+    for place, field in enumerate(fields, 1):
+        if unwanted := _CONTROL_CHARACTER.search(field):
+            raise _malformed(file, number, "printable text", f"the control character {unwanted[0]!a} in field {place}")
     return fields[0], fields[2:]
 
 
@@ -222,4 +247,5 @@ def resolve(gene_sets: GeneSets, table: ResolvesNames) -> ResolvedSets:
         sha256=gene_sets.sha256,
         license=gene_sets.license,
         weights=None if gene_sets.weights is None else tuple(weights),
+        repeated=gene_sets.repeated,
     )

@@ -1,14 +1,13 @@
 """Pathway targets of one section: raw scores, z over the section's fitting spots, and what was not measured.
 
-A pathway that the section's panel does not cover, or that does not vary, is NaN with its reason, the same for every
-scorer. Genes that were not measured are left out of everything, so they never change a score. Raw mean and sd are kept:
-``raw = z * sd + mean``, as far as nothing was clipped. Every score comes from a scorer of
+A pathway that the section's panel does not cover, that has no count, or that does not vary, is NaN with its reason, the
+same for every scorer. Genes that were not measured are left out of everything, so they never change a score. Raw mean
+and sd are kept: ``raw = z * sd + mean``, as far as nothing was clipped. Every score comes from a scorer of
 :mod:`humanst.pathways.scorers`; library size is carried beside (:func:`humanst.pathways.library_size`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 from humanst.errors import DataError, UsageError
 from humanst.pathways.bincontrol import bins_for
 from humanst.pathways.depth import MIN_SD, mean_and_sd
-from humanst.pathways.expression import CHUNK_SPOTS, Expression
+from humanst.pathways.expression import CHUNK_SPOTS, Expression, fitting_rows
 from humanst.pathways.options import SCORERS, Scoring
 from humanst.pathways.scorers import scorer_of
 from humanst.pathways.scorers.base import SetWeights
@@ -35,7 +34,7 @@ MIN_SHARE_TARGETED = 0.05
 MIN_SHARE_WHOLE = 0.20
 SETS_AT_ONCE = 64
 
-Reason = Literal["too-few-genes", "too-small-share", "no-fit-spots", "no-variation"]
+Reason = Literal["too-few-genes", "too-small-share", "no-fit-spots", "no-counts", "no-variation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,20 +124,44 @@ def score_section(
         ``scoring-option`` for an option out of its range or without what it needs, ``lattice-kind``,
         ``scorer-weights`` for sets with weights and a scorer that has no use for them.
     """
-    asked = Scoring() if scoring is None else scoring
-    _check_scoring(asked, sets, chunk_spots, has_lattice=lattice is not None)
+    _check_scoring(scoring or Scoring(), sets, chunk_spots, has_lattice=lattice is not None)
     _check(counts, ensembl_ids, measured, in_fit)
     expression = Expression(counts, np.asarray(ensembl_ids, dtype=np.str_), measured, in_fit, chunk_spots)
+    return score_expression(expression, sets, targeted=targeted, scoring=scoring, lattice=lattice)
+
+
+def score_expression(
+    expression: Expression,
+    sets: ResolvedSets,
+    *,
+    targeted: bool,
+    scoring: Scoring | None = None,
+    lattice: Lattice | None = None,
+    keep: bool = False,
+) -> PathwayScores:
+    """Score a section that was made ready.
+
+    Parameters are those of :func:`score_section`, and so are the results; with ``keep`` the logarithms that were made
+    for these sets are there for the next.
+
+    Raises
+    ------
+    UsageError
+        As there.
+    """
+    asked = Scoring() if scoring is None else scoring
+    _check_scoring(asked, sets, has_lattice=lattice is not None)
     means = neighbour_means(lattice, expression.fit) if lattice is not None and asked.smooth > 0 else None
     weights = SetWeights.of(sets, expression.genes)
     n_members = np.array(sets.n_members, dtype=np.int64)
     reasons = _coverage_reasons(weights.n_measured, n_members, targeted=targeted, n_fit=expression.n_fit)
+    reasons = _with(reasons, _uncounted(expression, weights, reasons, keep=keep), "no-counts")
     scores = np.full((expression.n_spots, len(sets.names)), np.nan, dtype=np.float32)
     mean, sd = np.full(len(sets.names), np.nan), np.full(len(sets.names), np.nan)
     scored = np.flatnonzero([reason is None for reason in reasons])
     n_bins = bins_for(len(expression.genes)) if asked.scorer == "bincontrol" else 0
     if len(scored):
-        raw, n_bins = _raw_scores(expression, weights.only(scored), asked)
+        raw, n_bins = _raw_scores(expression, weights.only(scored), asked, keep=keep)
         # Some sets at a time: what is made on the way stays small beside the scores.
         for first in range(0, len(scored), SETS_AT_ONCE):
             few = scored[first : first + SETS_AT_ONCE]
@@ -163,11 +186,31 @@ def score_section(
     )
 
 
-def _raw_scores(expression: Expression, weights: SetWeights, asked: Scoring) -> tuple[NDArray[np.float64], int]:
+def _uncounted(
+    expression: Expression, weights: SetWeights, reasons: tuple[Reason | None, ...], *, keep: bool
+) -> NDArray[np.int64]:
+    """Sets without a single count in the fitting spots: a score would be that of their controls alone."""
+    left = np.flatnonzero([reason is None for reason in reasons])
+    matrix = weights.matrix
+    has_counts = np.zeros(matrix.shape[0], dtype=np.bool_)
+    # A few spots settle it for nearly every set.
+    for block in expression.blocks(keep=keep) if len(left) else ():
+        fitting = fitting_rows(block.counts, block.is_fit)
+        has_counts[fitting.indices[fitting.data > 0]] = True
+        n_counted = np.bincount(matrix.indices, np.repeat(has_counts, np.diff(matrix.indptr)), matrix.shape[1])
+        left = left[n_counted[left] == 0]
+        if not len(left):
+            break
+    return left
+
+
+def _raw_scores(
+    expression: Expression, weights: SetWeights, asked: Scoring, *, keep: bool
+) -> tuple[NDArray[np.float64], int]:
     """(P, n_spots), a row a set, and the bins of the scorer."""
     scorer = scorer_of(asked.scorer).fit(expression, weights)
     raw = np.empty((len(weights.n_measured), expression.n_spots))
-    for block in expression.blocks(keep=False):
+    for block in expression.blocks(keep=keep):
         raw[:, block.start : block.stop] = scorer.score(block).T
     return raw, scorer.n_bins
 
@@ -182,23 +225,15 @@ def _finished(
     return z if asked.clip is None else np.clip(z, -asked.clip, asked.clip)
 
 
-def _check_scoring(asked: Scoring, sets: ResolvedSets, chunk_spots: int, *, has_lattice: bool) -> None:
-    def refused(field: str, expected: str, found: object) -> UsageError:
-        what = "pathways cannot be scored like this"
-        return UsageError(what, code="scoring-option", field=field, expected=expected, found=repr(found))
-
-    if asked.scorer not in SCORERS:
-        raise refused("scorer", f"one of {', '.join(SCORERS)}", asked.scorer)
-    if not 0 <= asked.smooth < 1:
-        raise refused("smooth", "a share from 0 to below 1", asked.smooth)
+def _check_scoring(asked: Scoring, sets: ResolvedSets, chunk_spots: int = CHUNK_SPOTS, *, has_lattice: bool) -> None:
+    faults = list(asked.faults())
     if asked.smooth > 0 and not has_lattice:
-        raise refused("smooth", "the lattice of the spots, whose neighbours are smoothed over", "no lattice")
+        faults.append(("smooth", "the lattice of the spots, whose neighbours are smoothed over", "no lattice"))
     if chunk_spots < 1:
-        raise refused("chunk_spots", "at least one spot", chunk_spots)
-    if asked.clip is not None and not (0 < asked.clip < math.inf):
-        raise refused("clip", "a bound above 0, or none", asked.clip)
-    if asked.clip is not None and not asked.z:
-        raise refused("clip", "z, which it is a bound of", "z is off")
+        faults.append(("chunk_spots", "at least one spot", chunk_spots))
+    for field, expected, found in faults:
+        what = "pathways cannot be scored like this"
+        raise UsageError(what, code="scoring-option", field=field, expected=expected, found=repr(found))
     if getattr(sets, "weights", None) is not None and not scorer_of(asked.scorer).takes_weights:
         takers = ", ".join(name for name in SCORERS if scorer_of(name).takes_weights)
         raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst import files
-from humanst.errors import HumanstError, UsageError, raise_for_failures
+from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_failures
 from humanst.pathways import PathwayChoice
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.report.page import audit_page
-from humanst.report.sources import AuditSource, iter_panel_lines
+from humanst.report.panels import Panel
+from humanst.report.sources import AuditSource
 from humanst.report.verdicts import summary_of
 from humanst.runner import run_tasks
 from humanst.shards.scoring import sets_of_file
@@ -23,15 +24,11 @@ from humanst.shards.scoring import sets_of_file
 if TYPE_CHECKING:
     import pandas as pd
 
-    from humanst.harmonize.gene_table import GeneTable
     from humanst.pathways.audit.inputs import AuditSection
 
 BY_SECTION = ("sections", "panels", "geometry")
 BY_RELEASE = ("information", "mutual", "retrieval", "variance")
 PAGE = "index.html"
-
-Panels = Mapping[str, frozenset[str]]
-"""Name -> Ensembl ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,9 @@ class AuditRequest:
     gene_sets, choice
         The file of gene sets, and how they are chosen and scored.
     panels
-        Genes of panels that scores are compared on.
+        That scores are compared on.
+    n_own_panels
+        Distinct panels of the targeted sections, of which no more than some are compared.
     command
         How the audit was asked for, for the page.
     """
@@ -57,7 +56,8 @@ class AuditRequest:
     n_seeds: int = 3
     n_draws: int = 10
     seed: int = 0
-    panels: Panels = field(default_factory=dict)
+    panels: tuple[Panel, ...] = ()
+    n_own_panels: int = 0
     workers: int = 1
     command: str = "humanst audit"
 
@@ -88,7 +88,7 @@ class _SectionTask:
     gene_sets: Path
     choice: PathwayChoice
     options: AuditOptions
-    panels: Panels
+    panels: tuple[Panel, ...]
 
 
 def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, int], None]) -> AuditReport:
@@ -109,10 +109,30 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
         ``not-an-audit`` when the folder holds something else.
     DataError
         When the gene sets cannot be used.
+    InterruptedRun
+        When it is stopped: an audit is kept as a whole or not at all.
     HumanstError
         When no section can be audited: its own error of one, ``PartialFailure`` of several.
     """
     require_audit_folder(output)
+    reached: dict[str, tuple[int, int]] = {}
+
+    def tell(step: str, done: int, total: int) -> None:
+        reached[step] = (done, total)
+        progress(step, done, total)
+
+    try:
+        return _audit(request, output, tell)
+    except KeyboardInterrupt:
+        done, total = reached.get("sections", (0, len(request.sources)))
+        raise InterruptedRun(
+            f"The audit was interrupted when {done} of {total} sections were done",
+            done=f"Nothing of it was kept; {output.name} is as it was",
+            todo="Run the same command again: it begins anew",
+        ) from None
+
+
+def _audit(request: AuditRequest, output: Path, progress: Callable[[str, int, int], None]) -> AuditReport:
     sets = sets_of_file(request.gene_sets, request.gene_sets.name, request.choice)
     by_section, failures = _sections(request, progress)
     failed = {name for name, _ in failures}
@@ -135,6 +155,9 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
         "seed": request.seed,
         "left_out": sets.left_out,
         "unmapped": sets.unmapped_symbols,
+        "repeated": sets.repeated,
+        "panels": request.panels,
+        "n_own_panels": request.n_own_panels,
         "failures": [(name, str(error)) for name, error in failures],
     }
     with files.folder_aside(output) as partial:
@@ -209,11 +232,12 @@ def _audit_section(task: _SectionTask) -> dict[str, pd.DataFrame]:
     }
 
 
-def _flags(section: AuditSection, panels: Panels) -> dict[str, Any]:
+def _flags(section: AuditSection, panels: Sequence[Panel]) -> dict[str, Any]:
     """The panels on the genes of a section; a section of a panel itself has nothing to compare with."""
     if section.targeted:
         return {}
-    return {name: np.array([gene in genes for gene in section.ensembl_ids.tolist()]) for name, genes in panels.items()}
+    ids = section.ensembl_ids.tolist()
+    return {panel.name: np.array([gene in panel.genes for gene in ids]) for panel in panels}
 
 
 def _together(request: AuditRequest, sources: Sequence[AuditSource]) -> dict[str, pd.DataFrame]:
@@ -226,47 +250,3 @@ def _together(request: AuditRequest, sources: Sequence[AuditSource]) -> dict[str
 
 def _write(path: Path, table: pd.DataFrame) -> None:
     files.write_with(path, lambda target: table.to_parquet(target, index=False, compression="zstd"))
-
-
-def own_panels(sources: Iterable[AuditSource]) -> dict[str, frozenset[str]]:
-    """The panels of targeted sections among some: their measured genes, each panel once, under its first section."""
-    found: dict[str, frozenset[str]] = {}
-    seen = set()
-    for source in sources:
-        try:
-            stored = source.opened()
-        except HumanstError:  # The audit of this very section tells of it.
-            continue
-        if not stored.attrs["targeted"]:
-            continue
-        measured = frozenset(stored.genes.index[stored.genes["measured"].to_numpy(bool)].astype(str))
-        if measured not in seen:
-            seen.add(measured)
-            found[f"panel of {source.sample_id}"] = measured
-    return found
-
-
-def read_panel(text: str, table: GeneTable) -> tuple[str, frozenset[str]]:
-    """A panel that a user named, as ``NAME=FILE``: a gene a line, as symbol or Ensembl id.
-
-    Raises
-    ------
-    UsageError
-        ``panel-malformed`` for text without a name or file, or a file without a single human gene.
-    """
-    name, _, file = text.partition("=")
-    if not name.strip() or not file.strip():
-        raise UsageError(
-            "A panel has a name and a file", code="panel-malformed", field="--panel", expected="NAME=FILE", found=text
-        )
-    genes = {table.resolve(line) for line in iter_panel_lines(Path(file))} - {None}
-    if not genes:
-        raise UsageError(
-            "A panel names no human gene",
-            code="panel-malformed",
-            field="--panel",
-            file=Path(file).name,
-            expected="a gene a line, by symbol or Ensembl id",
-            found="none",
-        )
-    return name.strip(), frozenset(gene for gene in genes if gene is not None)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from typing import TYPE_CHECKING, Any
 
+from humanst.errors import printable
 from humanst.report import plots
 from humanst.report.verdicts import VERDICTS
 
@@ -81,8 +82,16 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
+    def shown(value: Any) -> Any:
+        # What this file drew or wrote itself is markup; every other text may be a stranger's.
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
     environment = Environment(
-        loader=PackageLoader("humanst.report", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("humanst.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     script = (package_files("humanst.report") / "templates" / "sort.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -97,6 +106,7 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
         verdicts=[(verdict, int((summary["verdict"] == verdict).sum())) for verdict in VERDICTS],
         n_sections=tables["sections"]["sample_id"].nunique(),
         n_pathways=len(summary),
+        n_together=n_together(tables),
         summary=_shown("pathways", ranked, tuple(_SUMMARY), tuple(_SUMMARY.values())),
         paragraphs=list(ranked[["pathway", "verdict", "paragraph"]].itertuples(index=False, name=None)),
         # Drawn here, by a library that escapes what it draws.
@@ -108,19 +118,28 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
     )
 
 
+def n_together(tables: Mapping[str, pd.DataFrame]) -> int:
+    """Sections that the figures of all sections together are of: those with enough spots, as far as there is room."""
+    found = tables["retrieval"].get("n_sections")
+    return int(found.max()) if found is not None and len(found) else 0
+
+
 def _figures(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str, str]]:
     """Title, what it shows in words, and the plot, of all plots there is something to draw of."""
     summary, information, sections = tables["pathways"], tables["information"], tables["sections"]
     drawn = []
     if summary["half_r"].notna().any():
+        told = plots.rows_told(int(summary["half_r"].notna().sum()))
+        spatial = plots.rows_told(int(summary["moran_residual"].notna().sum()))
         drawn += [
-            ("Reliability", _HALF_R, plots.half_r_plot(summary)),
-            ("Pattern in space", _MORAN, plots.moran_plot(summary)),
-            ("Library size", _LIBRARY, plots.library_plot(summary, sections)),
+            ("Reliability", _HALF_R + told, plots.half_r_plot(summary)),
+            ("Pattern in space", _MORAN + spatial, plots.moran_plot(summary)),
+            ("Library size", _LIBRARY + told, plots.library_plot(summary, sections)),
         ]
     if information["share_of_ceiling"].notna().any():
         drawn.append(("Information kept", _INFORMATION, plots.information_plot(information)))
-    return [*drawn, ("Coverage", _COVERAGE, plots.coverage_plot(sections))]
+    cells = plots.cells_told(sections["pathway"].nunique(), sections["sample_id"].nunique())
+    return [*drawn, ("Coverage", _COVERAGE + cells, plots.coverage_plot(sections))]
 
 
 def _details(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, tuple[str, ...]]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#999999"
 # A plot of more rows than this is a wall; the tables have all.
 MOST_ROWS = 60
+# A dot each in the text of a page; more of them are one picture.
+MOST_DOTS = 2000
 _ROW_INCHES, _HEAD_INCHES, _WIDTH_INCHES = 0.17, 0.9, 7.2
 
 
@@ -40,7 +42,9 @@ def library_plot(summary: pd.DataFrame, sections: pd.DataFrame) -> str:
     figure, axes = _figure(len(rows))
     axes.axvspan(-0.2, 0.2, color=GREY, alpha=0.2, lw=0)
     axes.axvline(0, color=GREY, lw=0.8)
-    axes.scatter(mine["r_library"], mine["pathway"].map(place_of), s=18, color=BLUE, alpha=0.6, lw=0, zorder=3)
+    picture = len(mine) > MOST_DOTS
+    places = mine["pathway"].map(place_of)
+    axes.scatter(mine["r_library"], places, s=18, color=BLUE, alpha=0.6, lw=0, zorder=3, rasterized=picture)
     axes.set_xlabel("correlation with log10 counts (grey: |r| < 0.2)")
     axes.set_xlim(-1, 1)
     _names(axes, rows["pathway"])
@@ -49,11 +53,12 @@ def library_plot(summary: pd.DataFrame, sections: pd.DataFrame) -> str:
 
 def coverage_plot(sections: pd.DataFrame) -> str:
     """Share of genes measured, a row a pathway and a column a section; what is masked is crossed out."""
+    rows, columns = (list(dict.fromkeys(sections[name]))[:MOST_ROWS] for name in ("pathway", "sample_id"))
+    sections = sections[sections["pathway"].isin(rows) & sections["sample_id"].isin(columns)]
     shares = sections.pivot_table(index="pathway", columns="sample_id", values="share", sort=False)
     masked = sections.assign(masked=sections["reason"].notna()).pivot_table(
         index="pathway", columns="sample_id", values="masked", sort=False
     )
-    shares, masked = shares.iloc[:MOST_ROWS, :MOST_ROWS], masked.iloc[:MOST_ROWS, :MOST_ROWS]
     figure, axes = _figure(len(shares), foot_inches=1.2)
     image = axes.imshow(shares.to_numpy(float), cmap="cividis", vmin=0, vmax=1, aspect="auto")
     row, column = np.nonzero(masked.to_numpy(float) > 0)
@@ -106,6 +111,20 @@ def _against_null(summary: pd.DataFrame, value: str, null: str, label: str) -> s
     return _svg(figure)
 
 
+def rows_told(n_rows: int) -> str:
+    """Which of the pathways that have a figure are drawn, for a caption; nothing where all are."""
+    half = MOST_ROWS // 2
+    return f" Drawn are the {half} highest and {half} lowest of {n_rows:,} pathways." if n_rows > MOST_ROWS else ""
+
+
+def cells_told(n_rows: int, n_columns: int) -> str:
+    """The same of pathways and sections in the order of their table."""
+    if max(n_rows, n_columns) <= MOST_ROWS:
+        return ""
+    rows, columns = (min(n, MOST_ROWS) for n in (n_rows, n_columns))
+    return f" Drawn are the first {rows} of {n_rows:,} pathways and the first {columns} of {n_columns:,} sections."
+
+
 def _shown(summary: pd.DataFrame, by: str) -> pd.DataFrame:
     known = summary[summary[by].notna()].sort_values([by, "pathway"], ascending=[False, True])
     if len(known) > MOST_ROWS:
@@ -143,7 +162,7 @@ def _svg(figure: Figure) -> str:
 
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "humanst"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", dpi=200, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     # Several figures share a page, where an id stands once; nothing refers to groups.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humanst import files
 from humanst.builder import store_path
-from humanst.errors import DataError, UsageError
+from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
 from humanst.shards.folder import MANIFEST
 from humanst.shards.published import read_manifest
 from humanst.shards.scoring import audit_section_of
 from humanst.shards.unpack import unpack_store
-from humanst.store import StoredSection, is_current, open_section, read_attrs, read_card
+from humanst.store import StoredSection, card_path, is_current, open_section, read_attrs, read_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class AuditSource:
     Attributes
     ----------
     store
-        Where its store is, or will be once :meth:`opened` has unpacked it.
+        Where its store is, or is unpacked to while it is read.
     donor_group, split
         As the release has them; of a store alone the group is what the user says, else its study: sections of unknown
         donors may all be of one.
     packed, about
         The zip that holds the store and what the manifest says of it, or ``None``.
+    targeted
+        Whether it is of a targeted panel, as far as a release or the attributes of its store say.
     """
 
     sample_id: str
@@ -39,9 +43,11 @@ class AuditSource:
     split: str | None
     packed: Path | None = None
     about: Mapping[str, Any] | None = None
+    targeted: bool | None = None
 
-    def opened(self) -> StoredSection:
-        """The store, unpacked if need be.
+    @contextmanager
+    def opened(self) -> Iterator[StoredSection]:
+        """The store, unpacked if need be; what was unpacked is gone afterwards, so there is one a process at a time.
 
         Raises
         ------
@@ -50,15 +56,32 @@ class AuditSource:
         IntegrityError
             When the zip is not what is on record.
         """
-        if not self.store.is_dir():
-            if self.packed is None or self.about is None:
+        if self.packed is None:
+            if not self.store.is_dir():
                 raise _no_store(self.sample_id)
-            unpack_store(self.packed, self.store, self.sample_id, self.about)
-        return open_section(self.store)
+            yield open_section(self.store)
+            return
+        try:
+            unpack_store(self.packed, self.store, self.sample_id, self.about or {})
+            yield open_section(self.store)
+        finally:
+            files.remove(self.store)
+            files.remove(card_path(self.store))
+
+    def panel(self) -> frozenset[str] | None:
+        """The genes that it measured, if it is of a targeted panel; raises as :meth:`opened` does."""
+        # What a release or the attributes of a store say of a section saves opening it.
+        if self.targeted is False:
+            return None
+        with self.opened() as stored:
+            if not stored.attrs["targeted"]:
+                return None
+            return frozenset(stored.genes.index[stored.genes["measured"].to_numpy(bool)].astype(str))
 
     def __call__(self) -> AuditSection:
         """Read it; raises as :meth:`opened` does."""
-        return audit_section_of(self.opened(), donor_group=self.donor_group, split=self.split)
+        with self.opened() as stored:
+            return audit_section_of(stored, donor_group=self.donor_group, split=self.split)
 
 
 def is_release(path: Path) -> bool:
@@ -83,13 +106,14 @@ def release_sources(release: Path, manifest: Mapping[str, Any], work: Path, scra
 def _source_of(release: Path, row: Mapping[str, Any], work: Path, scratch: Path) -> AuditSource:
     name, about = str(row["sample_id"]), row.get("store")
     facts = (str(row["group"]), str(row["split"]))
+    targeted = bool(row["targeted"]) if "targeted" in row else None
     if about is not None:
         for store in (store_path(work, name), release / "sections" / f"{name}.zarr"):
             if is_current(store, about["inputs"]):
-                return AuditSource(name, store, *facts)
+                return AuditSource(name, store, *facts, targeted=targeted)
         if (release / about["path"]).is_file():
-            return AuditSource(name, scratch / f"{name}.zarr", *facts, release / about["path"], about)
-    return AuditSource(name, scratch / f"{name}.zarr", *facts)
+            return AuditSource(name, scratch / f"{name}.zarr", *facts, release / about["path"], about, targeted)
+    return AuditSource(name, scratch / f"{name}.zarr", *facts, targeted=targeted)
 
 
 def _no_store(sample_id: str) -> DataError:
@@ -117,12 +141,13 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
     UsageError
         ``no-sections`` for a path without a store, ``section-twice`` for a section that is in two of them;
         ``unknown-section`` for a group of a section that is not among them.
+    IntegrityError
+        ``store-damaged`` for a store that does not say what it is of.
     """
     found: dict[str, AuditSource] = {}
     for path in paths:
         for store in _stores_of(path):
-            attrs = read_attrs(store)
-            name = str(attrs["sample_id"])
+            name, study, targeted = _named(store)
             if name in found and found[name].store.resolve() != store.resolve():
                 raise UsageError(
                     "A section is given twice",
@@ -131,7 +156,7 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
                     expected="every section once",
                     found=f"{found[name].store} and {store}",
                 )
-            found[name] = AuditSource(name, store, groups.get(name, str(attrs["study_id"])), None)
+            found[name] = AuditSource(name, store, groups.get(name, study), None, targeted=targeted)
     if unknown := sorted(groups.keys() - found.keys()):
         raise UsageError(
             "A group names a section that is not asked for",
@@ -141,6 +166,23 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
             found=unknown[0],
         )
     return [found[name] for name in sorted(found)]
+
+
+def _named(store: Path) -> tuple[str, str, bool]:
+    """``sample_id``, ``study_id`` and ``targeted`` of a store, without opening it."""
+    try:
+        attrs = read_attrs(store)
+        return str(attrs["sample_id"]), str(attrs["study_id"]), bool(attrs["targeted"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            "The attributes of a section store cannot be read",
+            code="store-damaged",
+            file=store.name,
+            expected="a store as `humanst build` wrote it",
+            found=f"{type(error).__name__}: {error}",
+            done="Nothing was audited",
+            todo="Build or fetch the section again",
+        ) from error
 
 
 def _stores_of(path: Path) -> list[Path]:
@@ -206,23 +248,3 @@ def read_release(release: Path) -> dict[str, Any]:
         raise DataError(
             "The manifest of the release cannot be read", code="no-manifest", file=MANIFEST, found=str(error)
         ) from error
-
-
-def iter_panel_lines(path: Path) -> Iterator[str]:
-    """The gene names of a panel: the first field of every line, without a heading and comments.
-
-    Raises
-    ------
-    UsageError
-        ``panel-malformed`` for a file that cannot be read.
-    """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "A panel cannot be read", code="panel-malformed", field="--panel", file=path.name, found=str(error)
-        ) from error
-    for line in text.splitlines():
-        name = line.replace(",", "\t").split("\t")[0].strip().strip('"')
-        if name and not name.startswith("#"):
-            yield name

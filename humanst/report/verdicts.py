@@ -37,6 +37,7 @@ _REASONS: Mapping[str, str] = {
     "too-few-genes": "fewer than 10 of its genes are measured",
     "too-small-share": "too small a share of its genes is measured",
     "no-fit-spots": "no spot passes QC",
+    "no-counts": "none of its genes has a single count",
     "no-variation": "its score does not vary",
 }
 

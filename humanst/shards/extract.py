@@ -130,7 +130,8 @@ def _extract(task: ExtractTask, stored: StoredSection, path: Path, inputs: str) 
             todo="Leave the section out of build-shards, or add its image to the catalog",
         )
     spec = task.spec
-    scores = score_store(stored, spec.gene_sets_path, spec.gene_sets_name, spec.choice)
+    sha256 = spec.gene_sets_sha256
+    scores = score_store(stored, spec.gene_sets_path, spec.gene_sets_name, spec.choice, sha256=sha256)
     keep, drops = _choose(stored, spec)
     rows = np.flatnonzero(keep)
     with files.folder_aside(path) as partial:

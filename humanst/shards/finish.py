@@ -141,7 +141,9 @@ def _how_scored(request: ReleaseRequest) -> dict[str, Any]:
         "scorer": spec.choice.scoring.scorer,
         "normalisation": spec.choice.normalisation,
         **({"options": record} if record else {}),
-        **sets_record(sets_of_file(spec.gene_sets_path, spec.gene_sets_name, spec.choice)),
+        **sets_record(
+            sets_of_file(spec.gene_sets_path, spec.gene_sets_name, spec.choice, sha256=spec.gene_sets_sha256)
+        ),
     }
 
 

@@ -36,7 +36,7 @@ RELIABILITY = "targets/reliability.parquet"
 FLOOR = 0.1
 N_SEEDS = 3
 # Raised whenever the same sections would give other weights.
-RELIABILITY_VERSION = 1
+RELIABILITY_VERSION = 2
 _TABLE = "audit.parquet"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humanst.errors import IntegrityError
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.pathways import PathwayChoice, PathwayScores, ResolvedSets, score_section
 from humanst.pathways.audit.inputs import AuditSection
@@ -18,13 +19,15 @@ from humanst.pathways.options import Scoring
 from humanst.store import StoredSection
 
 
-def score_store(stored: StoredSection, gene_sets: Path, name: str, choice: PathwayChoice) -> PathwayScores:
+def score_store(
+    stored: StoredSection, gene_sets: Path, name: str, choice: PathwayChoice, *, sha256: str | None = None
+) -> PathwayScores:
     """Score every spot of a store for the sets of a file.
 
     Raises
     ------
-    DataError
-        When the file cannot be read, or no set of it is left.
+    DataError, IntegrityError
+        As :func:`sets_of_file`.
     """
     # What the default does not need is not handed over.
     more: dict[str, Any] = {} if choice.scoring == Scoring() else {"scoring": choice.scoring}
@@ -34,17 +37,41 @@ def score_store(stored: StoredSection, gene_sets: Path, name: str, choice: Pathw
         stored.counts,
         stored.genes.index.to_numpy(str),
         stored.genes["measured"].to_numpy(bool),
-        sets_of_file(gene_sets, name, choice),
+        sets_of_file(gene_sets, name, choice, sha256=sha256),
         in_fit=stored.spots["in_tissue"].to_numpy(bool),
         targeted=bool(stored.attrs["targeted"]),
         **more,
     )
 
 
-def sets_of_file(path: Path, name: str, choice: PathwayChoice) -> ResolvedSets:
-    """The sets of a file that are scored, on Ensembl ids; a worker reads them once for all its sections."""
+def sets_of_file(path: Path, name: str, choice: PathwayChoice, *, sha256: str | None = None) -> ResolvedSets:
+    """The sets of a file that are scored, on Ensembl ids; a worker reads them once for all its sections.
+
+    Parameters
+    ----------
+    sha256
+        What is on record of the file, if anything.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, or no set of it is left.
+    IntegrityError
+        ``gene-sets-changed`` when its bytes are others than those on record.
+    """
     facts = path.stat()
-    return _resolved_sets(path, name, choice, facts.st_size, facts.st_mtime_ns)
+    sets = _resolved_sets(path, name, choice, facts.st_size, facts.st_mtime_ns)
+    if sha256 is not None and sets.sha256 != sha256:
+        raise IntegrityError(
+            "The file of gene sets has changed since the work on it began",
+            code="gene-sets-changed",
+            file=path.name,
+            expected=f"sha256 {sha256}",
+            found=sets.sha256,
+            done="Nothing was scored with it",
+            todo="Bring back the file, or begin anew with the one that is there",
+        )
+    return sets
 
 
 @lru_cache(maxsize=4)
@@ -92,10 +119,11 @@ def audit_section_of(stored: StoredSection, *, donor_group: str, split: str | No
 
 
 def sets_record(sets: ResolvedSets) -> dict[str, Any]:
-    """What a manifest says of sets besides their names: symbols without a gene, sets that size left out; if any."""
+    """What a manifest says of sets besides their names: symbols without a gene, sets left out, repeats; if any."""
     unmapped = {name: list(lost) for name, lost in zip(sets.names, sets.unmapped, strict=True) if lost}
-    found: dict[str, Any] = {"unmapped": unmapped} if unmapped else {}
-    return found | ({"left_out": dict(sets.left_out)} if sets.left_out else {})
+    repeated = {name: list(symbols) for name, symbols in sets.repeated}
+    found: dict[str, Any] = {"unmapped": unmapped, "left_out": dict(sets.left_out), "repeated": repeated}
+    return {key: value for key, value in found.items() if value}
 
 
 def others_of(uids: Sequence[str], seed: int) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ SHARD_CARD_SCHEMA = "humanst.shard-card/1"
 EXTRACT_SCHEMA = "humanst.extract/1"
 PACK_SCHEMA = "humanst.pack/1"
 # Raised whenever the same inputs would give other patches, targets or shards.
-EXTRACT_VERSION = 3
+EXTRACT_VERSION = 4
 PACK_VERSION = 1
 _OTHER = re.compile("[^A-Za-z0-9]")
 

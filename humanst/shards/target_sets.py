@@ -14,7 +14,7 @@ from humanst.pathways import PathwayChoice
 
 Kind = Literal["counts", "hvg", "pca", "gmt", "random", "shuffle"]
 # Raised whenever the same request and the same sections would give other numbers.
-TARGETS_VERSION = 1
+TARGETS_VERSION = 2
 PCA_GENES = 2000
 # A section that lacks more of the genes of a PCA than this share is not scored.
 MAX_SHARE_MISSING = 0.05

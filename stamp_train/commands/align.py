@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,20 +19,33 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config", metavar="CONFIG.yaml", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a setting. Can be repeated.")
+@click.option(
+    "--allow-leakage",
+    is_flag=True,
+    help="Train although the training split holds tissue of the evaluation (allow_leakage: true); every table says so.",
+)
 @click.option("--print-sbatch", is_flag=True, help="Print a script for SLURM that runs this, and do nothing else.")
 @click.option("--gpus", type=click.IntRange(min=1), help="GPUs of that script, one rank each.")
 @json_option
-def align(config: Path, changes: tuple[str, ...], print_sbatch: bool, gpus: int | None, as_json: bool) -> None:
+def align(
+    config: Path,
+    changes: tuple[str, ...],
+    allow_leakage: bool,
+    print_sbatch: bool,
+    gpus: int | None,
+    as_json: bool,
+) -> None:
     """Align an encoder to the pathways of a release with LoRA.
 
     CONFIG.yaml holds the settings; docs/align.md tells them all. The run folder gets the settings, a log, checkpoints
     and, at the end, the adapter. Run again, the same command goes on where it was stopped (SIGTERM and SIGUSR1 save and
     end with exit code 75); a run that is finished says so.
 
-    Refused with exit code 5: a training split that holds tissue of the evaluation, unless allow_leakage is set.
+    Refused with exit code 5: a training split that holds tissue of the evaluation.
     """
     from stamp_train.config import AlignConfig
 
+    changes = (*changes, "allow_leakage=true") if allow_leakage else changes
     settings = AlignConfig.from_yaml(config).with_settings(changes)
     if print_sbatch:
         _print_sbatch(config, changes, gpus, as_json)
@@ -44,6 +58,8 @@ def align(config: Path, changes: tuple[str, ...], print_sbatch: bool, gpus: int 
     logging.getLogger("humanst.load").addHandler(logging.NullHandler())
     with progress() as bar:
         result = run(settings, progress=bar, say=say)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         echo_json(result.to_dict())
     else:

@@ -57,8 +57,8 @@ ONLY_SLIDES = ("um_per_pixel", "patch_px", "patch_um_per_pixel", "overlap_px", "
 def embed(source: str, out: Path, as_json: bool, **given: Any) -> None:
     """Embed the pairs of a release, or the patches of a whole slide that lie on tissue.
 
-    A release gives features, uid, key, sample_id and coordinates. A slide gives an h5 file with features and coords
-    (upper left corners in level-0 px), as TRIDENT writes it. A run that was ended goes on where it stood.
+    A release gives features, uid, key, sample_id and coordinates. A slide gives features and coords (upper
+    left corners in level-0 px), in h5 as TRIDENT writes it. A run that was ended goes on where it stood.
     """
     is_release = "://" in source or Path(source).is_dir()
     _check_fitting(is_release, given)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,8 @@ from tests.helpers import output_json, run_humanst
 from tests.studies import ST_RECIPE, World, write_world
 
 Break = Callable[[dict[str, Path]], None]
+# What is made once for these tests would be made again by a second worker.
+BUILT_ONCE = pytest.mark.xdist_group("bad-input")
 
 
 def files_of(atlas: Path, section: str = "S1") -> dict[str, Path]:
@@ -32,21 +36,20 @@ def sections_of(atlas: Path) -> list[str]:
     return [section.section_id for section in load_catalog(atlas / "catalog.yaml").study("demo_st").sections]
 
 
-def broken_world(atlas: Path, folder: Path, spoil: Break) -> World:
-    """A study of two sections: ``good``, and ``bad`` whose files ``spoil`` may change."""
-    import shutil
-
+def broken_world(atlas: Path, folder: Path, spoils: dict[str, Break]) -> World:
+    """A study of a section ``good``, and sections whose files ``spoils`` may change."""
     first, second = sections_of(atlas)[:2]
-    bad = {}
-    for role, path in files_of(atlas, second).items():
-        target = folder / "files" / f"bad_{path.name}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-        bad[role] = target
-    spoil(bad)
-    studies = {"study": {"good": files_of(atlas, first), "bad": bad}}
+    sections = {"good": files_of(atlas, first)}
+    for name, spoil in spoils.items():
+        sections[name] = {}
+        for role, path in files_of(atlas, second).items():
+            target = folder / "files" / name / f"bad_{path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            sections[name][role] = target
+        spoil(sections[name])
     sets = next((atlas / "mirror" / "gene_sets").glob("*.gmt"))
-    return write_world(folder / "world", studies, {"study": ST_RECIPE}, gene_sets=sets)
+    return write_world(folder / "world", {"study": sections}, {"study": ST_RECIPE}, gene_sets=sets)
 
 
 def edit_spots(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Break:
@@ -122,36 +125,52 @@ CASES: dict[str, tuple[Break, str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_broken_section_is_named_and_the_good_one_is_built(case: str, little_atlas: Path, tmp_path: Path) -> None:
-    spoil, code, words = CASES[case]
-    world = broken_world(little_atlas, tmp_path, spoil)
-    store = tmp_path / "store"
-    result = run_humanst("build", "-o", str(store), "--json", "--workers", "1", atlas=world.folder)
+@pytest.fixture(scope="module")
+def built(little_atlas: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+    """All broken sections beside one good section in one build: its folder, and how it ended."""
+    folder = tmp_path_factory.mktemp("broken")
+    world = broken_world(little_atlas, folder, {case: spoil for case, (spoil, _, _) in CASES.items()})
+    cache = folder / "cache"
+    return folder / "store", run_humanst(
+        "build", "-o", str(folder / "store"), "--json", "--workers", "1", atlas=world.folder, cache=cache
+    )
+
+
+@BUILT_ONCE
+def test_the_good_section_is_built_beside_the_broken_ones(built: tuple[Path, CompletedProcess[str]]) -> None:
+    store, result = built
     assert result.returncode == 4, result.stderr
     content = output_json(result)
     assert [row["sample_id"] for row in content["sections"]] == ["study_good"]
-    failure = content["failures"][0]
-    assert (failure["item"], failure["exit_code"]) == ("study_bad", 5)
-    assert code in {failure["code"], *(facts["code"] for facts in failure["also"])}
-    text = failure["message"]
-    assert "study/bad" in text
-    assert all(word in text for word in words), text
-    assert "Expected" in text
-    assert "Found" in text
-    assert not (store / "sections" / "study_bad.zarr").exists()
+    assert sorted(row["item"] for row in content["failures"]) == sorted(f"study_{case}" for case in CASES)
+    stores = {path.name for path in (store / "sections").iterdir() if not path.name.startswith(".")}
+    assert stores == {"study_good.zarr", "study_good.zarr.card.json"}
     assert [path.name for path in (store / "sections").iterdir() if "partial" in path.name] == []
 
 
+@BUILT_ONCE
+@pytest.mark.parametrize("case", CASES)
+def test_a_broken_section_is_named(case: str, built: tuple[Path, CompletedProcess[str]]) -> None:
+    _, code, words = CASES[case]
+    failure = next(row for row in output_json(built[1])["failures"] if row["item"] == f"study_{case}")
+    assert failure["exit_code"] == 5
+    assert code in {failure["code"], *(facts["code"] for facts in failure["also"])}
+    text = failure["message"]
+    assert f"study/{case}" in text
+    assert all(word in text for word in words), text
+    assert "Expected" in text
+    assert "Found" in text
+
+
 def test_one_section_asked_keeps_its_own_code(little_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(little_atlas, tmp_path, CASES["nan-count"][0])
+    world = broken_world(little_atlas, tmp_path, {"bad": CASES["nan-count"][0]})
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
     assert result.returncode == 5
     assert result.stdout == ""
 
 
 def test_a_file_with_another_hash_is_integrity(little_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(little_atlas, tmp_path, lambda files: None)
+    world = broken_world(little_atlas, tmp_path, {"bad": lambda files: None})
     target = next((world.mirror / "study" / "bad").glob("*selection*"))
     target.write_bytes(target.read_bytes()[:-10])
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
@@ -160,7 +179,7 @@ def test_a_file_with_another_hash_is_integrity(little_atlas: Path, tmp_path: Pat
 
 
 def test_a_missing_file_offline_is_network(little_atlas: Path, tmp_path: Path) -> None:
-    world = broken_world(little_atlas, tmp_path, lambda files: None)
+    world = broken_world(little_atlas, tmp_path, {"bad": lambda files: None})
     next((world.mirror / "study" / "bad").glob("*selection*")).unlink()
     result = run_humanst("build", "study", "--sections", "bad", "-o", str(tmp_path / "store"), atlas=world.folder)
     assert result.returncode == 7, result.stderr

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import yaml
 
 from humanst.catalog import load_recipe
 from humanst.curate.checking import validate_paths
-from humanst.demo import SectionPlan, StudyPlan, write_atlas
+from humanst.demo import DemoAtlas, SectionPlan, StudyPlan, write_atlas
 from humanst.demo.layout import Kind
 from tests.helpers import output_json, run_humanst
 
@@ -235,8 +235,7 @@ def plan(kind: Kind) -> StudyPlan:
     return StudyPlan("lab", "A lab's section", kind, (section,))
 
 
-def judge(kind: Kind, folder: Path) -> Judged:
-    atlas = write_atlas(folder / "atlas", studies=(plan(kind),))
+def judge(kind: Kind, atlas: DemoAtlas, folder: Path) -> Judged:
     paths = {}
     for number, (name, spoil) in enumerate([(CLEAN, None), *((n, fault) for n, (fault, _) in FAULTS[kind].items())]):
         paths[name] = folder / f"f{number:02d}"
@@ -258,19 +257,20 @@ def judge(kind: Kind, folder: Path) -> Judged:
     return Judged(result.returncode, codes, refusals)
 
 
-_JUDGED: dict[Kind, Judged] = {}
+@pytest.fixture(scope="module")
+def atlas_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], DemoAtlas]:
+    """The section of each platform, unspoilt; written once a process."""
+    return cache(lambda kind: write_atlas(tmp_path_factory.mktemp(kind) / "atlas", studies=(plan(kind),)))
 
 
-@pytest.fixture
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Judged]:
+@pytest.fixture(scope="module")
+def judged(atlas_of: Callable[[Kind], DemoAtlas], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Kind], Judged]:
     """Each platform is judged once a process."""
+    return cache(lambda kind: judge(kind, atlas_of(kind), tmp_path_factory.mktemp(kind)))
 
-    def once(kind: Kind) -> Judged:
-        if kind not in _JUDGED:
-            _JUDGED[kind] = judge(kind, tmp_path_factory.mktemp(kind))
-        return _JUDGED[kind]
 
-    return once
+def in_its_group(kind: Kind) -> Any:
+    return pytest.param(kind, marks=pytest.mark.xdist_group(f"faults-{kind}"))
 
 
 def cases() -> list[Any]:
@@ -291,9 +291,7 @@ def test_a_wrong_scale_or_place_is_refused(judged: Callable[[Kind], Judged], kin
         assert finding["found"]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.xdist_group(f"faults-{kind}")) for kind in FAULTS]
-)
+@pytest.mark.parametrize("kind", map(in_its_group, FAULTS))
 def test_the_same_section_unspoilt_passes(judged: Callable[[Kind], Judged], kind: Kind) -> None:
     codes = judged(kind).codes[CLEAN]
     assert not codes["refuse"]
@@ -302,10 +300,12 @@ def test_the_same_section_unspoilt_passes(judged: Callable[[Kind], Judged], kind
     assert "orientation-agrees" in codes["note"]
 
 
-@pytest.mark.parametrize("kind", ["visium", "st", "visium_hd"])
-def test_a_wrong_number_in_the_recipe_is_refused(kind: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", map(in_its_group, ("visium", "st", "visium_hd")))
+def test_a_wrong_number_in_the_recipe_is_refused(
+    atlas_of: Callable[[Kind], DemoAtlas], kind: Kind, tmp_path: Path
+) -> None:
     """Half, twice and 1.0 are refused, the true scale passes."""
-    atlas = write_atlas(tmp_path / "atlas", studies=(plan(kind),))
+    atlas = atlas_of(kind)
     written = yaml.safe_load((atlas.curation / "lab" / "recipe.yaml").read_text())
     true = plan(kind).sections[0].um_per_pixel
     for stated in (true, true / 2, true * 2, 1.0):

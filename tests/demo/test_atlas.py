@@ -22,9 +22,13 @@ from humanst.harmonize.gene_table import load_gene_table
 from tests.demo.conftest import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-REWRITE = (
-    "import sys; from pathlib import Path; from humanst.demo import write_atlas; write_atlas(Path(sys.argv[1]), {})"
-)
+REWRITE = """
+import sys
+from pathlib import Path
+from humanst.demo import write_atlas
+from tests.studies import demo_studies
+write_atlas(Path(sys.argv[1]), {})
+"""
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -61,7 +65,7 @@ def test_a_section_does_not_depend_on_its_company_but_on_the_seed(small_atlas: D
 def test_bins_and_transcripts_are_the_same_bytes_too(demo_atlas: Path, tmp_path: Path) -> None:
     """Parquet, HDF5 and pyramids, against the whole atlas written by another process with two workers."""
     samples = ("demo_hd_H2", "demo_xenium_X2")
-    again = rewrite(tmp_path / "alone", f"sections={samples!r}, workers=1")
+    again = rewrite(tmp_path / "alone", f"studies=demo_studies(*{samples!r}), workers=1")
     mine = {name for name in again if name.startswith(("mirror/demo_", "truth/"))}
     assert len(mine) >= 14
     for name in mine:

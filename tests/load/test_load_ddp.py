@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -14,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.load.conftest import write_release
+from tests.load.forked import Rank, run_ranks
 
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("ddp")
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZES = [13, 1, 9, 4, 11, 2, 7, 3, 5, 1, 6]
 BATCH = 4
 
@@ -37,20 +35,21 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def told(torch: ModuleType, eleven: Any, out: Path) -> dict[int, list[Any]]:
     """World size -> what each of its ranks read."""
-    found = {}
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    for world in (1, 2):
-        ranks = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.load.ddp_rank", eleven.path, out, str(rank), str(world), str(BATCH)],
-                cwd=ROOT,
-                env=environment | {"GLOO_SOCKET_IFNAME": "lo"},
-                stderr=(out / f"stderr-{world}-{rank}").open("w"),
-            )
-            for rank in range(world)
-        ]
-        assert [rank.wait(300) for rank in ranks] == [0] * world
-        found[world] = [json.loads((out / f"keys-{world}-{rank}.json").read_text()) for rank in range(world)]
+    places = [(world, rank) for world in (1, 2) for rank in range(world)]
+    ranks = [
+        Rank(
+            ["tests.load.ddp_rank", str(eleven.path), str(out), str(rank), str(world), str(BATCH)],
+            {},
+            str(out / f"stdout-{world}-{rank}"),
+            str(out / f"stderr-{world}-{rank}"),
+        )
+        for world, rank in places
+    ]
+    assert run_ranks(ranks, environment | {"GLOO_SOCKET_IFNAME": "lo"}) == [0, 0, 0]
+    found: dict[int, list[Any]] = {1: [], 2: []}
+    for world, rank in places:
+        found[world].append(json.loads((out / f"keys-{world}-{rank}.json").read_text()))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.load.conftest import write_release
+from tests.load.forked import Rank, run_ranks
 
 pytestmark = pytest.mark.xdist_group("ddp")
 
@@ -105,17 +106,17 @@ def test_training_and_evaluation_on_two_ranks(torch: ModuleType, world: Path, tm
     }
     common |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     ranks = [
-        subprocess.Popen(
-            [sys.executable, script],
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        Rank(
+            [str(script)],
+            {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            str(tmp_path / f"stdout-{rank}"),
+            str(tmp_path / f"stderr-{rank}"),
         )
         for rank in range(2)
     ]
-    told = [rank.communicate(timeout=300) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], told
+    codes = run_ranks(ranks, os.environ | common)
+    told = [((tmp_path / f"stdout-{rank}").read_text(), (tmp_path / f"stderr-{rank}").read_text()) for rank in range(2)]
+    assert codes == [0, 0], told
     printed = [out.splitlines() for out, _ in told]
     assert len(printed[0]) == 5
     assert printed[1] == []

@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -120,8 +121,46 @@ def test_a_set_of_every_gene_or_of_unseen_genes_is_finite_or_masked(scorer: str)
     found = score(scorer, counts, ids, sets_of([list(ids), list(ids[:12])]), targeted=True)
     for column, reason in enumerate(found.reasons):
         assert (np.isnan if reason else np.isfinite)(found.scores[:, column]).all()
-    # All genes: no contrast to others is left. Unseen ones: nothing to tell spots by, but for the expected counts.
+    # All genes: no contrast to others is left. Unseen ones: a score would be that of the genes they are compared with.
     assert (found.reasons[0] == "no-variation") == (scorer in {"bincontrol", "score_genes", "aucell", "ulm", "sum"})
+    assert found.reasons[1] == "no-counts"
+
+
+@pytest.mark.parametrize("scorer", ["mean", "sum", "aucell"])
+def test_looking_for_counts_keeps_no_blocks_that_the_scorer_sees_once(
+    scorer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts, ids, _ = simulate(n_spots=40, n_genes=60)
+    counts[:, :12] = 0
+    alive: weakref.WeakSet[expression.Block] = weakref.WeakSet()
+    most = []
+
+    class Watched(expression.Block):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)  # type: ignore[arg-type]
+            alive.add(self)
+            most.append(len(alive))
+
+    monkeypatch.setattr(expression, "Block", Watched)
+    found = score(scorer, counts, ids, sets_of([list(ids[:12]), list(ids[20:40])]), targeted=True, chunk_spots=2)
+    assert found.reasons == ("no-counts", None)
+    assert len(most) == 40, "every block for the set without a count, and once more for the other"
+    assert max(most) <= 3
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_a_set_is_masked_until_one_of_its_genes_has_a_count_in_a_spot_that_fits(scorer: str) -> None:
+    counts, ids, _ = simulate(n_genes=60)
+    counts[:, :12] = 0
+    counts[3, 5] = 40
+    in_fit = np.ones(len(counts), dtype=bool)
+    in_fit[3] = False
+    sets = sets_of([list(ids[:12]), list(ids[20:40])])
+    outside = score(scorer, counts, ids, sets, targeted=True, in_fit=in_fit)
+    assert outside.reasons == ("no-counts", None)
+    assert np.isnan(outside.scores[:, 0]).all()
+    assert np.isnan([outside.raw_mean[0], outside.raw_sd[0]]).all()
+    assert score(scorer, counts, ids, sets, targeted=True).reasons == (None, None)
 
 
 @pytest.mark.parametrize("scorer", SCORERS)

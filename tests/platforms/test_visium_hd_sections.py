@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from filelock import FileLock
 from scipy.stats import spearmanr
 
 from humanst.catalog import Lattice, Recipe
@@ -19,9 +18,6 @@ from humanst.platforms.bin_positions import read_bins
 from humanst.platforms.visium_hd import read
 from tests.helpers import output_json, run_humanst
 from tests.platforms.hd_folders import codes_of, local, recipe
-
-# What is made once for these tests would be made again by a second worker.
-pytestmark = pytest.mark.xdist_group("hd-sections")
 
 
 def real_files(folder: Path, **more: str) -> LocalFiles:
@@ -89,18 +85,6 @@ def test_real_layouts_with_stub_counts_are_refused_for_the_stated_reason(
     assert codes_of(files, recipe(bin_um, target_side_um=112.0)) == reasons
 
 
-@pytest.fixture(scope="session")
-def hd_atlas(shared_tmp: Path) -> Path:
-    """The Visium HD study of the demo atlas alone, written once a run."""
-    from humanst.demo import write_atlas
-
-    folder = shared_tmp / "hd_atlas"
-    with FileLock(shared_tmp / "hd_atlas.lock"):
-        if not (folder / "catalog.yaml").exists():
-            write_atlas(folder, sections=["demo_hd_H1", "demo_hd_H2"])
-    return folder
-
-
 def demo_files(atlas: Path, section_id: str) -> tuple[LocalFiles, Recipe]:
     from humanst.catalog import load_catalog
 
@@ -111,15 +95,15 @@ def demo_files(atlas: Path, section_id: str) -> tuple[LocalFiles, Recipe]:
 
 
 @pytest.mark.parametrize("section_id", ["H1", "H2"])
-def test_pooled_activity_follows_the_truth(hd_atlas: Path, section_id: str) -> None:
+def test_pooled_activity_follows_the_truth(demo_atlas: Path, section_id: str) -> None:
     from humanst.demo import load_truth
     from humanst.harmonize.gene_table import load_gene_table
     from humanst.harmonize.genes import map_genes
     from humanst.pathways.gene_sets import read_gmt, resolve
     from humanst.pathways.score import score_section
 
-    files, how = demo_files(hd_atlas, section_id)
-    raw, truth, table = read(files, how), load_truth(hd_atlas, f"demo_hd_{section_id}"), load_gene_table()
+    files, how = demo_files(demo_atlas, section_id)
+    raw, truth, table = read(files, how), load_truth(demo_atlas, f"demo_hd_{section_id}"), load_gene_table()
     assert raw.spot_ids.tolist() == sorted(truth.spot_ids[truth.in_tissue].tolist())
     row_of = {name: number for number, name in enumerate(truth.spot_ids.tolist())}
     rows = np.array([row_of[name] for name in raw.spot_ids.tolist()])
@@ -127,7 +111,7 @@ def test_pooled_activity_follows_the_truth(hd_atlas: Path, section_id: str) -> N
     mapped = map_genes(
         raw.counts, raw.gene_names, raw.gene_ids, table=table, gene_id_type="ensembl", findings=raw.findings
     )
-    sets = resolve(read_gmt(hd_atlas / "mirror/gene_sets/demo.gmt", name="demo"), table)
+    sets = resolve(read_gmt(demo_atlas / "mirror/gene_sets/demo.gmt", name="demo"), table)
     everywhere = np.ones(len(mapped.ensembl_ids), bool)
     scores = score_section(
         mapped.counts, mapped.ensembl_ids, everywhere, sets, in_fit=np.ones(len(rows), bool), targeted=False
@@ -138,17 +122,17 @@ def test_pooled_activity_follows_the_truth(hd_atlas: Path, section_id: str) -> N
     assert spearmanr(raw.counts.sum(axis=1).A1, truth.library_factor[rows]).statistic > 0.8
 
 
-def test_the_commands_build_squares_and_pairs(hd_atlas: Path, tmp_path: Path) -> None:
+def test_the_commands_build_squares_and_pairs(demo_atlas: Path, tmp_path: Path) -> None:
     import spatialdata
 
-    built = run_humanst("build", "demo_hd", "--sections", "H1", "-o", str(tmp_path / "store"), atlas=hd_atlas)
+    built = run_humanst("build", "demo_hd", "--sections", "H1", "-o", str(tmp_path / "store"), atlas=demo_atlas)
     assert built.returncode == 0, built.stderr
     store = spatialdata.read_zarr(tmp_path / "store/sections/demo_hd_H1.zarr")
     attrs = store.attrs["humanst"]
     assert attrs["target"] == {"shape": "square", "side_um": 112.0}
     assert attrs["counts_in"] == attrs["counts_out"] + sum(drop["counts"] for drop in attrs["drops"])
     assert {drop["reason"] for drop in attrs["drops"]} >= {"edge-square"}
-    files, _ = demo_files(hd_atlas, "H1")
+    files, _ = demo_files(demo_atlas, "H1")
     with h5py.File(files.paths["counts"]) as handle:
         assert attrs["counts_in"] == handle["matrix/data"][...].sum()
     squares = store["spots"].geometry
@@ -162,7 +146,7 @@ def test_the_commands_build_squares_and_pairs(hd_atlas: Path, tmp_path: Path) ->
     assert all(by_id[a].distance(by_id[b]) < 1.0 for a, b in beside), "squares tile the array, turned as it is"
     result = run_humanst(
         "build-shards", "demo_hd", "--sections", "H2", "-o", str(tmp_path / "release"),
-        "--assign", str(hd_atlas / "assign.csv"), "--json", atlas=hd_atlas,
+        "--assign", str(demo_atlas / "assign.csv"), "--json", atlas=demo_atlas,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (row,) = output_json(result)["sections"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,13 @@ import pandas as pd
 import pytest
 
 from tests.helpers import output_json, run_humanst
+from tests.real.test_her2st_release import built as built
+from tests.real.test_her2st_release import store_of
 from tests.studies import VISIUM_RECIPE, World, write_world
 
 pytestmark = pytest.mark.real
+# What is made once for these tests would be made again by a second worker.
+FOUR_FOLDERS = pytest.mark.xdist_group("four-folders")
 
 
 def visium_files(outs: Path, **more: Path) -> dict[str, Path]:
@@ -38,8 +44,8 @@ def gene_sets(real_data: Path) -> Path:
     return real_data / "gene_sets" / "msigdb_h.all.v2025.1.Hs.symbols.gmt"
 
 
-@pytest.fixture
-def visium_world(real_data: Path, tmp_path: Path) -> World:
+@pytest.fixture(scope="module")
+def visium_world(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """Four real Visium folders as one study each: two good, a mouse, a trap."""
     block_a = real_data / "visium_10x_breast_blockA_s1"
     dlpfc = real_data / "visium_dlpfc_151673"
@@ -52,7 +58,15 @@ def visium_world(real_data: Path, tmp_path: Path) -> World:
     recipes: dict[str, dict[str, Any]] = dict.fromkeys(studies, VISIUM_RECIPE)
     recipes["blocka"] = {**VISIUM_RECIPE, "labels": {"key": "ID", "column": ["annot_type", "fine_annot_type"]}}
     recipes["dlpfc"] = {**VISIUM_RECIPE, "labels": {"key": "barcode", "separator": ",", "column": "layer"}}
-    return write_world(tmp_path / "world", studies, recipes, gene_sets=gene_sets(real_data))
+    folder = tmp_path_factory.mktemp("visium")
+    return write_world(folder / "world", studies, recipes, gene_sets=gene_sets(real_data))
+
+
+@pytest.fixture(scope="module")
+def visium_built(visium_world: World) -> tuple[Path, CompletedProcess[str]]:
+    """Where the four were built, and how it ended."""
+    store, cache = (visium_world.folder.with_name(name) for name in ("store", "cache"))
+    return store, run_humanst("build", "-o", str(store), "--json", atlas=visium_world.folder, cache=cache)
 
 
 def read_store(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -62,8 +76,11 @@ def read_store(path: Path) -> tuple[Any, dict[str, Any]]:
     return anndata.io.read_zarr(path / "tables" / "table"), attrs
 
 
-def test_four_visium_folders_two_build_two_are_refused(visium_world: World, real_data: Path, tmp_path: Path) -> None:
-    result = run_humanst("build", "-o", str(tmp_path / "store"), "--json", atlas=visium_world.folder)
+@FOUR_FOLDERS
+def test_four_visium_folders_two_build_two_are_refused(
+    visium_built: tuple[Path, CompletedProcess[str]], real_data: Path
+) -> None:
+    store, result = visium_built
     assert result.returncode == 4, result.stderr
     content = output_json(result)
     assert [row["sample_id"] for row in content["sections"]] == ["blocka_s1", "dlpfc_s1"]
@@ -73,8 +90,8 @@ def test_four_visium_folders_two_build_two_are_refused(visium_world: World, real
     trap = failures["trap_s1"]
     codes = {trap["code"], *(facts["code"] for facts in trap["also"])}
     assert codes == {"not-he", "no-counts"}, "refused on both grounds"
-    _check_block_a(tmp_path / "store" / "sections" / "blocka_s1.zarr", real_data)
-    table, attrs = read_store(tmp_path / "store" / "sections" / "dlpfc_s1.zarr")
+    _check_block_a(store / "sections" / "blocka_s1.zarr", real_data)
+    table, attrs = read_store(store / "sections" / "dlpfc_s1.zarr")
     layers = pd.read_csv(real_data / "visium_dlpfc_151673" / "layer_annotation.csv").set_index("barcode")["layer"]
     assert (table.obs["label_layer"].astype(str) == layers.reindex(table.obs_names).to_numpy(str)).mean() > 0.99
     assert attrs["um_per_pixel"] == pytest.approx(16.1, rel=0.02)
@@ -116,12 +133,20 @@ def _check_tissue_of_block_a(store: Path, table: Any, attrs: dict[str, Any], rea
     assert table.obs["tissue_fraction"].to_numpy() == pytest.approx(wanted.to_numpy(), abs=0.15)
 
 
-def test_an_image_coarser_than_115_gives_a_store_but_no_patches(visium_world: World, tmp_path: Path) -> None:
-    result = run_humanst("build-shards", "blocka", "-o", str(tmp_path / "out"), atlas=visium_world.folder)
+@FOUR_FOLDERS
+def test_an_image_coarser_than_115_gives_a_store_but_no_patches(
+    visium_world: World, visium_built: tuple[Path, CompletedProcess[str]], tmp_path: Path
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(visium_built[0], work)
+    result = run_humanst(
+        "build-shards", "blocka", "-o", str(tmp_path / "out"), "--work", str(work),
+        atlas=visium_world.folder, cache=visium_world.folder.with_name("cache"),
+    )  # fmt: skip
     assert result.returncode == 5
     for part in ("blocka/s1", "1.15", "4.438", "um per pixel"):
         assert part in result.stderr
-    assert (tmp_path / "out.work" / "sections" / "blocka_s1.zarr").is_dir()
+    assert (work / "sections" / "blocka_s1.zarr").is_dir()
     assert not (tmp_path / "out" / "MANIFEST.json").exists()
 
 
@@ -176,13 +201,12 @@ def test_labelled_st_sections_carry_their_labels(real_data: Path, tmp_path: Path
     assert attrs["um_per_pixel"] == pytest.approx(0.916 / 0.2876, rel=0.01)
 
 
-def test_a_store_opens_in_plain_spatialdata_with_spots_on_tissue(real_data: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("her2st")
+def test_a_store_opens_in_plain_spatialdata_with_spots_on_tissue(built: tuple[Path, dict[str, Any]]) -> None:
     import spatialdata
     from spatialdata.transformations import get_transformation
 
-    result = run_humanst("build", "her2st", "--sections", "C3", "-o", str(tmp_path / "store"), mirror=real_data)
-    assert result.returncode == 0, result.stderr
-    path = tmp_path / "store" / "sections" / "her2st_C3.zarr"
+    path = store_of(built[0], "C3")
     sdata = spatialdata.read_zarr(path)
     assert sdata.coordinate_systems == ["um"]
     image = sdata["he"]["scale0"]["image"]

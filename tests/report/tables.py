@@ -38,6 +38,6 @@ def tables(sections: dict[tuple[str, str], dict[str, Any]], **others: pd.DataFra
         "information": pd.DataFrame(
             {"features": ["pathways", "pca"], "target": "log1p(CP10k)", "r": [0.1, 0.2], "share_of_ceiling": [0.3, 0.6]}
         ),
-        "retrieval": pd.DataFrame({"features": ["pathways"], "batch": [512], "r_at_1": [0.1]}),
+        "retrieval": pd.DataFrame({"features": ["pathways"], "batch": [512], "r_at_1": [0.1], "n_sections": [1]}),
     }
     return made | others

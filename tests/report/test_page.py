@@ -15,14 +15,20 @@ import pytest
 
 from humanst.report import page as page_module
 from humanst.report.page import audit_page
+from humanst.report.panels import Panel
+from humanst.report.plots import library_plot
 from humanst.report.verdicts import summary_of
 from tests.report.tables import GOOD, MASKED, sets_of, tables
 
-HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;$\\frac{1}{0}$"
+# Markup, a formula, and what turns the direction of text and steers a terminal.
+STEERING = "\u202e\x9b31m"
+HOSTILE = f"<script>alert('x')</script>\"><img src=x onerror=alert(1)>&amp;$\\frac{{1}}{{0}}${STEERING}"
 FACTS: dict[str, Any] = {
     "title": f"release {HOSTILE}", "command": f"humanst audit '{HOSTILE}'", "gene_sets": HOSTILE,
     "gene_sets_sha256": "0" * 64, "scorer": "bincontrol", "normalisation": "log1p(CP10k)", "n_seeds": 3, "n_draws": 10,
     "seed": 0, "left_out": ((HOSTILE, 3),), "unmapped": (HOSTILE,), "failures": [(HOSTILE, f"bad {HOSTILE}")],
+    "repeated": ((HOSTILE, (HOSTILE,)),), "panels": (Panel(HOSTILE, frozenset({"G"}), (HOSTILE,), 1),),
+    "n_own_panels": 2,
 }  # fmt: skip
 
 
@@ -70,6 +76,8 @@ def test_names_are_text_and_never_markup(hostile: str) -> None:
     assert not any(name.startswith("on") for _, attributes in seen.elements for name in attributes)
     text = " ".join(seen.text)
     assert text.count("<script>alert('x')</script>") >= 8, "shown as it is: title, facts, tables, verdicts"
+    assert not any(letter in hostile for letter in STEERING if not letter.isprintable())
+    assert text.count("\\u202e\\x9b31m") >= 8, "spelled out"
 
 
 def test_one_file_is_all(hostile: str) -> None:
@@ -141,3 +149,20 @@ def test_long_tables_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(page_module, "MOST_ROWS", 3)
     text = audit_page(FACTS, made(*(f"P{number}" for number in range(9))))
     assert "3 of 10 rows; all of them and all columns are in <code>sections.parquet</code>" in text
+
+
+def test_of_many_sections_plots_are_bounded_and_say_what_they_show() -> None:
+    """61 pathways in 40 sections: 2,400 dots are one picture, and captions say which rows are drawn."""
+    names = [f"P{number:02d}" for number in range(61)]
+    figures = {(f"s{s:03d}", name): {**GOOD, "half_r": n / 100} for s in range(40) for n, name in enumerate(names)}
+    many = tables(figures)
+    many["pathways"] = summary_of(sets_of(*names), many)
+    page = audit_page(FACTS, many)
+    text = " ".join(Read(page).text)
+    assert text.count("Drawn are the 30 highest and 30 lowest of 61 pathways.") == 3
+    assert "Drawn are the first 60 of 61 pathways and the first 40 of 40 sections." in text
+    assert "information, mutual and retrieval are of 1 of them" in text
+    plot = page[page.index("<h2>Library size</h2>") : page.index("<h2>Information kept</h2>")]
+    assert plot.count("<use") < 200, "no element a dot"
+    assert "data:image/png;base64," in plot
+    assert library_plot(many["pathways"], many["sections"]) in plot, "the same bytes again"

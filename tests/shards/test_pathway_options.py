@@ -24,6 +24,7 @@ from humanst.pathways.options import SCORERS, Scoring
 from humanst.shards.like import read_like
 from humanst.shards.plan_file import read_plan, spec_of
 from humanst.shards.scoring import others_of
+from humanst.shards.target_sets import TARGETS_VERSION
 from humanst.shards.verify import verify_release
 from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
 
@@ -80,7 +81,7 @@ class Sets:
 
 @pytest.fixture(scope="module")
 def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
-    """The small release with both controls, and with gene sets of which one is too small and one has lost symbols."""
+    """The small release with both controls, and gene sets: too small, with lost symbols and one twice, and as it is."""
     from humanst.pathways import PathwayChoice
     from humanst.shards.add_targets import add_targets
     from humanst.shards.target_sets import parse_sets
@@ -93,7 +94,7 @@ def sets(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Sets:
     shutil.copytree(made.work / "sections", found.work / "sections")
     shutil.copytree(made.work / "images", found.work / "images")
     lines = [line.split("\t") for line in gmt.read_text().splitlines()]
-    own = [["TINY", "x", *lines[0][2:5]], ["LOST", "x", *lines[0][2:], "FOO1", "FOO2"], lines[1]]
+    own = [["TINY", "x", *lines[0][2:5]], ["LOST", "x", *lines[0][2:], lines[0][2], "FOO1", "FOO2"], lines[1]]
     found.own.write_text("".join("\t".join(line) + "\n" for line in own))
     asked = parse_sets(
         ["random:5", "shuffle:3", f"own={found.own}"], choice=PathwayChoice(min_members=5), own=found.gmt
@@ -109,7 +110,7 @@ def test_every_scorer_is_offered() -> None:
 def test_a_release_with_controls_is_whole_and_says_what_they_are(sets: Sets) -> None:
     assert verify_release(sets.release).findings.to_list() == []
     entries = manifest_of(sets.release)["targets"]
-    assert entries["shuffle-3"]["parameters"] == {"version": 1, "seed": 3, "of": "pathways"}
+    assert entries["shuffle-3"]["parameters"] == {"version": TARGETS_VERSION, "seed": 3, "of": "pathways"}
     random = entries["random-5"]
     assert random["parameters"]["seed"] == 5
     assert random["parameters"]["gene_sets"] == sets.gmt.name
@@ -122,9 +123,20 @@ def test_sets_left_out_and_symbols_without_a_gene_are_on_record(sets: Sets) -> N
     entry = manifest_of(sets.release)["targets"]["own"]
     assert entry["left_out"] == {"TINY": 3}
     assert entry["unmapped"] == {"LOST": ["FOO1", "FOO2"]}
+    assert entry["repeated"] == {"LOST": [sets.own.read_text().splitlines()[1].split("\t")[2]]}
     assert entry["parameters"]["options"] == {"min_members": 5}
     names = pq.read_table(sets.release / entry["columns"])["name"].to_pylist()
     assert names == ["LOST", sets.gmt.read_text().splitlines()[1].split("\t")[0]]
+
+
+def test_what_of_gene_sets_is_not_scored_is_told_also_of_a_set_that_is_there(sets: Sets, humanst_here: Run) -> None:
+    asked = ["--set", "own", "--gmt", str(sets.own), "--min-members", "5", "--work", str(sets.work)]
+    said = run(humanst_here, "add-targets", str(sets.release), *asked).output
+    where = "of targets.own in MANIFEST.json"
+    assert f"own: 1 gene sets are left out by size: TINY (3); all are in left_out {where}" in said
+    assert (
+        f"own: 2 symbols stand for no gene and count as not measured: FOO1, FOO2; all are in unmapped {where}" in said
+    )
 
 
 def test_shuffled_pairs_have_the_targets_of_others_of_their_section(sets: Sets) -> None:
@@ -173,7 +185,10 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     shutil.copytree(sets.work / "sections", work / "sections")
     shutil.copytree(sets.work / "images", work / "images")
     arguments = ["build-shards", "-o", str(release), "--workers", "1", "--shard-pairs", SHARD_PAIRS]
-    run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5")
+    asked = ["--shuffle-pairs", "3", "--targets", f"random:5,own={sets.own}"]
+    said = run(humanst_here, *arguments, *asked).output
+    assert "own: 2 symbols stand for no gene and count as not measured: FOO1, FOO2; all are in unmapped of" in said
+    assert "count once" in said
     assert verify_release(release).findings.to_list() == []
     options = manifest_of(release)["pathways"]["options"]
     assert options == {"shuffle_seed": 3}
@@ -185,7 +200,7 @@ def test_a_build_gives_the_same_controls_and_shuffled_shards_hold_what_the_set_h
     # Limits of size differ in what was asked for, and leave out no set here.
     assert there == here
     assert read_like(release).choice().shuffle_seed == 3
-    again = run(humanst_here, *arguments, "--shuffle-pairs", "3", "--targets", "random:5", "--json")
+    again = run(humanst_here, *arguments, *asked, "--json")
     assert json.loads(again.output[again.output.index("{") :])["earlier"] == "same"
 
 
@@ -213,12 +228,15 @@ def test_a_plan_carries_the_options_and_others_are_other_inputs(made: Made, huma
         (["--sets", "{tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "w={tmp}/w.tsv", "--scorer", "aucell"], "no use for weights"),
         (["--targets", "random-1=x.gmt"], "No such target set"),
+        (["--sets", "{tmp}/\udcff.gmt"], "cannot be put on record"),
+        (["--targets", "own={tmp}/\udcff.gmt"], "cannot be put on record"),
     ],
 )
 def test_what_cannot_be_made_is_refused_before_anything_is(
     made: Made, humanst_here: Run, tmp_path: Path, arguments: list[str], match: str
 ) -> None:
     (tmp_path / "w.tsv").write_text("source\ttarget\tweight\nA\tTP53\t1\n")
+    (tmp_path / "\udcff.gmt").write_text("A\tx\tTP53\n")
     given = [text.replace("{tmp}", str(tmp_path)) for text in arguments]
     error = humanst_here(["build-shards", "-o", str(tmp_path / "out"), *given]).exception
     assert isinstance(error, UsageError)

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dask
 import pytest
 from click.testing import Result
 from distributed import LocalCluster
+from distributed.utils import get_mp_context
 
 from tests.helpers import run_humanst
 from tests.shards.conftest import SECTIONS, SHARD_PAIRS, Made, digests
+from tests.warm import LIBRARIES, OWN
 
 Run = Callable[[Sequence[str]], Result]
 
@@ -74,7 +77,10 @@ def test_three_array_tasks_of_a_plan(made: Made, humanst_here: Run, tmp_path: Pa
 
 @contextmanager
 def two_workers() -> Iterator[LocalCluster]:
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    """Two, and a third for the one that is killed, forked from a process that imported the libraries for all."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(["distributed", *LIBRARIES, *OWN])
+        cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
     try:
         yield cluster
     finally:

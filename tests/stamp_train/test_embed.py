@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
@@ -23,11 +24,14 @@ from PIL import Image
 from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.load import open_release
 from stamp_train.cli import main
+from stamp_train.config import AlignConfig
 from stamp_train.embed import embed_release, embed_slide
 from stamp_train.embed_work import Settings
 from stamp_train.features import join, read_embeddings
 from stamp_train.frozen import Frozen, frozen_encoder
-from stamp_train.lora import AdapterFacts, add_lora, save_adapter
+from stamp_train.lora import add_lora
+from stamp_train.merging import merge_adapter, write_adapter
+from stamp_train.run_facts import facts_of_run
 from stamp_train.slides.bags import read_features
 from stamp_train.sources import Grid
 from tests.load.conftest import Written, write_release
@@ -185,13 +189,10 @@ def test_an_adapter_goes_in_and_belongs_to_its_base(release: Written, tmp_path: 
         for name, parameter in encoder.model.named_parameters():
             if "lora_B" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)) * 0.3)
-    (tmp_path / "run/adapter").mkdir(parents=True)
-    save_adapter(
-        tmp_path / "run/adapter/adapter.safetensors",
-        encoder,
-        AdapterFacts(encoder.base_sha256, "", "ab", 2, 4.0, 0.0, "test_vit"),
-    )
-    (tmp_path / "run/run.json").write_text(json.dumps({"leakage": "a donor was seen"}))
+    config = AlignConfig(encoder="test_vit", weights="random", lora_rank=2, lora_alpha=4.0, lora_dropout=0.0)
+    opened = open_release(release.path)
+    facts = facts_of_run(config, opened, encoder.base_sha256, leakage="a donor was seen")
+    write_adapter(tmp_path / "run/adapter", encoder, config, facts)
     frozen = frozen_encoder("test_vit", "random", adapter=tmp_path / "run")
     done = embed_release(frozen, release.path, tmp_path / "e.h5", splits=["test"])
     with torch.inference_mode():
@@ -202,7 +203,17 @@ def test_an_adapter_goes_in_and_belongs_to_its_base(release: Written, tmp_path: 
     assert np.abs(found - wanted).max() < 1e-3
     assert np.abs(found - base).max() > 0.05
     adapter = read_embeddings(done.path).facts["encoder"]["adapter"]
-    assert (adapter["release_sha256"], adapter["leakage"]) == ("ab", "a donor was seen")
+    manifest = (release.path / "MANIFEST.json").read_bytes()
+    assert (adapter["release_sha256"], adapter["leakage"]) == (hashlib.sha256(manifest).hexdigest(), "a donor was seen")
+    assert frozen_encoder(None, adapter=tmp_path / "run").record == frozen.record
+    # A model that was merged before is the same, and does not lose what was said of its adapter.
+    merge_adapter(tmp_path / "run", tmp_path / "merged")
+    merged = frozen_encoder(str(tmp_path / "merged")).record
+    assert merged["weights_sha256"] == frozen.record["weights_sha256"]
+    assert (merged["adapter"]["release_sha256"], merged["adapter"]["leakage"]) == (
+        adapter["release_sha256"],
+        "a donor was seen",
+    )
     with pytest.raises(IntegrityError, match="trained on another base") as raised:
         frozen_encoder("test_vit", "random", seed=1, adapter=tmp_path / "run/adapter/adapter.safetensors")
     assert raised.value.exit_code == 6
@@ -260,6 +271,10 @@ def test_a_slide_is_read_as_others_read_it(slide: np.ndarray, tiny: Frozen, tmp_
     assert (data["coords"] % 448 == 0).all()
     assert (data["coords"] + 448 <= slide.shape[1::-1]).all()
     assert np.array_equal(read_features(tmp_path / "s.h5"), data["features"])
+    embed_slide(tiny, source, tmp_path / "s.parquet", settings=SMALL)
+    assert np.array_equal(read_features(tmp_path / "s.parquet"), data["features"])
+    table = pq.read_table(tmp_path / "s.parquet")
+    assert np.array_equal(np.stack([table["x_px"], table["y_px"]], axis=1), data["coords"])
 
 
 def test_any_image_and_overlapping_patches(slide: np.ndarray, tiny: Frozen, tmp_path: Path) -> None:

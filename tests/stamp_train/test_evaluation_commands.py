@@ -180,7 +180,6 @@ def test_leakage_of_the_alignment_is_in_every_table(
 def test_donors_that_an_adapter_was_trained_on_are_found(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("stamp_train.guard")
     sha256 = hashlib.sha256((made.release.path / "MANIFEST.json").read_bytes()).hexdigest()
     facts = {"encoder": {"adapter": {"leakage": None, "release_sha256": sha256}}}
     rows = {split: made.hidden[split][:, None] for split in SIZES}

@@ -68,6 +68,8 @@ def agreement_by_panel(
     """
     import pandas as pd
 
+    if not panels:
+        return _empty(_PANEL_COLUMNS)
     fit = expression_of(section).fit
     whole = scores_of(section, sets, options.scoring)
     frames = []
@@ -91,7 +93,7 @@ def agreement_by_panel(
             "weak": r < WEAK_BELOW,
         }
         frames.append(pd.DataFrame(columns))
-    return pd.concat(frames, ignore_index=True) if frames else _empty(_PANEL_COLUMNS)
+    return pd.concat(frames, ignore_index=True)
 
 
 def agreement_by_geometry(section: AuditSection, sets: ResolvedSets, options: AuditOptions) -> pd.DataFrame:

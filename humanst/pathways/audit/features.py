@@ -16,8 +16,9 @@ import numpy as np
 from humanst.pathways.audit.genes import BLOCK_SPOTS
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
-from humanst.pathways.audit.survey import TARGET_GENES, Halves, Survey, totals_of
+from humanst.pathways.audit.survey import TARGET_GENES, Halves, Survey
 from humanst.pathways.bincontrol import log_cp10k
+from humanst.pathways.expression import totals_of
 from humanst.pathways.score import score_section
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 KEPT_SPOTS = 30_000
 KEPT_BYTES = 192 << 20
 MIN_KEPT = 50
+# Sections that some spots are kept of, whatever the room.
+MIN_SECTIONS = 24
 # Random sets scored beside a collection: all draws of a small one, fewer of a large one.
 RANDOM_SETS = 1_000
 # Scores of every spot of a section held at a time: 128 MiB of float64.
@@ -125,15 +128,18 @@ class Wanted:
     k: int
     options: AuditOptions
 
-    def spots(self, n_sections: int) -> int:
-        """Spots to keep of each section."""
+    def room(self, n_sections: int) -> tuple[int, NDArray[np.int64]]:
+        """Spots to keep of each section, and which sections to keep some of: all, or as many as there is room for."""
         n_sets = len(self.sets.names)
         n_values = (3 + len(self.random)) * n_sets + 4 * TARGET_GENES + (2 + len(self.fold_axes)) * self.k + 2
         most = min(KEPT_SPOTS, KEPT_BYTES // (4 * n_values))
-        return max(MIN_KEPT, -(-most // max(n_sections, 1)))
+        n_kept = min(n_sections, max(most // MIN_KEPT, MIN_SECTIONS))
+        # Evenly over their order, so that every study has its share.
+        chosen = np.arange(n_kept, dtype=np.int64) * n_sections // max(n_kept, 1)
+        return max(MIN_KEPT, -(-most // max(n_kept, 1))), chosen
 
 
-def features_of(section: AuditSection, place: int, n_kept: int, wanted: Wanted) -> tuple[SpotFeatures, Moments]:
+def features_of(section: AuditSection, place: int, n_kept: int, wanted: Wanted) -> tuple[SpotFeatures | None, Moments]:
     """Thin a section as the first pass did, and keep what the figures of a release need of it.
 
     Parameters
@@ -143,12 +149,14 @@ def features_of(section: AuditSection, place: int, n_kept: int, wanted: Wanted) 
     place
         Its number among all, for the draw of spots.
     n_kept
-        Spots to keep at most.
+        Spots to keep at most; 0 for the moments alone.
     wanted
         What to make.
     """
     options = wanted.options
     halves = Halves.of(section, options.seed)
+    if not n_kept:
+        return None, _moments(halves, wanted.sets, options)
     rows = halves.some(n_kept, np.random.default_rng([options.seed, 2, place]))
     first, second = halves.parts
     parts = [_expression(half, rows, halves.ids, wanted) for half in halves.parts]

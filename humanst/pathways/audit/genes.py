@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from humanst.pathways.audit.inputs import AuditSection
 
 MIN_DETECTED = 0.10
 DISPERSION_BINS = 20
@@ -87,12 +86,6 @@ class GeneFigures:
             detected_mean=mean(a.detected_mean, b.detected_mean),
             n_sections=n,
         )
-
-
-def measured_columns(section: AuditSection) -> NDArray[np.int64]:
-    """Return the columns of the measured genes of a section, in the order of their ids."""
-    columns = np.flatnonzero(section.measured)
-    return columns[np.argsort(np.asarray(section.ensembl_ids, dtype=np.str_)[columns], kind="stable")]
 
 
 def figures_of(counts: csr_matrix, ids: NDArray[Any], in_fit: NDArray[np.bool_]) -> GeneFigures:

@@ -123,6 +123,9 @@ def information(spots: SpotFeatures, section: NDArray[np.int64], folds: Folds) -
     """
     import pandas as pd
 
+    if folds.n and len(np.unique(folds.fold[section])) < 2:
+        # Of very many sections some have spots here, and these may be of donors that are left out together.
+        folds = Folds(folds.fold, 0, None, "too few donors among the sections that there is room for")
     rows: list[dict[str, Any]] = []
     for target, genes in zip(TARGETS, (spots.log_cp10k, spots.log_raw), strict=True):
         ceiling = ceiling_of(genes, section)

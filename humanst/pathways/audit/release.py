@@ -39,6 +39,9 @@ def audit_release(
     Sections are gone through twice, and one is in memory at a time where callables are given; what is kept of all of
     them together is bounded. The same sections in the same order and seed give the same tables.
 
+    Of more than some hundred sections there is room for spots of a part, taken evenly over their order: ``variance`` is
+    of all, the other tables are of these, and their ``n_sections`` says of how many.
+
     Random sets are drawn from the genes that every section measured, so that they are the same genes everywhere; a
     pathway has what its section measured. Where a small panel is among the sections, random sets are small or masked,
     and what they keep is no fair match for pathways of whole transcriptomes: audit those by themselves.
@@ -109,11 +112,12 @@ def _tables(sources: list[SectionSource], sets: ResolvedSets, options: AuditOpti
 def _second_pass(
     sources: list[SectionSource], places: list[int], wanted: Wanted
 ) -> tuple[SpotFeatures, NDArray[np.int64], list[Moments]]:
-    parts, moments = [kept.no_spots(wanted)], []
-    n_kept = wanted.spots(len(places))
-    for place in places:
-        part, of_section = kept.features_of(sources[place](), place, n_kept, wanted)
-        parts.append(part)
+    parts, moments, section = [kept.no_spots(wanted)], [], [np.zeros(0, dtype=np.int64)]
+    n_kept, chosen = wanted.room(len(places))
+    for number, place in enumerate(places):
+        part, of_section = kept.features_of(sources[place](), place, n_kept if number in chosen else 0, wanted)
         moments.append(of_section)
-    section = np.repeat(np.arange(len(places)), [part.library.shape[1] for part in parts[1:]])
-    return kept.concatenated(parts), section, moments
+        if part is not None:
+            parts.append(part)
+            section.append(np.full(part.library.shape[1], number))
+    return kept.concatenated(parts), np.concatenate(section), moments

@@ -17,8 +17,8 @@ from humanst.pathways.audit.moran import Neighbours, morans_i, neighbours_on
 from humanst.pathways.audit.random_sets import joined, matched_random, some_sets
 from humanst.pathways.audit.thinning import noise_ceiling, spearman_brown, thin
 from humanst.pathways.depth import library_size
-from humanst.pathways.expression import Expression
-from humanst.pathways.score import score_section
+from humanst.pathways.expression import KEPT_ENTRIES, Expression
+from humanst.pathways.score import score_expression, score_section
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,8 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
         Coverage: measured genes, genes of the set, their ratio, and why the pathway is masked, None when it is not.
     half_r, half_r_sd
         Pearson correlation, over spots, of the scores of two halves of the counts
-        (:func:`humanst.pathways.audit.thinning.thin`): mean and sample sd over the thinnings; sd NaN of only one.
+        (:func:`humanst.pathways.audit.thinning.thin`): mean and sample sd over the thinnings; sd NaN of only one. It is
+        0 of a thinning with a half that has no count of the set.
     reliability, ceiling
         Spearman-Brown of ``half_r`` and its root, the highest correlation that a prediction of the score can have.
         Over-dispersion and dropout are in both halves and so are not seen as noise: the ceiling is an upper bound.
@@ -97,15 +98,27 @@ def audit_section(section: AuditSection, sets: ResolvedSets, options: AuditOptio
     """
     expression = expression_of(section)
     neighbours = neighbours_on(section.row, section.col, section.lattice, expression.fit)
-    figures = _measure(section, _with_draws(expression, sets, options), options, expression.fit, neighbours)
+    figures = _measure(section, _with_draws(expression, sets, options), options, expression, neighbours)
     frame = _table(section.sample_id, sets, figures, options.n_draws)
     frame.attrs["n_islands"] = neighbours.n_islands
     return frame
 
 
-def expression_of(section: AuditSection) -> Expression:
-    """Return the measured genes of a section as scorers see them; ``fit`` are the spots that have figures."""
-    return Expression(section.counts, np.asarray(section.ensembl_ids, np.str_), section.measured, section.in_fit)
+def expression_of(
+    section: AuditSection, counts: csr_matrix | None = None, *, kept_entries: int = KEPT_ENTRIES
+) -> Expression:
+    """Return the measured genes of a section as scorers see them; ``fit`` are the spots that have figures.
+
+    Parameters
+    ----------
+    counts
+        Other counts of its spots.
+    kept_entries
+        Counts whose logarithms are kept.
+    """
+    ids = np.asarray(section.ensembl_ids, np.str_)
+    chosen = section.counts if counts is None else counts
+    return Expression(chosen, ids, section.measured, section.in_fit, kept_entries=kept_entries)
 
 
 def scores_of(
@@ -142,9 +155,10 @@ def _measure(
     section: AuditSection,
     sets: ResolvedSets,
     options: AuditOptions,
-    fit: NDArray[np.bool_],
+    expression: Expression,
     neighbours: Neighbours,
 ) -> _Figures:
+    fit = expression.fit
     library = library_size(section.counts, in_fit=section.in_fit).log10_counts
 
     def of_whole(scores: PathwayScores) -> list[NDArray[Any]]:
@@ -156,7 +170,8 @@ def _measure(
             np.array(scores.reasons, dtype=object),
         ]
 
-    whole = _by_parts(sets, fit, lambda part: of_whole(scores_of(section, part, options.scoring)))
+    whole = _by_parts(sets, fit, lambda part: of_whole(_scores(section, expression, part, options.scoring)))
+    expression.forget()
     half_r = []
     for number in range(options.n_seeds):
         halves = thin(section.counts, (options.seed, number))
@@ -171,11 +186,22 @@ def _measure(
 def _half_r(
     section: AuditSection, scoring: Scoring, halves: tuple[csr_matrix, csr_matrix], fit: NDArray[np.bool_]
 ) -> Callable[[ResolvedSets], list[NDArray[Any]]]:
+    # Logarithms are made once for all parts of the sets; the two halves share the room for them.
+    ready = [expression_of(section, half, kept_entries=KEPT_ENTRIES // 2) for half in halves]
+
     def measure(part: ResolvedSets) -> list[NDArray[Any]]:
-        one, other = (scores_of(section, part, scoring, counts=half).scores[fit] for half in halves)
-        return [pearson(one, other)]
+        one, other = (_scores(section, half, part, scoring) for half in ready)
+        r = pearson(one.scores[fit], other.scores[fit])
+        # A half without a count of a set, or with the same score everywhere, agrees with nothing.
+        r[~(one.is_valid & other.is_valid)] = 0.0
+        return [r]
 
     return measure
+
+
+def _scores(section: AuditSection, expression: Expression, sets: ResolvedSets, scoring: Scoring) -> PathwayScores:
+    lattice = (section.row, section.col, section.lattice)
+    return score_expression(expression, sets, targeted=section.targeted, scoring=scoring, lattice=lattice, keep=True)
 
 
 def _by_parts(

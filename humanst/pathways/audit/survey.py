@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from humanst.pathways.audit.genes import GeneFigures, figures_of, measured_columns, most_variable
+from humanst.pathways.audit.genes import GeneFigures, figures_of, most_variable
 from humanst.pathways.audit.inputs import AuditOptions, AuditSection
 from humanst.pathways.audit.pca import SpotProducts
 from humanst.pathways.audit.thinning import thin
 from humanst.pathways.bincontrol import log_cp10k
+from humanst.pathways.expression import columns_of, totals_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,7 +79,7 @@ class Halves:
     @classmethod
     def of(cls, section: AuditSection, seed: int) -> Halves:
         """Thin a section; spots are those in the fit with counts in both halves."""
-        columns = measured_columns(section)
+        columns = columns_of(section.ensembl_ids, section.measured)
         in_order = len(columns) == section.counts.shape[1] and bool(np.all(columns[:-1] < columns[1:]))
         whole = section.counts if in_order else section.counts[:, columns]
         parts = thin(whole, seed)
@@ -93,28 +94,33 @@ class Halves:
         return np.sort(rng.choice(self.spots, n, replace=False))
 
 
-def totals_of(counts: csr_matrix) -> NDArray[np.int64]:
-    """Return the counts of each spot, (n,) int64."""
-    return np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
-
-
 def survey(sources: list[SectionSource], options: AuditOptions) -> Survey:
     """Go through the sections once, and learn of those that have enough spots."""
     from scipy.sparse import csr_matrix, vstack
 
     share = -(-AXES_SPOTS // max(len(sources), 1))
-    learned = {place: _of_section(source, place, share, options.seed) for place, source in enumerate(sources)}
-    known = {place: one for place, one in learned.items() if one is not None}
+    places: list[int] = []
+    donor_groups: list[str] = []
+    parts: list[tuple[csr_matrix, NDArray[np.str_]]] = []
     figures = figures_of(csr_matrix((1, 0), dtype=np.int64), np.array([], dtype=np.str_), np.array([True]))
-    for number, one in enumerate(known.values()):
-        figures = figures.and_of(one.figures) if number else one.figures
-    logs = [one.logs[:, np.searchsorted(one.figures.ids, figures.ids)] for one in known.values()]
+    ids = figures.ids
+    for place, source in enumerate(sources):
+        one = _of_section(source, place, share, options.seed)
+        if one is None:
+            continue
+        # Figures of genes are put together as they come: those of a thousand sections would be gigabytes.
+        figures = figures.and_of(one.figures) if places else one.figures
+        ids = ids if np.array_equal(ids, figures.ids) else figures.ids
+        places.append(place)
+        donor_groups.append(one.donor_group)
+        parts.append((one.logs[:, np.searchsorted(one.figures.ids, ids)], ids))
+    logs = [part if mine is ids else part[:, np.searchsorted(mine, ids)] for part, mine in parts]
     section = np.repeat(np.arange(len(logs)), [log.shape[0] for log in logs])
     together = csr_matrix(vstack(logs or [csr_matrix((0, 0))], format="csr"))
     hvg = most_variable(figures, HVG_GENES)
     return Survey(
-        places=list(known),
-        donor_groups=[one.donor_group for one in known.values()],
+        places=places,
+        donor_groups=donor_groups,
         figures=figures,
         targets=most_variable(figures, TARGET_GENES),
         hvg=hvg,

@@ -245,3 +245,34 @@ def test_one_section_is_in_memory_at_a_time_and_what_is_kept_is_bounded(monkeypa
     monkeypatch.setattr(features, "RANDOM_SETS", N_SETS)
     fewer = audit([section_of(i, d, n_side=6) for i, d in enumerate("ab")])["information"]
     assert fewer.set_index("features").loc["random_sets", "n_draws"].tolist() == [1, 1]
+
+
+def test_of_more_sections_than_there_is_room_for_some_are_taken_and_the_tables_say_so(
+    painted: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "KEPT_SPOTS", 100)
+    monkeypatch.setattr(features, "MIN_SECTIONS", 1)
+    sections = [section_of(i, d, strength=0.8, painted=3, n_side=12) for i, d in enumerate(DONORS)]
+    found = audit(sections)
+    assert found["retrieval"]["n_sections"].tolist() == [2] * 4
+    assert set(found["mutual"]["n_spots"]) == {100}
+    assert set(found["information"]["n_sections"]) == {2}
+    assert share(found)["pathways"] > share(found)["random_sets"] + 0.2, "those that are taken still tell"
+    pd.testing.assert_frame_equal(found["variance"], painted["variance"])
+    for name, table in audit(sections).items():
+        pd.testing.assert_frame_equal(table, found[name])
+
+
+def test_where_those_that_are_taken_are_of_one_donor_nothing_is_left_out_and_the_table_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features, "KEPT_SPOTS", 100)
+    monkeypatch.setattr(features, "MIN_SECTIONS", 1)
+    found = audit([section_of(i, d, n_side=8) for i, d in enumerate("abab")])
+    assert found["retrieval"]["n_sections"].tolist() == [2] * 4
+    information = found["information"]
+    assert information[["r", "share_of_ceiling"]].isna().all(axis=None)
+    assert set(information["reason"]) == {"too few donors among the sections that there is room for"}
+    assert set(information["n_folds"]) == {0}
+    assert information["left_out"].isna().all()
+    assert found["variance"]["between_donor"].notna().all()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_matrix
 
-from humanst.pathways import SCORERS, Scoring, score_section
+from humanst.pathways import SCORERS, Scoring, expression, score_section
 from humanst.pathways.audit import section as section_module
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.pathways.audit.random_sets import matched_random
@@ -254,3 +254,34 @@ def test_without_biology_the_default_has_no_reliability_and_the_plain_mean_has()
     plain = audit_section(section, sets, AuditOptions(scoring=Scoring(scorer="mean"), n_seeds=1, n_draws=1))
     assert plain["half_r"].median() > 0.3
     assert plain["r_library"].abs().median() > 0.5 > 0.1 > found["r_library"].abs().median()
+
+
+def test_logarithms_are_made_once_however_many_parts_the_sets_are_measured_in(section, sets, monkeypatch):
+    """A very large section is measured some sets at a time, with the same figures."""
+    options = dataclasses.replace(OPTIONS, n_seeds=1)
+    made = []
+    log_cp10k = expression.log_cp10k
+
+    def counted(counts, totals=None):
+        made.append(len(totals))
+        return log_cp10k(counts, totals)
+
+    monkeypatch.setattr(expression, "log_cp10k", counted)
+    whole = audit_section(section, sets, options)
+    at_once = sum(made)
+    made.clear()
+    monkeypatch.setattr(section_module, "_SCORES_AT_A_TIME", 8 * len(section.in_fit))
+    pd.testing.assert_frame_equal(audit_section(section, sets, options), whole)
+    assert sum(made) <= at_once
+
+
+def test_a_set_that_a_half_has_no_count_of_agrees_with_nothing(section, sets):
+    """It is valid, so it has a figure: with none it would be told as masked, though its targets are numbers."""
+    counts = section.counts.toarray()
+    counts[:, 100:130] = 0
+    counts[20, 105] = 1
+    found = audit_section(dataclasses.replace(section, counts=csr_matrix(counts)), sets, OPTIONS)
+    apart = found.set_index("pathway").loc["APART"]
+    assert apart["reason"] is None
+    assert apart[["half_r", "reliability", "ceiling"]].tolist() == [0.0, 0.0, 0.0]
+    assert not apart["passes"]
