@@ -35,9 +35,9 @@ def tier(folder: Path, n_tested: int) -> tuple[SlideTier, np.ndarray, np.ndarray
 
 
 def drawn(labels: np.ndarray, strength: float, seed: int) -> np.ndarray:
-    """(seeds, n, 2) probabilities that know the label as well as ``strength`` says."""
-    rng = np.random.default_rng(seed)
-    logit = strength * (labels - 0.5) + rng.normal(size=(N_SEEDS, len(labels))) + rng.normal(size=len(labels))
+    """(seeds, n, 2) probabilities that know the label as well as ``strength`` says; some patients are hard for all."""
+    rng, hard = np.random.default_rng(seed), np.random.default_rng(99).normal(size=len(labels))
+    logit = strength * (labels - 0.5) + 0.3 * rng.normal(size=(N_SEEDS, len(labels))) + 1.5 * hard
     second = 1 / (1 + np.exp(-logit))
     return np.stack([1 - second, second], axis=2)
 
