@@ -239,13 +239,13 @@ def _kept(folder: Path, key: str, *, with_slides: bool) -> _Found | None:
         card = json.loads((folder / CARD).read_bytes())
     except (OSError, ValueError):
         return None
-    names = [MEASURED, *([PREDICTED] if with_slides else [])]
-    if not isinstance(card, dict) or card.get("key") != key:
+    if not isinstance(card, dict) or card.get("key") != key or not isinstance(card.get("sha256"), dict):
         return None
-    if any(not (folder / name).is_file() or sha256_file(folder / name) != card["sha256"].get(name) for name in names):
-        return None
+    for name in (MEASURED, *([PREDICTED] if with_slides else [])):
+        if not (folder / name).is_file() or sha256_file(folder / name) != card["sha256"].get(name):
+            return None
     predicted = np.load(folder / PREDICTED, allow_pickle=False) if with_slides else None
-    return _Found(pd.read_parquet(folder / MEASURED), predicted, card["leakage"], is_kept=True)
+    return _Found(pd.read_parquet(folder / MEASURED), predicted, card.get("leakage"), is_kept=True)
 
 
 def _facts(world: _World, n_seeds: int, leakage: str | None) -> dict[str, Any]:
