@@ -22,6 +22,7 @@ from stamp_train.align import align
 from stamp_train.cli import main
 from stamp_train.config import AlignConfig
 from stamp_train.lora import load_adapter, read_adapter_facts
+from stamp_train.training import seed_of_step
 from stamp_train.weights import read_safetensors
 from tests.load.conftest import Written
 from tests.stamp_train.small import noise_images, tiny_encoder
@@ -196,6 +197,16 @@ def test_a_finished_run_says_so_and_changes_nothing(release: Written, unbroken: 
     assert result.adapter == unbroken / "adapter/adapter.safetensors"
     assert said == [f"This run is finished: {unbroken}"]
     assert {path: path.read_bytes() for path in unbroken.rglob("*") if path.is_file()} == before
+
+
+def test_the_largest_seed_is_one() -> None:
+    drawn = []
+    with torch.random.fork_rng(devices=[]):
+        for step, rank in ((0, 0), (1, 0), (0, 1), (0, 0)):
+            seed_of_step(2**63 - 1, step, rank)
+            drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[3]
+    assert len(set(drawn)) == 3
 
 
 def test_other_settings_in_the_same_folder_are_named(release: Written, unbroken: Path) -> None:
