@@ -216,6 +216,14 @@ def test_other_settings_in_the_same_folder_are_named(release: Written, unbroken:
     assert refused.value.exit_code == 2
 
 
+def test_a_record_of_the_run_that_is_none_is_refused(release: Written, tmp_path: Path) -> None:
+    for content in ({}, {"schema": "stamp_train.run/1"}, {"schema": "stamp_train.run/1", "base": "x", "targets": []}):
+        (tmp_path / "run.json").write_text(json.dumps(content))
+        with pytest.raises(IntegrityError) as refused:
+            align(settings(release.path, tmp_path))
+        assert (refused.value.facts.code, refused.value.exit_code) == ("run-torn", 6)
+
+
 def test_a_release_of_other_gene_sets_is_refused(release: Written, unbroken: Path, tmp_path: Path) -> None:
     other = write_small_release(tmp_path / "other")
     manifest = other.manifest
