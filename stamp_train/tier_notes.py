@@ -46,7 +46,7 @@ def leakage_notes(
 
     notes = []
     for name, one in embeddings.items():
-        for number, adapter in enumerate(_adapters(one)):
+        for number, adapter in enumerate(adapters_of(one.facts)):
             if said := adapter.get("leakage"):
                 notes.append(f"{name}: LEAKAGE at training: {said}")
             sha256 = str(adapter.get("release_sha256") or "")
@@ -57,9 +57,9 @@ def leakage_notes(
     return list(dict.fromkeys(notes))
 
 
-def _adapters(one: Embeddings) -> Iterator[Mapping[str, Any]]:
-    """The adapter of a model, and those that were merged into its base before."""
-    encoder = one.facts.get("encoder")
+def adapters_of(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The adapter that a file of embeddings tells of, and those that were merged into its base before."""
+    encoder = facts.get("encoder")
     adapter = encoder.get("adapter") if isinstance(encoder, Mapping) else None
     while isinstance(adapter, Mapping):
         yield adapter
