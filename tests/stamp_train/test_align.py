@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -214,6 +215,26 @@ def test_other_settings_in_the_same_folder_are_named(release: Written, unbroken:
         align(settings(release.path, unbroken, lora_rank=4, seed=1))
     assert refused.value.facts.field == "lora_rank, seed"
     assert refused.value.exit_code == 2
+
+
+def test_a_finished_run_without_its_adapter_is_not_called_done(
+    release: Written, unbroken: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    adapter = run / "adapter/adapter.safetensors"
+    whole = adapter.read_bytes()
+    adapter.unlink()
+    config = settings(release.path, run)
+    with pytest.raises(IntegrityError) as refused:
+        align(config)
+    assert refused.value.facts.code == "adapter-gone"
+    (run / "result.json").write_text("{}")
+    with pytest.raises(IntegrityError) as refused:
+        align(config)
+    assert refused.value.facts.code == "run-torn"
+    (run / "result.json").unlink()
+    assert not align(config).already_done
+    assert adapter.read_bytes() == whole
 
 
 def test_a_record_of_the_run_that_is_none_is_refused(release: Written, tmp_path: Path) -> None:
