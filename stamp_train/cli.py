@@ -17,6 +17,7 @@ from stamp_train import __version__
 # Commands load on first use; their modules import nothing heavy, so that --help answers at once.
 COMMANDS = {
     "align": "stamp_train.commands.align:align",
+    "controls": "stamp_train.commands.controls:controls",
     "domains": "stamp_train.commands.domains:domains",
     "embed": "stamp_train.commands.embed:embed",
     "merge": "stamp_train.commands.merge:merge",

@@ -113,7 +113,7 @@ def evaluate(
         Whatever is wrong with tables or features, before the first step of training.
     """
     cohort = read_cohort(labels, splits, task, bag=bag)
-    classes, objective = _objective(task, cohort)
+    classes, objective = objective_of(task, cohort)
     bags = open_bags(
         features, cohort, memory_bytes=memory_bytes, tell=lambda done, total: tell("features", done, total)
     )
@@ -138,7 +138,14 @@ def evaluate(
     return Evaluation(task, tuple(classes), objective.metric, settings, bag, cohort, bags, tuple(runs), tuple(figures))
 
 
-def _objective(task: Task, cohort: Cohort) -> tuple[list[str], Objective]:
+def objective_of(task: Task, cohort: Cohort) -> tuple[list[str], Objective]:
+    """Classes in the order of the outputs (none of survival), and what models of the task are measured by.
+
+    Raises
+    ------
+    DataError
+        ``no-comparable-pairs`` when the survival of no two patients of a split can be compared.
+    """
     if task.kind == "survival":
         objective = Survival(cohort.times, np.asarray(cohort.labels) == "1", cohort.rows(TRAIN))
         for split in (VALIDATION, *cohort.tested):

@@ -113,15 +113,31 @@ def patient_interval(
     Interval | None
         None with fewer than 8 patients, or when half of the draws lack a class.
     """
+    return interval_of(patient_draws(parts, patients, seed=seed, resamples=resamples), level=level)
+
+
+def patient_draws(
+    parts: list[Pairs], patients: NDArray[np.int64], *, seed: int, resamples: int
+) -> NDArray[np.float64] | None:
+    """Mean share of ``parts`` in each draw of patients, (resamples,); NaN where a class is missing in all.
+
+    The same patients, seed and resamples are the same draws, so that two models are paired draw by draw. None with
+    fewer than 8 patients. See :func:`patient_interval`.
+    """
     n_patients = int(patients.max()) + 1
     if n_patients < FEWEST_PATIENTS or resamples < 1:
         return None
     draws = np.random.default_rng(seed).multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples)
-    values = np.concatenate(
-        [_shares(parts, draws[start : start + BLOCK][:, patients]) for start in range(0, resamples, BLOCK)]
-    )
-    values = values[np.isfinite(values)]
-    if len(values) < resamples / 2:
+    blocks = [_shares(parts, draws[start : start + BLOCK][:, patients]) for start in range(0, resamples, BLOCK)]
+    return np.concatenate(blocks)
+
+
+def interval_of(draws: NDArray[np.float64] | None, *, level: float = 0.95) -> Interval | None:
+    """Percentile interval of what draws gave, or of their difference; None when half of them are no numbers."""
+    if draws is None:
+        return None
+    values = draws[np.isfinite(draws)]
+    if len(values) < len(draws) / 2:
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level, len(values))
