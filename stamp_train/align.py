@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import DataError, InterruptedRun, UsageError
+from humanst.errors import DataError, IntegrityError, InterruptedRun, UsageError
 from humanst.files import write_json
 from stamp_train.run_folder import FACTS, HEADS, RESULT, read_json, require_same_run
 
@@ -190,9 +190,24 @@ def _finished(run: Path, config: AlignConfig, release: Release) -> AlignResult |
         return None
     known = {field.name for field in fields(AlignResult)}
     kept = {name: value for name, value in content.items() if name in known}
-    # The folder may have been moved since.
-    places = {"run": run, "adapter": run / Path(content["adapter"]).relative_to(content["run"])}
-    return AlignResult(**{**kept, **places, "already_done": True})
+    try:
+        # The folder may have been moved since.
+        places = {"run": run, "adapter": run / Path(content["adapter"]).relative_to(content["run"])}
+        done = AlignResult(**{**kept, **places, "already_done": True})
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(
+            "The result of the run cannot be read", code="run-torn", file=run / RESULT, expected=SCHEMA, found=error
+        ) from error
+    if not done.adapter.is_file():
+        raise IntegrityError(
+            "The run is finished, and its adapter is gone",
+            code="adapter-gone",
+            file=done.adapter,
+            expected=f"sha256 {done.adapter_sha256}",
+            found="no file",
+            todo=f"Put it back, or remove {RESULT} to have it written again from the last checkpoint",
+        )
+    return done
 
 
 def _log(training: Training, resume_step: int | None) -> Any:

@@ -167,6 +167,22 @@ def choose_genes(counts: Counts, sections: Sequence[str], n_genes: int = N_GENES
     return tuple(counts.ensembl_ids[order[number]] for number in chosen)
 
 
+def gmt_lines(path: Path) -> list[str]:
+    """Lines of a GMT file.
+
+    Raises
+    ------
+    DataError
+        ``gmt`` when it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "This is no GMT file", code="gmt", file=path.name, expected="text in UTF-8", found=error
+        ) from error
+
+
 def genes_of_gmt(path: Path) -> frozenset[str]:
     """Every gene that some set of a GMT file names.
 
@@ -176,7 +192,7 @@ def genes_of_gmt(path: Path) -> frozenset[str]:
         When a line is no gene set.
     """
     genes: set[str] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(gmt_lines(path), 1):
         fields = line.split("\t")
         if line.strip() and len(fields) < 3:
             found = f"{len(fields)} fields in line {number}"

@@ -238,15 +238,18 @@ def read_labels(path: Path, keys: Sequence[str]) -> NDArray[np.str_]:
     Raises
     ------
     DataError
-        When a column is missing, a key comes twice, or a key is none of these.
+        When it is no CSV in UTF-8, a column is missing, a key comes twice, or a key is none of these.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     what = "These labels cannot be used"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(what, code="labels-invalid", file=path.name, expected="CSV in UTF-8", found=error) from error
     if not rows or not {"key", "label"} <= set(rows[0]):
         found = ", ".join(rows[0]) if rows else "no row"
         raise DataError(what, code="labels-invalid", file=path.name, expected="columns key and label", found=found)
-    labels = {row["key"]: (row["label"] or "").strip() for row in rows}
+    labels = {row["key"] or "": (row["label"] or "").strip() for row in rows}
     strange = sorted(set(labels) - set(keys))
     if strange or len(labels) < len(rows):
         found = f"{len(strange)} keys of no pair ({', '.join(strange[:3])}), {len(rows) - len(labels)} repeated"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from humanst.errors import IntegrityError, UsageError
 from humanst.files import sha256_file
 from stamp_train.encoder import Encoder, build_encoder
 from stamp_train.lora import load_adapter, merge, read_adapter_facts
-from stamp_train.merging import adapter_file, load_base, read_record
+from stamp_train.merging import adapter_file, base_settings, load_base, merged_before, read_record
 from stamp_train.presets import Channels, Embedding
-from stamp_train.weights import CONFIG, weights_sha256
+from stamp_train.weights import weights_sha256
 
 PACKAGED = "packaged"
 
@@ -69,13 +68,14 @@ def frozen_encoder(
     Parameters
     ----------
     encoder
-        As for :func:`stamp_train.encoder.build_encoder`; ``None`` = the base that the adapter's record names.
+        As for :func:`stamp_train.encoder.build_encoder`; ``None`` = the base that the adapter's record names, its seed
+        included.
     weights
         As there, or ``packaged``: those that an installed package has (:mod:`stamp_train.packaged`).
     adapter
         A run, its folder ``adapter``, or the file in it. It is merged into the weights.
     seed, image_px, embedding, mean, std
-        As there.
+        As there; of an adapter with a record, what is not given is as in its run.
 
     Raises
     ------
@@ -96,9 +96,17 @@ def frozen_encoder(
         )
     options = {"image_px": image_px, "embedding": embedding, "mean": mean, "std": std}
     if adapter is None:
-        return Frozen.of(_base(str(encoder), weights, seed, options), Path(str(encoder)).name, _merged_before(encoder))
+        before = merged_before(str(encoder), weights)
+        return Frozen.of(_base(str(encoder), weights, seed, options), Path(str(encoder)).name, before)
     file = adapter_file(adapter)
     facts, record = read_adapter_facts(file), read_record(file)
+    if record is not None:
+        # Pixels go in and tokens come out as in the run, unless it is said otherwise.
+        told = base_settings(record)
+        options = {name: told[name] if value is None else value for name, value in options.items()}
+        if encoder is None:
+            encoder, seed = told["encoder"], told["seed"]
+            weights = told["weights"] if weights == "preset" else weights
     base = load_base(facts, record, None) if encoder is None else _base(encoder, weights, seed, options)
     if facts.base_sha256 != base.base_sha256:
         raise IntegrityError(
@@ -113,8 +121,10 @@ def frozen_encoder(
         )
     load_adapter(file, base)
     leakage = None if record is None else record["leakage"]
-    name = Path(encoder or facts.encoder).name
-    return Frozen.of(merge(base), name, {**asdict(facts), "sha256": sha256_file(file), "leakage": leakage})
+    about = {**asdict(facts), "sha256": sha256_file(file), "leakage": leakage}
+    if (before := merged_before(str(encoder), weights)) is not None:
+        about["before"] = before
+    return Frozen.of(merge(base), Path(encoder or facts.encoder).name, about)
 
 
 def _base(encoder: str, weights: str, seed: int, options: dict[str, Any]) -> Encoder:
@@ -123,13 +133,3 @@ def _base(encoder: str, weights: str, seed: int, options: dict[str, Any]) -> Enc
     from stamp_train.packaged import packaged_encoder
 
     return packaged_encoder(encoder, image_px=options["image_px"])
-
-
-def _merged_before(encoder: str | None) -> dict[str, Any] | None:
-    """What a folder that ``merge`` wrote says of the adapter in its weights, which no table may lose."""
-    try:
-        told = json.loads((Path(str(encoder)).expanduser() / CONFIG).read_bytes())["humanst"]
-        return {**told["adapter"], "leakage": told.get("leakage")}
-    except (OSError, ValueError, KeyError, TypeError):
-        # A name, or a folder from elsewhere; what is wrong with one that was read is said where it was.
-        return None

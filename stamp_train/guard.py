@@ -73,7 +73,8 @@ def check_leakage(
         ``leakage`` (exit 5), with every training section concerned, unless ``allow``.
     UsageError
         ``unknown-section`` or ``unknown-split`` for a name that is not there, ``unknown-exclusion-group`` for one that
-        looks like a slip for a label that is; with those that are near.
+        looks like a slip for a label that is; with those that are near. ``unknown-split`` also for another release that
+        nothing is named of and that has no test section: comparing with nothing would pass.
     IntegrityError
         When an index is not the one on record.
     """
@@ -85,6 +86,9 @@ def check_leakage(
     training = _indexed(release, train_split)
     pairs = [] if sections or TEST_SPLIT not in releases[-1].splits else _indexed(releases[-1], TEST_SPLIT)
     tested = set(sections) or _of_split(releases[-1], TEST_SPLIT) | {row["sample_id"] for row in pairs}
+    if evaluation is not None and not tested and not groups and not allow:
+        expected = "a split test with sections, or names of some (evaluation_sections) or of groups (evaluation_groups)"
+        raise _unknown("split", "release", TEST_SPLIT, expected)
     component = _components([*rows, *training, *pairs])
     shared = _joined(training, tested, component)
     in_groups = {name: tuple(_joined(training, labelled.get(name, ()), component)) for name in dict.fromkeys(groups)}

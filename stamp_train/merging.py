@@ -195,6 +195,9 @@ def merge_adapter(source: Path, out: Path, base: str | None = None) -> Merged:
     load_adapter(file, encoder)
     leakage = None if record is None else record["leakage"]
     notes = {name: record[name] for name in ("release", "targets", "leakage")} if record else {"leakage": None}
+    own = record["base"] if record else {"encoder": facts.encoder, "weights": "preset"}
+    before = merged_before(own["encoder"], own["weights"]) if base is None else merged_before(base)
+    notes |= {} if before is None else {"before": before}
     return Merged(out, save_merged(out, encoder, facts, notes), facts, leakage)
 
 
@@ -225,19 +228,39 @@ def load_base(facts: AdapterFacts, record: Mapping[str, Any] | None, base: str |
             expected=f"a name, or {RECORD} beside the adapter",
             found="neither",
         )
-    settings = dict(record["base"]) if record else {"encoder": facts.encoder, "weights": "preset"}
-    settings.pop("sha256", None)
+    settings = base_settings(record) if record else {"encoder": facts.encoder, "weights": "preset"}
     if base is not None:
         path = Path(base).expanduser()
         is_weights = base == "random" or path.is_file() or (path.is_dir() and not (path / CONFIG).is_file())
         settings |= {"weights": base} if is_weights else {"encoder": base, "weights": "preset"}
-    for name in ("mean", "std"):
-        settings[name] = None if settings.get(name) is None else tuple(settings[name])
     try:
         return build_encoder(**settings)
     except HumanstError as error:
         error.located(field="base")
         raise
+
+
+def base_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record of an adapter says of its base, as :func:`stamp_train.encoder.build_encoder` takes it."""
+    known = {name: record["base"][name] for name in _BASE}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+
+
+def merged_before(encoder: str, weights: str = "preset") -> dict[str, Any] | None:
+    """What a folder that a merge wrote says of the adapter in its weights, which no table may lose.
+
+    Parameters
+    ----------
+    encoder, weights
+        As :func:`stamp_train.encoder.build_encoder` takes them; where they name no such folder, nothing is said.
+    """
+    path = Path(encoder if weights == "preset" else weights).expanduser()
+    try:
+        told = json.loads(((path.parent if path.is_file() else path) / CONFIG).read_bytes())["humanst"]
+        found = {**told["adapter"], "leakage": told.get("leakage")}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return {**found, "before": told["before"]} if told.get("before") else found
 
 
 def _require_free(out: Path) -> None:

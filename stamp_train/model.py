@@ -94,8 +94,14 @@ class AlignModel(nn.Module):  # type: ignore[misc]
         ]
 
     def _frozen(self, pixels: Tensor) -> Tensor:
-        with torch.no_grad(), lora_off(self.encoder):
-            return self.encoder.embed(pixels)
+        was_training = self.encoder.training
+        # A base with dropout or stochastic depth of its own would be another one in each step.
+        self.encoder.eval()
+        try:
+            with torch.no_grad(), lora_off(self.encoder):
+                return self.encoder.embed(pixels)
+        finally:
+            self.encoder.train(was_training)
 
 
 def start_alike(last: nn.Linear) -> None:

@@ -26,10 +26,23 @@ def require_same_run(run: Path, saved: Mapping[str, Any], config: AlignConfig, r
         ``other-run`` with the settings that differ.
     DataError
         ``other-release``.
+    IntegrityError
+        ``run-torn`` when what is on record of it is not as a run writes it.
     """
-    from stamp_train.run_facts import differing_facts, facts_of_run
+    from stamp_train.run_facts import SCHEMA, differing_facts, facts_of_run
 
-    now = facts_of_run(config, release, str(saved["base"]["sha256"]), targets=saved["targets"])
+    parts = ("base", "targets", "config", "release")
+    if saved.get("schema") != SCHEMA or not all(isinstance(saved.get(name), Mapping) for name in parts):
+        raise IntegrityError(
+            "What is on record of the run in this folder cannot be used",
+            code="run-torn",
+            file=run,
+            expected=f"{SCHEMA} with {', '.join(parts)}",
+            found=f"{saved.get('schema')} with {', '.join(sorted(saved))}",
+            done="Nothing was changed",
+            todo="Give the run another folder",
+        )
+    now = facts_of_run(config, release, str(saved["base"].get("sha256")), targets=saved["targets"])
     differing = differing_facts(saved, now)
     settings = [name for name in differing if "." not in name]
     if settings:
@@ -50,7 +63,7 @@ def require_same_run(run: Path, saved: Mapping[str, Any], config: AlignConfig, r
             code="other-release",
             file=run,
             field=", ".join(differing),
-            expected=f"{saved['release']['version']}, manifest {saved['release']['sha256'][:16]}",
+            expected=f"{saved['release'].get('version')}, manifest {str(saved['release'].get('sha256'))[:16]}",
             found=f"{now['release']['version']}, manifest {now['release']['sha256'][:16]}",
             done="Nothing was changed",
             todo="Give the run another folder, or the release it began with",

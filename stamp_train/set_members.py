@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst.errors import DataError, UsageError
 from humanst.files import sha256_file
+from stamp_train.counts import gmt_lines
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -109,7 +110,7 @@ def _sets(release: Release) -> Any:
 
 def _read_gmt(path: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(gmt_lines(path), 1):
         fields = line.split("\t")
         if line.strip() and len(fields) < 3:
             raise DataError(

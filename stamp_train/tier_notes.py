@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +42,28 @@ def leakage_notes(
     IntegrityError
         When ``trained_on`` is not the release on record.
     """
+    from humanst.load import open_release
+
     notes = []
     for name, one in embeddings.items():
-        adapter = (one.facts.get("encoder") or {}).get("adapter")
-        if not adapter:
-            continue
-        if said := adapter.get("leakage"):
-            notes.append(f"{name}: LEAKAGE at training: {said}")
-        note = _overlap(release, sections, str(adapter.get("release_sha256") or ""), trained_on)
-        notes += [f"{name}: {note}"] if note else []
-    return notes
+        for number, adapter in enumerate(adapters_of(one.facts)):
+            if said := adapter.get("leakage"):
+                notes.append(f"{name}: LEAKAGE at training: {said}")
+            sha256 = str(adapter.get("release_sha256") or "")
+            # One release can be compared: of adapters merged before it may be another's, which is no fault.
+            ask = number == 0 or (trained_on is not None and release_sha256(open_release(trained_on)) == sha256)
+            note = _overlap(release, sections, sha256, trained_on if ask else None)
+            notes += [f"{name}: {note}"] if note else []
+    return list(dict.fromkeys(notes))
+
+
+def adapters_of(facts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The adapter that a file of embeddings tells of, and those that were merged into its base before."""
+    encoder = facts.get("encoder")
+    adapter = encoder.get("adapter") if isinstance(encoder, Mapping) else None
+    while isinstance(adapter, Mapping):
+        yield adapter
+        adapter = adapter.get("before")
 
 
 def _overlap(

@@ -239,7 +239,8 @@ def seed_of_step(seed: int, step: int, rank: int) -> None:
     """Seed what a step draws (dropout)."""
     # One number that mixes all three: neighbours of a seed are other streams, but few bits apart.
     first = int(keyed_permutation(1 << 16, "step", seed, step, rank)[0])
-    torch.manual_seed(seed * 1_000_003 + step * 65_537 + rank * 8_191 + first)
+    # torch takes 64 bits; a seed alone may have 63 of them.
+    torch.manual_seed((seed * 1_000_003 + step * 65_537 + rank * 8_191 + first) % (1 << 63))
 
 
 def _diverged(step: int, what: str, found: str) -> DataError:

@@ -17,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError
+from humanst.files import canonical_json
 from stamp_train.embedded_file import FEATURES, read_file
 from stamp_train.slides.data import Cohort
+from stamp_train.tier_notes import adapters_of
 
+# What two files of one encoder have in common.
+SAME = ("weights_sha256", "embedding", "image_px", "mean", "std")
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".qptiff", ".dcm")
 
 
@@ -39,6 +43,8 @@ class Bags:
         Over the features of all slides, in the order of the bags.
     memory_bytes
         So much may stay in memory; the rest is read again in every epoch.
+    leakage
+        What the files say of leakage in the training of the adapter that made them.
     """
 
     files: list[list[Path]]
@@ -46,6 +52,7 @@ class Bags:
     n_patches: NDArray[np.int64]
     sha256: str
     memory_bytes: int
+    leakage: tuple[str, ...] = ()
     _kept: dict[int, NDArray[Any]] = field(default_factory=dict)
     _kept_bytes: int = 0
 
@@ -81,7 +88,7 @@ def open_bags(
     ------
     DataError
         A file missing (``features-missing``) or ambiguous, features of another width, no patch, NaN or infinite
-        values, the same features in two splits (``leakage``).
+        values, the same features in two splits (``leakage``), files of several encoders (``features-encoders``).
     IntegrityError
         A file that is not what its name says, or is cut off.
     HostileError
@@ -102,7 +109,7 @@ def open_bags(
         )
     files = [[_only(slide, found[slide]) for slide in slides] for slides in cohort.slides]
     width, counts, digest = _look_at_all(files, cohort, tell)
-    return Bags(files, width, counts, digest, memory_bytes)
+    return Bags(files, width, counts, digest, memory_bytes, _told([path for paths in files for path in paths]))
 
 
 def _stem(slide: str) -> str:
@@ -180,6 +187,31 @@ def _check_width(features: NDArray[Any], path: Path, width: int, first: Path) ->
             done="Nothing was trained",
             todo="Extract this slide again (half precision overflows above 65,504)",
         )
+
+
+def _told(paths: Sequence[Path]) -> tuple[str, ...]:
+    """What files that say how they were made tell of leakage; they have to be of one encoder."""
+    leakage: dict[str, None] = {}
+    first: tuple[bytes, Path] | None = None
+    for path in paths:
+        facts = read_file(path, ()).facts
+        if not isinstance(encoder := facts.get("encoder"), dict):
+            continue
+        own = canonical_json({name: encoder.get(name) for name in SAME})
+        first = first or (own, path)
+        if own != first[0]:
+            raise DataError(
+                "Slides have features of several encoders",
+                code="features-encoders",
+                file=path,
+                field=", ".join(SAME),
+                expected=f"those of {first[1].name}",
+                found=own.decode(),
+                done="Nothing was trained",
+                todo="Extract all slides with one model",
+            )
+        leakage |= {str(said): None for adapter in adapters_of(facts) if (said := adapter.get("leakage"))}
+    return tuple(leakage)
 
 
 def read_features(path: Path) -> NDArray[Any]:

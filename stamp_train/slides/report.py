@@ -69,7 +69,7 @@ def as_dict(result: Evaluation, labels: Path, splits: Path) -> dict[str, Any]:
 
 def notes(result: Evaluation) -> list[str]:
     """What a reader must know beside the figures."""
-    said = [SEEDS_NOTE]
+    said = [SEEDS_NOTE, *(f"LEAKAGE at training: {one}" for one in result.bags.leakage)]
     for figures in result.figures:
         if figures.interval is None and figures.n_patients < FEWEST_PATIENTS:
             said.append(f"{figures.cohort}: too few patients ({figures.n_patients}), no interval.")
@@ -93,18 +93,19 @@ def _figures(figures: Figures) -> dict[str, Any]:
 
 
 def figures_csv(result: Evaluation) -> str:
-    """One line a cohort: task, model, metric, counts, mean, spread, interval, each seed."""
+    """One line a cohort: task, model, metric, counts, mean, spread, interval, each seed, notes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     seeds = [f"seed_{run.seed}" for run in result.runs]
     head = ["task", "model", "cohort", "metric", "n_bags", "n_patients", "mean", "sd_over_seeds"]
-    writer.writerow([*head, "interval_low", "interval_high", "patches_alone", *seeds])
+    writer.writerow([*head, "interval_low", "interval_high", "patches_alone", *seeds, "notes"])
+    said = " ".join(notes(result))
     model = "abmil-gated" if result.settings.gated else "abmil"
     for figures in result.figures:
         interval = ("", "") if figures.interval is None else (figures.interval.low, figures.interval.high)
         alone = "" if figures.patches_alone is None else figures.patches_alone
         first = [result.task.name, model, figures.cohort, result.metric, figures.n_bags, figures.n_patients]
-        writer.writerow([*first, figures.mean, figures.sd, *interval, alone, *figures.by_seed])
+        writer.writerow([*first, figures.mean, figures.sd, *interval, alone, *figures.by_seed, said])
     return text.getvalue()
 
 

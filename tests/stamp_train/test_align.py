@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from stamp_train.align import align
 from stamp_train.cli import main
 from stamp_train.config import AlignConfig
 from stamp_train.lora import load_adapter, read_adapter_facts
+from stamp_train.training import seed_of_step
 from stamp_train.weights import read_safetensors
 from tests.load.conftest import Written
 from tests.stamp_train.small import noise_images, tiny_encoder
@@ -198,11 +200,49 @@ def test_a_finished_run_says_so_and_changes_nothing(release: Written, unbroken: 
     assert {path: path.read_bytes() for path in unbroken.rglob("*") if path.is_file()} == before
 
 
+def test_the_largest_seed_is_one() -> None:
+    drawn = []
+    with torch.random.fork_rng(devices=[]):
+        for step, rank in ((0, 0), (1, 0), (0, 1), (0, 0)):
+            seed_of_step(2**63 - 1, step, rank)
+            drawn.append(float(torch.rand(())))
+    assert drawn[0] == drawn[3]
+    assert len(set(drawn)) == 3
+
+
 def test_other_settings_in_the_same_folder_are_named(release: Written, unbroken: Path) -> None:
     with pytest.raises(UsageError) as refused:
         align(settings(release.path, unbroken, lora_rank=4, seed=1))
     assert refused.value.facts.field == "lora_rank, seed"
     assert refused.value.exit_code == 2
+
+
+def test_a_finished_run_without_its_adapter_is_not_called_done(
+    release: Written, unbroken: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(unbroken, tmp_path / "run"))
+    adapter = run / "adapter/adapter.safetensors"
+    whole = adapter.read_bytes()
+    adapter.unlink()
+    config = settings(release.path, run)
+    with pytest.raises(IntegrityError) as refused:
+        align(config)
+    assert refused.value.facts.code == "adapter-gone"
+    (run / "result.json").write_text("{}")
+    with pytest.raises(IntegrityError) as refused:
+        align(config)
+    assert refused.value.facts.code == "run-torn"
+    (run / "result.json").unlink()
+    assert not align(config).already_done
+    assert adapter.read_bytes() == whole
+
+
+def test_a_record_of_the_run_that_is_none_is_refused(release: Written, tmp_path: Path) -> None:
+    for content in ({}, {"schema": "stamp_train.run/1"}, {"schema": "stamp_train.run/1", "base": "x", "targets": []}):
+        (tmp_path / "run.json").write_text(json.dumps(content))
+        with pytest.raises(IntegrityError) as refused:
+            align(settings(release.path, tmp_path))
+        assert (refused.value.facts.code, refused.value.exit_code) == ("run-torn", 6)
 
 
 def test_a_release_of_other_gene_sets_is_refused(release: Written, unbroken: Path, tmp_path: Path) -> None:

@@ -27,13 +27,15 @@ from stamp_train.cli import main
 from stamp_train.config import AlignConfig
 from stamp_train.embed import embed_release, embed_slide
 from stamp_train.embed_work import Settings
-from stamp_train.features import join, read_embeddings
+from stamp_train.encoder import build_encoder
+from stamp_train.features import Embeddings, join, read_embeddings
 from stamp_train.frozen import Frozen, frozen_encoder
 from stamp_train.lora import add_lora
 from stamp_train.merging import merge_adapter, write_adapter
 from stamp_train.run_facts import facts_of_run
 from stamp_train.slides.bags import read_features
 from stamp_train.sources import Grid
+from stamp_train.tier_notes import leakage_notes
 from tests.load.conftest import Written, write_release
 from tests.stamp_train.small import tiny_encoder
 
@@ -214,9 +216,39 @@ def test_an_adapter_goes_in_and_belongs_to_its_base(release: Written, tmp_path: 
         adapter["release_sha256"],
         "a donor was seen",
     )
+    for weights in ("merged", "merged/model.safetensors"):
+        assert frozen_encoder("test_vit", str(tmp_path / weights)).record["adapter"] == merged["adapter"]
     with pytest.raises(IntegrityError, match="trained on another base") as raised:
         frozen_encoder("test_vit", "random", seed=1, adapter=tmp_path / "run/adapter/adapter.safetensors")
     assert raised.value.exit_code == 6
+
+
+def test_an_adapter_sees_pixels_as_in_its_run_and_on_a_merged_base_both_are_told(
+    release: Written, tmp_path: Path
+) -> None:
+    opened = open_release(release.path)
+
+    def aligned(name: str, **of: Any) -> Path:
+        config = AlignConfig(**{"weights": "preset", "lora_rank": 2, **of})
+        options = {"image_px": config.image_px, "mean": config.mean, "std": config.std}
+        encoder = add_lora(build_encoder(config.encoder, config.weights, **options), rank=2)
+        facts = facts_of_run(config, opened, encoder.base_sha256, leakage=f"seen by {name}")
+        write_adapter(tmp_path / name / "adapter", encoder, config, facts)
+        return tmp_path / name
+
+    first = aligned("first", encoder="test_vit", weights="random", image_px=64, mean=(0.1, 0.2, 0.3))
+    for encoder, weights in ((None, "preset"), ("test_vit", "random")):
+        record = frozen_encoder(encoder, weights, adapter=first).record
+        assert (record["image_px"], record["mean"]) == (64, [0.1, 0.2, 0.3])
+    assert frozen_encoder(None, adapter=first, image_px=32).record["image_px"] == 32
+    merge_adapter(first, tmp_path / "once")
+    second = aligned("second", encoder=str(tmp_path / "once"))
+    merge_adapter(second, tmp_path / "twice")
+    for frozen in (frozen_encoder(None, adapter=second), frozen_encoder(str(tmp_path / "twice"))):
+        facts = {"encoder": json.loads(json.dumps(frozen.record))}
+        given = {"m": Embeddings(np.zeros((1, 1), np.float32), ("a",), "key", "f", facts)}
+        told = [note for note in leakage_notes(opened, [], given) if "at training" in note]
+        assert told == ["m: LEAKAGE at training: seen by second", "m: LEAKAGE at training: seen by first"]
 
 
 @pytest.fixture(scope="module")

@@ -229,6 +229,10 @@ def test_labels_are_joined_by_key(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(DataError, match="labels cannot be used"):
             read_labels(file, ["a", "b", "c"])
+    for data in ("key,label\na,Ödem\n".encode("latin-1"), b"label,key\nfat\n", b"key,label\nz,x\n" + b"a" * 200_000):
+        file.write_bytes(data)
+        with pytest.raises(DataError, match="labels cannot be used"):
+            read_labels(file, ["a", "b", "c"])
 
 
 def test_genes_of_a_gmt_file(tmp_path: Path) -> None:
@@ -236,5 +240,8 @@ def test_genes_of_a_gmt_file(tmp_path: Path) -> None:
     file.write_text("ONE\tnote\tA\tB\nTWO\thttps://x\tB\tC\t\n")
     assert genes_of_gmt(file) == {"A", "B", "C"}
     file.write_text("ONE\tnote\n")
+    with pytest.raises(DataError, match="no GMT file"):
+        genes_of_gmt(file)
+    file.write_bytes("ÖDEM\tnote\tA\n".encode("latin-1"))
     with pytest.raises(DataError, match="no GMT file"):
         genes_of_gmt(file)

@@ -147,6 +147,16 @@ def test_a_group_that_the_release_was_built_without_is_no_leak(tmp_path: Path) -
     assert check_leakage(release, "train", (), ("somebodys_benchmark", "held"), allow=False).note is None
 
 
+def test_another_release_without_a_test_section_is_no_pass(tmp_path: Path) -> None:
+    own = write_release(tmp_path / "own", [section("a", "train", donor_id="anna"), section("b", "test")])
+    away = write_release(tmp_path / "away", [section("x", "val", donor_id="anna")])
+    with pytest.raises(UsageError) as caught:
+        check_leakage(own, "train", (), (), False, evaluation=away)
+    assert (caught.value.facts.code, caught.value.facts.field) == ("unknown-split", "evaluation_release")
+    with pytest.raises(DataError, match="a with x"):
+        check_leakage(own, "train", ("x",), (), False, evaluation=away)
+
+
 def test_an_exclusion_group_that_only_the_evaluation_marks_is_found(tmp_path: Path) -> None:
     own = write_release(tmp_path / "own", [section("a1", "train", donor_id="anna"), section("b1", "train")])
     away = write_release(tmp_path / "away", [section("x", "val", donor_id="anna", exclusion_groups="bench")])

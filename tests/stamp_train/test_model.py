@@ -100,6 +100,16 @@ def test_the_frozen_embedding_stays_when_the_adapters_move() -> None:
     assert terms(net)["anchor"].item() > 0
 
 
+def test_the_anchor_is_the_base_without_dropout_of_its_own() -> None:
+    net = model()
+    net.encoder.model.pos_drop = nn.Dropout(0.5)
+    net.train()
+    with torch.no_grad():
+        outputs = net(noise_images(B), batch()[0])
+    assert torch.equal(outputs.frozen, tiny_encoder()(noise_images(B)))
+    assert net.encoder.model.pos_drop.training
+
+
 @pytest.mark.parametrize("kind", ["score", "token"])
 def test_a_step_moves_adapters_and_heads_and_nothing_of_the_base(kind: str) -> None:
     net, config = model(kind=kind).train(), AlignConfig()

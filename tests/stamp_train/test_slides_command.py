@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -92,6 +93,26 @@ def _weights_give_the_predictions(made: Made, out: Path) -> None:
     assert float(torch.softmax(outputs, 0)[1]) == pytest.approx(float(row["p_positive"]), abs=1e-5)
     with safe_open(path, "pt") as handle:
         assert json.loads(handle.metadata()["task"])["classes"] == ["negative", "positive"]
+
+
+def test_what_an_encoder_was_trained_on_is_told_and_two_encoders_are_not_mixed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_cohort(tmp_path / "cohort", {"train": 6, "val": 4, "test": 4})
+    encoder = {"weights_sha256": "a" * 64, "adapter": {"leakage": "B4 was trained on.", "before": None}}
+    files = sorted(made.features.iterdir())
+    for path in files:
+        with h5py.File(path, "a") as file:
+            file.attrs["humanst"] = json.dumps({"encoder": encoder})
+    assert call(*arguments(made, tmp_path / "out"), "--json") == 0
+    assert "LEAKAGE at training: B4 was trained on." in json.loads(capsys.readouterr().out)["notes"]
+    with (tmp_path / "out/slides.csv").open(newline="") as file:
+        assert all("LEAKAGE at training: B4" in line["notes"] for line in csv.DictReader(file))
+    with h5py.File(files[-1], "a") as file:
+        file.attrs["humanst"] = json.dumps({"encoder": {**encoder, "weights_sha256": "b" * 64}})
+    assert call(*arguments(made, tmp_path / "mixed"), "--json") == 5
+    assert json.loads(capsys.readouterr().out)["code"] == "features-encoders"
+    assert not (tmp_path / "mixed").exists()
 
 
 def test_survival_as_a_table(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
