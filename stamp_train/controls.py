@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from humanst.errors import UsageError
 from humanst.files import canonical_json, sha256_file, write_bytes, write_json
 from stamp_train.align import align
+from stamp_train.align_data import TRAIN
 from stamp_train.config import AlignConfig
 from stamp_train.control_arms import Arm, chosen_arms, config_of
 from stamp_train.control_report import write_report
@@ -30,9 +31,11 @@ from stamp_train.embed import embed_release
 from stamp_train.embed_work import Settings
 from stamp_train.encoder import encoder_of
 from stamp_train.frozen import Frozen, frozen_encoder
+from stamp_train.guard import check_leakage
+from stamp_train.merging import merged_before
 from stamp_train.ranks import find_device
 from stamp_train.run_facts import config_sha256
-from stamp_train.tier_notes import release_sha256
+from stamp_train.tier_notes import adapters_of, release_sha256
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +131,10 @@ def run_controls(
     Raises
     ------
     UsageError
-        For an unknown arm, a target set that the release lacks, or settings that differ from those in ``out``.
+        For an unknown arm, a target set that the release lacks, a random base with several seeds, or settings that
+        differ from those in ``out``.
+    DataError
+        ``leakage`` when sections of the evaluation, or of the splits that are tested, are trained on.
     HumanstError
         See :func:`stamp_train.align.align`, :func:`stamp_train.embed.embed_release` and
         :func:`stamp_train.control_tiers.measure`.
@@ -137,11 +143,13 @@ def run_controls(
 
     from humanst.load import open_release
 
-    if not config.release:
-        raise UsageError("A setting is missing", code="setting-missing", field="release")
+    _check(config, n_seeds)
     release = open_release(config.release)
     tested = release if config.evaluation_release is None else open_release(config.evaluation_release)
     config = _tested_on(config, tested, tiers)
+    # Every run asks this as well; here it is said before the frozen base is measured.
+    asked = (config.evaluation_sections, config.evaluation_groups, config.allow_leakage)
+    check_leakage(release, TRAIN, *asked, evaluation=None if tested is release else tested)
     settings = Settings(device=str(find_device(config.device)))
     # Slides are large: they are hashed once.
     told = None if slides is None else slides.to_dict()
@@ -162,17 +170,38 @@ def run_controls(
     if slides is not None:
         predicted = {arm: [one.slides for one in ones if one.slides is not None] for arm, ones in found.items()}
         table = pd.concat([table, pd.DataFrame(slide_rows(predicted, slides))], ignore_index=True)
-    leakage = "; ".join(dict.fromkeys(one.leakage for one in every if one.leakage)) or None
+    said = [*leakage_of_base(config), *(one.leakage for one in every if one.leakage)]
+    leakage = "; ".join(dict.fromkeys(said)) or None
     content = write_report(out, table, verdict_of(table, leakage=leakage), _facts(world, n_seeds, leakage))
     return Compared(out, content, table, sum(one.is_kept for one in every))
 
 
 def _tested_on(config: AlignConfig, tested: Release, tiers: Tiers) -> AlignConfig:
-    """The same with the sections that are tested named, where they are not those of the split ``test`` alone."""
-    if config.evaluation_sections or tiers.splits == ("test",):
+    """The same with every section that is tested named, where they are not those of the split ``test`` alone."""
+    if not config.evaluation_sections and tiers.splits == ("test",):
         return config
     names = {str(name) for split in tiers.splits for name in tested.index(split)["sample_id"].to_pylist()}
-    return replace(config, evaluation_sections=tuple(sorted(names)))
+    return replace(config, evaluation_sections=tuple(sorted({*config.evaluation_sections, *names})))
+
+
+def _check(config: AlignConfig, n_seeds: int) -> None:
+    if not config.release:
+        raise UsageError("A setting is missing", code="setting-missing", field="release")
+    if config.weights == "random" and n_seeds > 1:
+        raise UsageError(
+            "A base that is drawn from the seed would be another for every seed",
+            code="random-base",
+            field="weights",
+            expected="weights from a file, which all runs share, or one seed",
+            found=f"random weights and {n_seeds} seeds",
+            done="Nothing was trained",
+        )
+
+
+def leakage_of_base(config: AlignConfig) -> list[str]:
+    """What a base that was aligned and merged before says of leakage then."""
+    merged = {"encoder": {"adapter": merged_before(config.encoder, config.weights)}}
+    return [f"The base was aligned before: {said}" for one in adapters_of(merged) if (said := one.get("leakage"))]
 
 
 def _folder(out: Path, arm: Arm, seed: int) -> Path:

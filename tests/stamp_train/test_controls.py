@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from humanst.errors import HumanstError, UsageError
+from humanst.errors import DataError, HumanstError, UsageError
+from humanst.load import open_release
 from stamp_train.cli import stamp_train
+from stamp_train.config import AlignConfig
+from stamp_train.controls import leakage_of_base
 from tests.helpers import run_humanst
 
 pytestmark = pytest.mark.xdist_group("controls")
@@ -152,7 +155,28 @@ def test_what_is_not_there_is_refused_before_anything_is_trained(world: World, t
     changed = ["--set", "release=''"]
     with pytest.raises(UsageError, match="A setting is missing"):
         run("controls", str(world.config), "-o", str(tmp_path / "out"), *changed)
+    with pytest.raises(UsageError, match="another for every seed"):
+        run("controls", str(world.config), "-o", str(tmp_path / "out"), "--seeds", "2", "--set", "weights=random")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_section_that_is_tested_is_asked_for_leakage(world: World, tmp_path: Path) -> None:
+    tested = open_release(world.release).index("test")["sample_id"][0].as_py()
+    narrower = ["--split", "train", "--set", f"evaluation_sections=[{tested}]"]
+    with pytest.raises(DataError) as caught:
+        run("controls", str(world.config), "-o", str(tmp_path / "out"), *narrower)
+    assert caught.value.facts.code == "leakage"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_was_aligned_before_brings_its_leakage(world: World, tmp_path: Path) -> None:
+    config = AlignConfig.from_yaml(world.config)
+    assert leakage_of_base(config) == []
+    base = shutil.copytree(config.encoder, tmp_path / "base")
+    told = json.loads((base / "config.json").read_text())
+    told["humanst"] |= {"adapter": {"base_sha256": "0" * 64}, "leakage": "LEAKAGE: of then"}
+    (base / "config.json").write_text(json.dumps(told))
+    assert leakage_of_base(replace(config, encoder=str(base))) == ["The base was aligned before: LEAKAGE: of then"]
 
 
 def test_a_release_without_random_sets_is_told_how_to_get_them(
