@@ -2,7 +2,7 @@
 
 A thin consumer of releases: of humanst it uses ``load``, ``tiles``, ``files`` and ``errors``, nothing else.
 ``stamp-train align`` trains adapters and ``merge`` puts them into the weights; ``embed``, ``probe``, ``domains`` and
-``slides`` measure what came of it.
+``slides`` measure what came of it, and ``controls`` compares it with what could explain a gain away.
 """
 
 from __future__ import annotations
