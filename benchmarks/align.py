@@ -1,6 +1,6 @@
 """Align a small base on synthetic donors, hold it against frozen and controls on donors it never saw, and write a page.
 
-    python -m benchmarks.align -o docs/align_measured.md            # about 20 minutes of 2 cores
+    python -m benchmarks.align -o docs/align_measured.md            # about 11 minutes of 2 cores
     python -m benchmarks.align -o page.md --folder F                # keeps world, base and arms for the next run
 
 The base is `benchmarks.pretext`'s. Everything else is what a user has: `stamp-train controls` on a release that was
