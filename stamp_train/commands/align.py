@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from humanst.errors import UsageError
-from stamp_train.commands.output import echo_json, json_option, progress, say
+from stamp_train.commands.output import echo_json, json_option, loaders_keep_quiet, progress, say
 
 if TYPE_CHECKING:
     from stamp_train.align import AlignResult
@@ -54,9 +53,7 @@ def align(
         raise UsageError("--gpus is for --print-sbatch; a run has the ranks that its launcher starts", field="--gpus")
     from stamp_train.align import align as run
 
-    # The loaders would tell of each reader which rank it is of how many.
-    logging.getLogger("humanst.load").addHandler(logging.NullHandler())
-    with progress() as bar:
+    with loaders_keep_quiet(), progress() as bar:
         result = run(settings, progress=bar, say=say)
     if os.environ.get("RANK", "0") != "0":
         return

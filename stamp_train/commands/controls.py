@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from humanst.errors import UsageError
-from stamp_train.commands.output import echo_json, echo_table, json_option, progress, say
+from stamp_train.commands.output import echo_json, echo_table, json_option, loaders_keep_quiet, progress, say
 from stamp_train.commands.parsing import comma_list
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ def controls(
     settings = AlignConfig.from_yaml(config).with_settings(changes)
     slides = _slides({name: given.pop(name) for name in [*given] if name.startswith("slide")})
     tiers = Tiers(**{**given, "fit_on": given["fit_on"] or ()})
-    # The loaders would tell of each reader which rank it is of how many.
-    logging.getLogger("humanst.load").addHandler(logging.NullHandler())
-    with progress() as tell:
+    with loaders_keep_quiet(), progress() as tell:
         options = {"only": only or (), "n_seeds": n_seeds, "slides": slides}
         found = run_controls(settings, out, tiers, **options, progress=tell, say=say)  # type: ignore[arg-type]
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,17 @@ def echo_table(lines: Sequence[Sequence[str]]) -> None:
     for line in lines:
         cells = [text.rjust(width) for text, width in zip(line, widths, strict=True)]
         click.echo("  ".join([line[0].ljust(widths[0]), *cells[1:]]).rstrip())
+
+
+@contextmanager
+def loaders_keep_quiet() -> Iterator[None]:
+    """While it lasts, no loader tells which rank it is of how many: a command opens many, and knows its ranks."""
+    logger, nobody = logging.getLogger("humanst.load"), logging.NullHandler()
+    logger.addHandler(nobody)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nobody)
 
 
 @contextmanager

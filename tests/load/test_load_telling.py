@@ -24,7 +24,8 @@ def _as_in_a_new_process() -> Iterator[None]:
 def without_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a script that sets up no logging; pytest has handlers at the root, a command run before one too."""
     monkeypatch.setattr(logging.getLogger("humanst"), "propagate", False)
-    logging.getLogger("humanst").handlers.clear()
+    for name in ("humanst", "humanst.load"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
 
 
 def test_without_logging_it_is_written_once_on_standard_error(

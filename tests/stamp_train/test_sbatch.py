@@ -79,12 +79,14 @@ def ended(job: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def notes(cluster: Path) -> dict[str, list[str]]:
-    return {path.name: path.read_text().splitlines() for path in sorted((cluster.parent / "notes").iterdir())}
+    """What was told, without what is still being written."""
+    told = sorted(path for path in (cluster.parent / "notes").iterdir() if path.suffix != ".new")
+    return {path.name: path.read_text().splitlines() for path in told}
 
 
 def wait_for_tasks(cluster: Path, n: int) -> None:
     until = time.monotonic() + 30
-    while sum(name.startswith("task") and not name.endswith("new") for name in notes(cluster)) < n:
+    while sum(name.startswith("task") for name in notes(cluster)) < n:
         assert time.monotonic() < until
         time.sleep(0.02)
 
