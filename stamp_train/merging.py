@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def write_adapter(folder: Path, encoder: Encoder, config: AlignConfig, facts: Ma
         dropout=config.lora_dropout,
         encoder=config.encoder,
     )
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    settings = config.to_dict()
     with folder_aside(folder) as aside:
         digest = save_adapter(aside / TENSORS, encoder, told)
         record = {
