@@ -58,7 +58,7 @@ def facts_of_run(
     """
     return {
         "schema": SCHEMA,
-        "release": {"version": release.version, "sha256": sha256_file(release.path / MANIFEST)},
+        "release": {"version": release.version, "sha256": release_sha256(release)},
         "targets": _targets(config, release) if targets is None else dict(targets),
         "base": {"encoder": config.encoder, "weights": config.weights, "sha256": base_sha256},
         "config": config.to_dict(),
@@ -66,6 +66,11 @@ def facts_of_run(
         "versions": _versions(),
         "leakage": leakage,
     }
+
+
+def release_sha256(release: Release) -> str:
+    """Hex digest of a release's manifest, which holds those of everything else."""
+    return sha256_file(release.path / MANIFEST)
 
 
 def config_sha256(config: AlignConfig) -> str:

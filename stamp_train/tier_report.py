@@ -18,7 +18,8 @@ from humanst.files import sha256_file
 from stamp_train import domains, probe
 from stamp_train.counts import N_GENES
 from stamp_train.features import Embeddings, mean_rgb, pairs_of, read_embeddings
-from stamp_train.tier_notes import donor_notes, gene_notes, leakage_notes, pair_notes, release_sha256
+from stamp_train.run_facts import release_sha256
+from stamp_train.tier_notes import donor_notes, gene_notes, leakage_notes, pair_notes
 from stamp_train.tier_tables import DOMAINS_SCHEMA, PROBE_SCHEMA, Report
 from stamp_train.tiers import Probed, cluster_release, probe_release
 
