@@ -17,7 +17,7 @@ from humanst.errors import DataError, UsageError
 from humanst.files import sha256_file
 from stamp_train import domains, probe
 from stamp_train.counts import N_GENES
-from stamp_train.features import Embeddings, mean_rgb, pairs_of, read_embeddings
+from stamp_train.features import Embeddings, donors_of, mean_rgb, pairs_of, read_embeddings
 from stamp_train.run_facts import release_sha256
 from stamp_train.tier_notes import donor_notes, gene_notes, leakage_notes, pair_notes
 from stamp_train.tier_tables import DOMAINS_SCHEMA, PROBE_SCHEMA, Report
@@ -81,7 +81,7 @@ def probe_report(
     every = tuple(dict.fromkeys((*splits, *fit_on)))
     held_out = test_donors
     if test_donors is None and fit_on:
-        held_out = sorted({name for split in splits for name in pairs_of(release, split)["donor_group"]})
+        held_out = donors_of(release, splits)
     options = {"gmt": gmt, "n_genes": n_genes, "test_donors": held_out, "allow_missing": allow_missing, "seed": seed}
     found: dict[str, Probed] = {}
     for name, one in given.items():
