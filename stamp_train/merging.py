@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = "stamp_train.adapter/1"
 FOLDER, TENSORS, RECORD = "adapter", "adapter.safetensors", "adapter.json"
 MAX_RECORD_BYTES = 16 << 20
+_MERGED = {CONFIG, WEIGHT_FILES[0]}
 # What a record says of the base, and the types that it may have.
 _BASE: dict[str, tuple[type, ...]] = {
     "encoder": (str,),
@@ -267,12 +268,9 @@ def _require_free(out: Path) -> None:
     """A folder that is not there, is empty, or was written by a merge: nothing else is ever replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    try:
-        known = json.loads((out / CONFIG).read_bytes())["humanst"]["adapter"]["base_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = None
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if known is None or not names <= {CONFIG, WEIGHT_FILES[0]}:
+    # Of a file it would be the folder around that tells.
+    known = merged_before(str(out.absolute())) if out.is_dir() else None
+    if not known or known.get("base_sha256") is None or {path.name for path in out.iterdir()} - _MERGED:
         raise UsageError(
             "Something else is there already",
             code="not-empty",
