@@ -60,7 +60,7 @@ class AlignConfig:
     learning_rate_lora, learning_rate_heads, learning_rate_end, weight_decay, beta1, beta2, clip_norm
         AdamW with warm-up and cosine to ``learning_rate_end``; the decay spares adapters, norms and biases.
     warmup_share
-        Share of the steps in which the rates rise from 0.
+        Share of the steps in which the rates rise; the first of them already moves.
     precision, device
         ``auto`` is bf16 where the GPU has it, else fp32; ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     gradient_checkpointing, workers, save_every_steps, keep_checkpoints, log_every_steps, log, seed
