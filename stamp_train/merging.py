@@ -182,17 +182,7 @@ def merge_adapter(source: Path, out: Path, base: str | None = None) -> Merged:
     facts, record = read_adapter_facts(file), read_record(file)
     _require_free(out)
     encoder = load_base(facts, record, base)
-    if encoder.base_sha256 != facts.base_sha256:
-        raise IntegrityError(
-            "This is not the base that the adapter was trained on",
-            code="other-base",
-            file=file,
-            field="base",
-            expected=f"weights {facts.base_sha256} ({facts.encoder})",
-            found=f"weights {encoder.base_sha256} ({base or facts.encoder})",
-            done="Nothing was written",
-            todo="Name the very weights of the run with --base",
-        )
+    require_base(facts, encoder, base, file=file, todo="Name the very weights of the run with --base")
     load_adapter(file, encoder)
     leakage = None if record is None else record["leakage"]
     notes = {name: record[name] for name in ("release", "targets", "leakage")} if record else {"leakage": None}
@@ -239,6 +229,34 @@ def load_base(facts: AdapterFacts, record: Mapping[str, Any] | None, base: str |
     except HumanstError as error:
         error.located(field="base")
         raise
+
+
+def require_base(facts: AdapterFacts, encoder: Encoder, name: str | None, *, file: Path, todo: str) -> None:
+    """Refuse a base that an adapter was not trained on.
+
+    Parameters
+    ----------
+    name
+        What the base was asked for by, or ``None``.
+    file, todo
+        The adapter, and what to do, for the message.
+
+    Raises
+    ------
+    IntegrityError
+        ``other-base`` (exit 6).
+    """
+    if encoder.base_sha256 != facts.base_sha256:
+        raise IntegrityError(
+            "The adapter was trained on another base",
+            code="other-base",
+            file=file,
+            field="base",
+            expected=f"weights {facts.base_sha256} ({facts.encoder or 'not named'})",
+            found=f"weights {encoder.base_sha256} ({name or facts.encoder})",
+            done="Nothing was written",
+            todo=todo,
+        )
 
 
 def base_settings(record: Mapping[str, Any]) -> dict[str, Any]:
