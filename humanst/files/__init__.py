@@ -24,7 +24,6 @@ from humanst.files.locks import locked
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, partial_path, sweep_partials
 from humanst.files.owners import host_name as _host
-from humanst.files.owners import partial_path as _partial_path
 from humanst.files.parts import (
     STALE_PART_SECONDS,
     PartFile,
@@ -43,7 +42,6 @@ __all__ = [
     "AsideFile",
     "PartFile",
     "_host",
-    "_partial_path",
     "canonical_json",
     "existing_folder",
     "folded_name",
