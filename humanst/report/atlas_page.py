@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,7 +137,12 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Any]:
     marks = [factor * 10**power for power in range(low, high) for factor in (1, 2, 5)] + [10**high]
     # Ticks between powers of ten only where there is room for their figures.
     chosen = marks if high - low == 1 else [mark for mark in marks if math.log10(mark).is_integer()]
-    return {"rows": rows, "ticks": [{"left": f"{left(mark):.2f}", "text": f"{mark:,}"} for mark in chosen]}
+    return {"rows": rows, "ticks": _ticks(chosen, left)}
+
+
+def _ticks(marks: Sequence[int], left: Callable[[float], float]) -> list[dict[str, Any]]:
+    minor = {mark for mark in marks if not math.log10(mark).is_integer()}
+    return [{"left": f"{left(mark):.2f}", "text": f"{mark:,}", "minor": mark in minor} for mark in marks]
 
 
 def _percent(values: Sequence[float]) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+ORDER = ("train", "val", "test")
+
+
 @dataclass(frozen=True, slots=True)
 class SplitRow:
     """One split; ``share`` is of all pairs."""
@@ -68,7 +71,7 @@ def splits_of(source: AtlasSource) -> Splits:
     """Count the sections, groups and pairs of every split of a release, and look for what is in two of them."""
     samples, manifest = source.samples(), source.manifest
     return Splits(
-        rows=tuple(_split(name, entry, samples) for name, entry in manifest["splits"].items()),
+        rows=tuple(_split(name, manifest["splits"][name], samples) for name in _in_order(manifest["splits"])),
         groups_in_two=_in_two(samples, "group"),
         donors_in_two=_in_two(samples[samples["donor_id"] != UNKNOWN], "donor_id"),
         excluded=tuple(
@@ -79,6 +82,11 @@ def splits_of(source: AtlasSource) -> Splits:
         assigned=len(manifest.get("assigned", {})),
         seed=int(manifest["seed"]),
     )
+
+
+def _in_order(splits: Mapping[str, Any]) -> list[str]:
+    known = [name for name in ORDER if name in splits]
+    return known + sorted(set(splits) - set(known))
 
 
 def _split(name: str, entry: Mapping[str, Any], samples: pd.DataFrame) -> SplitRow:
