@@ -169,7 +169,7 @@ def size_text(n_bytes: int) -> str:
 
 def short_number(n: int) -> str:
     """A large number for a person."""
-    size, units = float(n), ["", " thousand", " million", " billion"]
+    size, units = float(n), ["", " k", " M", " G"]
     while size >= 10_000 and len(units) > 1:
         size, units = size / 1000, units[1:]
     return f"{size:,.0f}{units[0]}" if not units[0] or size >= 100 else f"{size:.1f}{units[0]}"
