@@ -131,7 +131,7 @@ def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> 
 
     if request.audit is not None:
         write(AUDIT, request.audit.read_text("utf-8"))
-    fragments = [done.fragment for done in made.values()] if request.is_single_file else []
+    fragments = {name: done.fragment for name, done in made.items() if request.is_single_file}
     write(PAGE, atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None))
     write(MQC, mqc_table(request.source))
     card = {

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from humanst.errors import HumanstError
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-SEVERITIES = ("error", "warn", "note")
+SEVERITIES = ("refuse", "warn", "note")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from humanst import __version__
 from humanst.report.atlas_facts import AtlasFacts, Box
 from humanst.report.rendering import environment, script_hash, template_text
+from humanst.report.section_page import section_script, section_style
 
 N_COLOURS = 8
 MOST_LISTED = 100
@@ -24,21 +25,20 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _BoxRow:
-    """A box, where its quantiles lie from the left and from the right, in per cent, and what it says in words."""
+    """A box, where its quantiles lie from the left, in per cent, and what it says in words."""
 
     box: Box
-    at: tuple[str, ...]
-    right: tuple[str, ...]
+    at: tuple[float, ...]
     words: str
 
 
-def atlas_page(facts: AtlasFacts, *, fragments: Sequence[str], audit: str | None) -> str:
+def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | None) -> str:
     """The page.
 
     Parameters
     ----------
     fragments
-        The pages of sections, where all are one file.
+        ``sample_id`` -> page of the section, where all are one file.
     audit
         Address of the page of an audit, seen from here.
 
@@ -49,6 +49,10 @@ def atlas_page(facts: AtlasFacts, *, fragments: Sequence[str], audit: str | None
     from markupsafe import Markup
 
     scripts = [template_text("sort.js"), template_text("atlas.js")]
+    style = template_text("base.css") + template_text("atlas.css")
+    if fragments:
+        scripts.append(section_script())
+        style += section_style()
     templates = environment()
     templates.filters["web_address"] = web_address
     return templates.get_template("atlas.html.j2").render(
@@ -62,12 +66,14 @@ def atlas_page(facts: AtlasFacts, *, fragments: Sequence[str], audit: str | None
         selects=_selects(facts),
         columns=[column for column in _COLUMNS if facts.kind == "release" or column[0] not in _RELEASE_ONLY],
         # Made by this package from its own templates.
-        fragments=[Markup(fragment) for fragment in fragments],  # noqa: S704
+        fragments={name: Markup(fragment) for name, fragment in fragments.items()},  # noqa: S704
         audit=audit,
         number=lambda value: "" if value != value else repr(float(value)),
+        percent=lambda share: f"{100 * share:.2f}%",
         made_by=__version__,
         most_listed=MOST_LISTED,
-        style=template_text("base.css") + template_text("atlas.css"),
+        style=style,
+        style_hash=script_hash(style),
         scripts=scripts,
         script_hashes=[script_hash(script) for script in scripts],
     )
@@ -127,13 +133,12 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Any]:
 
     rows = []
     for box in boxes:
-        at = [left(value) for value in box.quantiles]
         lowest, first, median, third, highest = (f"{value:,.0f}" for value in box.quantiles)
         words = (
             f"median {median}, middle half {first} to {third}, middle 90 % {lowest} to {highest}; "
             f"{box.n_spots:,} spots of {box.n_sections:,} sections"
         )
-        rows.append(_BoxRow(box, _percent(at), _percent([100 - value for value in at]), words))
+        rows.append(_BoxRow(box, tuple(left(value) for value in box.quantiles), words))
     marks = [factor * 10**power for power in range(low, high) for factor in (1, 2, 5)] + [10**high]
     # Ticks between powers of ten only where there is room for their figures.
     chosen = marks if high - low == 1 else [mark for mark in marks if math.log10(mark).is_integer()]
@@ -142,11 +147,7 @@ def _boxes(boxes: Sequence[Box]) -> dict[str, Any]:
 
 def _ticks(marks: Sequence[int], left: Callable[[float], float]) -> list[dict[str, Any]]:
     minor = {mark for mark in marks if not math.log10(mark).is_integer()}
-    return [{"left": f"{left(mark):.2f}", "text": f"{mark:,}", "minor": mark in minor} for mark in marks]
-
-
-def _percent(values: Sequence[float]) -> tuple[str, ...]:
-    return tuple(f"{value:.2f}" for value in values)
+    return [{"left": left(mark), "text": f"{mark:,}", "minor": mark in minor} for mark in marks]
 
 
 def _selects(facts: AtlasFacts) -> list[tuple[str, list[str]]]:

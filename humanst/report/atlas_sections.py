@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,23 +56,26 @@ def make_section(task: SectionTask) -> Made:
     HumanstError
         When its store, its pairs or its scores are not as they were written.
     """
+    from humanst.report.section_facts import section_facts
+    from humanst.report.section_page import section_fragment, section_page
+
     source = _source(task.path, task.opened)
-    name = page_name(task.sample_id)
-    n_genes, picture = _figures(source, task.sample_id)
+    facts = section_facts(source, task.sample_id)
+    n_genes, picture = _n_genes(source, task.sample_id), small_picture(facts.frame.picture)
     if task.folder is None:
-        return Made(task.sample_id, f"#section-{name}", n_genes, picture, f"<section id=section-{name}></section>")
-    files.write_bytes(task.folder / f"{name}.html", b"<!doctype html><title>x</title>")
-    return Made(task.sample_id, f"sections/{name}.html", n_genes, picture)
+        href = f"#section-{quote(task.sample_id, safe='')}"
+        return Made(task.sample_id, href, n_genes, picture, str(section_fragment(facts)))
+    name = f"{page_name(task.sample_id)}.html"
+    files.write_bytes(task.folder / name, section_page(facts, standalone=False, up="../index.html").encode())
+    return Made(task.sample_id, f"{task.folder.name}/{name}", n_genes, picture)
 
 
-def _figures(source: AtlasSource, sample_id: str) -> tuple[NDArray[np.int32], bytes]:
-    from humanst.store import read_picture
-
+def _n_genes(source: AtlasSource, sample_id: str) -> NDArray[np.int32]:
+    """Of every pair of a release, of every spot of a store."""
+    if source.kind == "release":
+        return source.pairs(sample_id)["n_genes"].to_numpy(np.int32)
     with source.store(sample_id) as stored:
-        found = read_picture(stored.path, stored.attrs, PICTURE_PX)
-        spots = source.pairs(sample_id) if source.kind == "release" else stored.spots
-        n_genes = spots["n_genes"].to_numpy(np.int32)
-    return n_genes, b"" if found is None else small_picture(found[0])
+        return stored.spots["n_genes"].to_numpy(np.int32)
 
 
 def page_name(sample_id: str) -> str:
@@ -81,11 +86,19 @@ def page_name(sample_id: str) -> str:
     return f"{safe}-{hashlib.blake2b(sample_id.encode('utf-8', 'replace'), digest_size=6).hexdigest()}"
 
 
-def small_picture(rgb: NDArray[np.uint8]) -> bytes:
-    """A JPEG of at most ``PICTURE_PX`` pixels a side."""
+def small_picture(uri: str | None) -> bytes:
+    """A JPEG of at most ``PICTURE_PX`` points a side, sharp on a screen of two pixels a point; nothing of nothing.
+
+    Parameters
+    ----------
+    uri
+        A picture as a data URI.
+    """
     from PIL import Image
 
-    image = Image.fromarray(rgb)
+    if uri is None:
+        return b""
+    image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
     image.thumbnail((2 * PICTURE_PX, 2 * PICTURE_PX), Image.Resampling.BOX)
     held = io.BytesIO()
     image.save(held, "JPEG", quality=_PICTURE_QUALITY, optimize=True)

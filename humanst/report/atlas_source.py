@@ -237,6 +237,7 @@ class StoresSource(AtlasSource):
 
     def __init__(self, path: Path, gene_sets: Path | None = None, choice: PathwayChoice | None = None) -> None:
         self._damaged: dict[str, HumanstError] = {}
+        self._last: StoredSection | None = None
         self._found = store_sources([path], {}, self._damaged)
         n = len(self._found)
         super().__init__(path, self._found[0].sample_id if n == 1 else f"{n} sections", None, {})
@@ -258,8 +259,11 @@ class StoresSource(AtlasSource):
     def store(self, sample_id: str) -> Iterator[StoredSection]:
         if sample_id in self._damaged:
             raise self._damaged[sample_id]
-        with super().store(sample_id) as stored:
-            yield stored
+        # A page asks for a store several times in a row.
+        if self._last is None or self._last.attrs["sample_id"] != sample_id:
+            with super().store(sample_id) as stored:
+                self._last = stored
+        yield self._last
 
     def facts(self, sample_id: str) -> Mapping[str, Any]:
         return self._facts[self._known(sample_id)]

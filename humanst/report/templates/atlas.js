@@ -24,4 +24,15 @@
   form.addEventListener("input", apply);
   // A browser that comes back to the page may have kept what was typed.
   apply();
+
+  // In one file a section is folded until a link leads to it.
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const page = target && target.closest("details.page-of-section");
+    if (!page) return;
+    page.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
 })();
