@@ -19,7 +19,7 @@ from tests.report.atlas_world import (
     looking_at,
     report,
 )
-from tests.shards.conftest import Made, made  # noqa: F401
+from tests.shards.conftest import Made
 
 pytestmark = pytest.mark.xdist_group("atlas-page")
 
@@ -28,7 +28,7 @@ SHOWN = f"{ROWS}:not([hidden])"
 
 
 @pytest.fixture(scope="module")
-def site(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+def site(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     release = copy_release(made, folder)
     change_manifest(release, hostile)
@@ -88,7 +88,9 @@ def test_the_filter_changes_which_rows_are_shown_and_says_how_many(
         assert (page.locator(SHOWN).count(), told.inner_text()) == (3, "3 of 3 sections")
         for name in ("platform", "organ", "split"):
             value = rows[1][name]
-            page.locator(f"select[data-filter={name}]").select_option(index=1 + sorted({r[name] for r in rows}).index(value))
+            page.locator(f"select[data-filter={name}]").select_option(
+                index=1 + sorted({r[name] for r in rows}).index(value)
+            )
             fits = sum(row[name] == value for row in rows)
             assert (page.locator(SHOWN).count(), told.inner_text()) == (fits, f"{fits} of 3 sections")
             page.get_by_role("button", name="Show all").click()
@@ -101,7 +103,9 @@ def test_the_filter_changes_which_rows_are_shown_and_says_how_many(
 
 def test_the_table_sorts_by_its_heads_with_the_keyboard_too(opened: Any, site: Path, manifest: dict[str, Any]) -> None:
     pairs = [row["pairs"] for row in manifest["sections"]]
-    heads = [text.split()[0] for text in ("section", "study", "platform", "organ", "disease", "split", "licence", "pairs")]
+    heads = [
+        text.split()[0] for text in ("section", "study", "platform", "organ", "disease", "split", "licence", "pairs")
+    ]
     with looking_at(opened, site / "index.html") as (page, _):
         head = page.locator("#section-table th", has_text="pairs")
         cells = f"{ROWS} td:nth-child({len(heads)})"
@@ -137,7 +141,18 @@ def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(opened: Any, s
 def test_all_that_can_be_used_has_a_name_for_the_ear(opened: Any, site: Path) -> None:
     with looking_at(opened, site / "index.html") as (page, _):
         nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
-        used = {"button", "link", "searchbox", "textbox", "combobox", "region", "table", "columnheader", "navigation", "form"}
+        used = {
+            "button",
+            "link",
+            "searchbox",
+            "textbox",
+            "combobox",
+            "region",
+            "table",
+            "columnheader",
+            "navigation",
+            "form",
+        }
         found = [
             (node["role"]["value"], node.get("name", {}).get("value", ""))
             for node in nodes
@@ -145,7 +160,9 @@ def test_all_that_can_be_used_has_a_name_for_the_ear(opened: Any, site: Path) ->
         ]
         unnamed = [role for role, name in found if not name.strip() and role != "table"]
         assert unnamed == []
-        assert {"button", "link", "searchbox", "combobox", "region", "columnheader", "navigation"} <= {r for r, _ in found}
+        assert {"button", "link", "searchbox", "combobox", "region", "columnheader", "navigation"} <= {
+            r for r, _ in found
+        }
         assert page.locator("html").get_attribute("lang") == "en"
         assert page.locator("h1").count() == 1
 
@@ -175,7 +192,10 @@ def test_a_row_leads_to_its_section_and_back(opened: Any, site: Path, manifest: 
 
 
 def test_in_one_file_links_lead_inside_and_a_folded_section_opens(
-    opened: Any, made: Made, manifest: dict[str, Any], tmp_path: Path  # noqa: F811
+    opened: Any,
+    made: Made,
+    manifest: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
     assert report(made.release, "-o", tmp_path / "one", "--single-file").exception is None
     assert not (tmp_path / "one" / "sections").exists()
@@ -193,7 +213,9 @@ def test_in_one_file_links_lead_inside_and_a_folded_section_opens(
 def test_the_policy_of_the_page_lets_nothing_else_run(opened: Any, site: Path) -> None:
     text = (site / "index.html").read_text()
     with looking_at(opened, site / "index.html") as (page, seen):
-        page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'window.late = 1'}))")
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), {text: 'window.late = 1'}))"
+        )
         assert page.evaluate("window.late") is None
         assert any("Content Security Policy" in line for line in seen.console), "and says so"
     assert "default-src 'none'" in text
