@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst import files
-from humanst.errors import UsageError
+from humanst.errors import HumanstError, UsageError
 from humanst.report.sources import AuditSource, is_release, read_release, release_sources, store_sources
 from humanst.store import StoredSection, read_attrs, read_card
 
@@ -236,7 +236,9 @@ class StoresSource(AtlasSource):
     kind = "stores"
 
     def __init__(self, path: Path, gene_sets: Path | None = None, choice: PathwayChoice | None = None) -> None:
-        self._found = store_sources([path], {})
+        self._damaged: dict[str, HumanstError] = {}
+        self._last: StoredSection | None = None
+        self._found = store_sources([path], {}, self._damaged)
         n = len(self._found)
         super().__init__(path, self._found[0].sample_id if n == 1 else f"{n} sections", None, {})
         self._gene_sets, self._choice = gene_sets, choice
@@ -246,13 +248,28 @@ class StoresSource(AtlasSource):
 
     @cached_property
     def _facts(self) -> dict[str, Mapping[str, Any]]:
-        return {source.sample_id: read_attrs(source.store) for source in self._found}
+        return {source.sample_id: self._attrs(source) for source in self._found}
+
+    def _attrs(self, source: AuditSource) -> Mapping[str, Any]:
+        if source.sample_id in self._damaged:
+            return {"sample_id": source.sample_id, "spots_in": 0, "counts_out": 0}
+        return read_attrs(source.store)
+
+    @contextmanager
+    def store(self, sample_id: str) -> Iterator[StoredSection]:
+        if sample_id in self._damaged:
+            raise self._damaged[sample_id]
+        # A page asks for a store several times in a row.
+        if self._last is None or self._last.attrs["sample_id"] != sample_id:
+            with super().store(sample_id) as stored:
+                self._last = stored
+        yield self._last
 
     def facts(self, sample_id: str) -> Mapping[str, Any]:
         return self._facts[self._known(sample_id)]
 
     def study(self, sample_id: str) -> Mapping[str, Any]:
-        name = str(self.facts(sample_id)["study_id"])
+        name = str(self.facts(sample_id).get("study_id", UNKNOWN))
         return {"study_id": name, "title": name}
 
     def _row(self, sample_id: str) -> dict[str, Any]:
@@ -314,9 +331,8 @@ def open_source(
     DataError
         When the manifest of a release cannot be used.
     UsageError
-        ``no-sections`` where there are none.
-    IntegrityError
-        ``store-damaged`` for a store that does not say what it is of.
+        ``no-sections`` where there are none. A store that is not finished or is damaged is one of the sections; opening
+        it raises what is wrong with it.
     """
     folder = path.resolve()
     if is_release(folder):
