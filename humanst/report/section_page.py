@@ -58,7 +58,7 @@ def section_page(facts: SectionFacts, *, standalone: bool, up: str | None) -> st
     """
     from markupsafe import Markup
 
-    page_style = template_text("section_page.css")
+    page_style = template_text("base.css") + template_text("section_page.css")
     return (
         environment()
         .get_template("section.html.j2")
