@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +53,8 @@ class Frame:
 
     def to_px(self, xy_um: NDArray[np.float64]) -> NDArray[np.float64]:
         """``(n, 2)`` places (x, y) in pixels of ``(n, 2)`` in um."""
-        return (np.asarray(xy_um, np.float64) - np.array(self.origin_um)) / np.array(self.um_per_pixel)
+        places: NDArray[np.float64] = (xy_um - np.array(self.origin_um)) / np.array(self.um_per_pixel)
+        return places
 
     def bar(self) -> tuple[float, float, str]:
         """A scale bar: its length in pixels and in um, and as text."""
@@ -115,8 +116,6 @@ def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _with_outline(frame: Frame, stored: StoredSection | None) -> Frame:
-    from dataclasses import replace
-
     if stored is None or stored.tissue is None or stored.attrs["tissue"] is None:
         return frame
     return replace(frame, outline=outline_path(frame, stored.tissue, float(stored.attrs["tissue"]["um_per_pixel"])))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,16 +57,17 @@ def shots_of(source: AtlasSource, sample_id: str, pairs: pd.DataFrame, n: int = 
     """
     found = dict(source.patches(sample_id, N_LOOKED_AT)) if len(pairs) else {}
     rows = pairs[pairs["key"].isin(list(found))].sort_values(["n_counts", "key"]) if found else pairs.iloc[:0]
-    chosen = np.unique(np.rint(np.linspace(0, len(rows) - 1, min(n, len(rows)))).astype(int)) if len(rows) else []
-    return tuple(_shot(row, found[row["key"]]) for _, row in rows.iloc[chosen].iterrows())
+    n = min(n, len(rows))
+    chosen = sorted({round(place) for place in np.linspace(0, len(rows) - 1, n).tolist()})
+    return tuple(_shot(row, found[str(row["key"])]) for row in rows.iloc[chosen].to_dict("records"))
 
 
-def _shot(row: pd.Series[object], jpeg: bytes) -> Shot:
+def _shot(row: Mapping[Any, Any], jpeg: bytes) -> Shot:
     figures = (
-        ("transcripts", number(float(row["n_counts"]))),  # type: ignore[arg-type]
-        ("genes", number(float(row["n_genes"]))),  # type: ignore[arg-type]
-        ("tissue", f"{float(row['tissue_fraction']):.0%}"),  # type: ignore[arg-type]
-        ("sharpness", number(float(row["blur"]))),  # type: ignore[arg-type]
+        ("transcripts", number(float(row["n_counts"]))),
+        ("genes", number(float(row["n_genes"]))),
+        ("tissue", f"{float(row['tissue_fraction']):.0%}"),
+        ("sharpness", number(float(row["blur"]))),
     )
     return Shot(str(row["key"]), str(row["spot_id"]), _picture(jpeg), figures)
 

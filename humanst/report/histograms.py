@@ -1,4 +1,4 @@
-"""Histograms of a section as SVG without a style attribute: the page's style sheet colours them, its policy lets no other."""
+"""Histograms of a section as SVG without a style attribute: the policy of a page has its style sheet alone colour."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}".rstrip("0").rstrip(".") if "e" in text and abs(value) > 1e-6 else text
 
 
-def histogram(name: str, values: NDArray[np.floating[Any]], unit: str, limits: tuple[float, float] | None = None) -> Histogram:
+def histogram(
+    name: str, values: NDArray[np.floating[Any]], unit: str, limits: tuple[float, float] | None = None
+) -> Histogram:
     """The histogram of ``(n,)`` values, NaN being left out and counted.
 
     Parameters
@@ -79,13 +81,14 @@ def _svg(counts: NDArray[np.int64], limits: tuple[float, float], median: float) 
     """Bars, their axis and a line at the median; its numbers and no other text stand in it."""
     floor, step = HEIGHT - FOOT, WIDTH / len(counts)
     scale = (floor - HEAD) / max(int(counts.max()), 1)
-    parts = [f'<svg class="hs-hist" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">']
+    parts = [
+        f'<svg class="hs-hist" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">'
+    ]
     for place, count in enumerate(counts.tolist()):
         if count:
-            tall = max(count * scale, 1.0)
-            parts.append(
-                f'<rect x="{place * step + 0.5:.1f}" y="{floor - tall:.1f}" width="{step - 1:.1f}" height="{tall:.1f}"/>'
-            )
+            tall, left = max(count * scale, 1.0), place * step + 0.5
+            size = f'width="{step - 1:.1f}" height="{tall:.1f}"'
+            parts.append(f'<rect x="{left:.1f}" y="{floor - tall:.1f}" {size}/>')
     at = (median - limits[0]) / (limits[1] - limits[0]) * WIDTH
     parts.append(f'<line class="hs-median" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{floor}"/>')
     parts.append(f'<line class="hs-axis" x1="0" x2="{WIDTH}" y1="{floor}" y2="{floor}"/>')

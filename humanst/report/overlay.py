@@ -23,7 +23,7 @@ Z_LIMIT = 2.5
 # What lies beyond these percentiles shares the last colour too.
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0
 # Blue over near white to orange: told apart with any colour vision (Okabe and Ito 2008), the middle being neutral.
-BLUE_ORANGE = ("#023858", "#0072b2", "#74b3d8", "#f7f7f7", "#f2b96b", "#d55e00", "#6b2400")
+BLUE_ORANGE = ("#00508c", "#0072b2", "#74b3d8", "#f7f7f7", "#f4b866", "#d55e00", "#a63c00")
 
 Kind = Literal["two-sided", "one-sided"]
 
@@ -129,7 +129,9 @@ def layer_of(
     known = values[~np.isnan(values)]
     kind: Kind = "two-sided" if group == "pathway" else "one-sided"
     low, high = limits or _limits(known, kind)
-    base, step = (float(known.min()), (float(known.max()) - float(known.min())) / (NO_VALUE - 1)) if len(known) else (0.0, 0.0)
+    base, step = (
+        (float(known.min()), (float(known.max()) - float(known.min())) / (NO_VALUE - 1)) if len(known) else (0.0, 0.0)
+    )
     codes = np.full(len(values), NO_VALUE, dtype="<u2")
     if len(known):
         codes[~np.isnan(values)] = np.rint((known - base) / step) if step > 0 else 0
@@ -209,9 +211,12 @@ def colours(kind: Kind) -> NDArray[np.uint8]:
     from matplotlib.colors import Colormap, LinearSegmentedColormap
 
     table: Colormap = (
-        LinearSegmentedColormap.from_list("blue-orange", list(BLUE_ORANGE)) if kind == "two-sided" else colormaps["viridis"]
+        LinearSegmentedColormap.from_list("blue-orange", list(BLUE_ORANGE))
+        if kind == "two-sided"
+        else colormaps["viridis"]
     )
-    return np.rint(table(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)
+    found: NDArray[np.uint8] = np.rint(table(np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)
+    return found
 
 
 def _limits(known: NDArray[np.float64], kind: Kind) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from humanst.catalog.citing import citations, own_citation
 from humanst.errors import DataError
 from humanst.report.frame import Frame, empty_frame, picture_frame
 from humanst.report.gallery import Shot, shots_of
-from humanst.report.histograms import Histogram, histogram, number
+from humanst.report.histograms import Histogram, histogram
 from humanst.report.overlay import QUALITY, Layer, Spots, pathway_layers, quality_layers, spots_of
+from humanst.report.section_origin import Sum, bibtex_of, files_of, provenance_of, sums_of
 from humanst.report.verdicts import REASONS
 from humanst.report.witnesses import Witness, orientation_witnesses, scale_witnesses
-from humanst.shards.documents.bibliography import cited_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,27 +26,6 @@ if TYPE_CHECKING:
 
 _IN_LOG10 = "n_counts"
 _HISTOGRAMS = (_IN_LOG10, "n_genes", "mt_fraction", "tissue_fraction", "blur")
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """What went in, and what became of it: ``came_in`` is ``went_out`` and what was dropped by name, or it is not even.
-
-    Attributes
-    ----------
-    what
-        ``spots``, ``transcripts`` or ``pairs``.
-    """
-
-    what: str
-    came_in: int
-    went_out: int
-    dropped: int
-
-    @property
-    def even(self) -> bool:
-        """Whether nothing was lost in silence."""
-        return self.came_in == self.went_out + self.dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +97,9 @@ def section_facts(source: AtlasSource, sample_id: str) -> SectionFacts:
     IntegrityError, DataError
         When a shard, an index or a store is not as it was written.
     """
-    row = source.samples().set_index("sample_id").loc[sample_id] if sample_id in source.sample_ids else None
     facts = source.facts(sample_id)
+    samples = source.samples()
+    row: dict[str, Any] = samples[samples["sample_id"] == sample_id].to_dict("records")[0]  # type: ignore[assignment]
     pairs = source.pairs(sample_id)
     notices: list[str] = []
     with ExitStack() as stack:
@@ -145,9 +123,9 @@ def section_facts(source: AtlasSource, sample_id: str) -> SectionFacts:
         sample_id=sample_id,
         study_id=str(facts["study_id"]),
         study_title=str(study.get("title", facts["study_id"])),
-        head=_head({} if row is None else row.to_dict(), attrs, len(table)),
-        license="unknown" if row is None else str(row["license"]),
-        redistributable=None if row is None or row["redistributable"] is None else bool(row["redistributable"]),
+        head=_head(row, attrs, len(table)),
+        license=str(row["license"]),
+        redistributable=None if row["redistributable"] is None else bool(row["redistributable"]),
         notices=tuple(notices),
         frame=frame,
         spots=spots,
@@ -156,12 +134,12 @@ def section_facts(source: AtlasSource, sample_id: str) -> SectionFacts:
         orientation=orientation_witnesses(attrs, findings),
         histograms=_histograms(table),
         shots=shots_of(source, sample_id, pairs),
-        sums=_sums(attrs, facts, source.kind == "release"),
+        sums=sums_of(attrs, facts, source.kind == "release"),
         drops=(*(attrs.get("drops") or ()), *(facts.get("pair_drops") or ())),
         findings=findings,
-        provenance=_provenance(source, attrs, facts),
-        files=_files(attrs),
-        bibtex=_bibtex(source, study),
+        provenance=provenance_of(source, attrs, facts),
+        files=files_of(attrs),
+        bibtex=bibtex_of(source, study),
         cite=f"humanst cite {facts['study_id']}",
     )
 
@@ -170,7 +148,7 @@ def _opened(source: AtlasSource, sample_id: str, stack: ExitStack, notices: list
     try:
         return stack.enter_context(source.store(sample_id))
     except DataError as error:
-        if error.facts.code not in ("no-store", "not-a-section"):
+        if error.facts.code != "no-store":
             raise
         notices.append(
             "The section store is not at hand: there is no picture, outline or provenance here, and spots are those of "
@@ -203,7 +181,9 @@ def _frame(stored: StoredSection | None, table: pd.DataFrame, notices: list[str]
 def _pathways(source: AtlasSource, sample_id: str, ids: Sequence[str], notices: list[str]) -> list[Layer]:
     scored, names, scores = source.scores(sample_id)
     if not names:
-        notices.append("No pathways were scored: section stores hold counts. A release, or a file of gene sets, has them.")
+        notices.append(
+            "No pathways were scored: section stores hold counts. A release, or a file of gene sets, has them."
+        )
         return []
     masked = source.facts(sample_id).get("masked_pathways") or {}
     reasons = {name: REASONS.get(why, str(why)) for name, why in masked.items()}
@@ -221,8 +201,8 @@ def _tell_of_pairs(source: AtlasSource, pairs: pd.DataFrame, n_spots: int, notic
         notices.append("This section has no pairs in the release: there are no patches and no scores of it.")
     elif len(pairs) < n_spots:
         notices.append(
-            f"{len(pairs):,} of {n_spots:,} spots have a pair. The others are drawn as spots without a value; why their "
-            "patches were dropped stands below."
+            f"{len(pairs):,} of {n_spots:,} spots have a pair. The others are drawn as spots without a value; why they "
+            "have none stands below."
         )
 
 
@@ -257,66 +237,3 @@ def _histograms(table: pd.DataFrame) -> tuple[Histogram, ...]:
             limits = (0.0, 1.0) if column == "tissue_fraction" else None
             found.append(histogram(name, table[column].to_numpy(np.float64), unit, limits))
     return tuple(found)
-
-
-def _sums(attrs: Mapping[str, Any], facts: Mapping[str, Any], in_release: bool) -> tuple[Sum, ...]:
-    drops = list(attrs.get("drops") or ())
-    n_spots = sum(int(drop["n"]) for drop in drops if drop["what"] == "spots")
-    n_counts = sum(int(drop["counts"]) for drop in drops)
-    found = [
-        Sum("spots", int(attrs["spots_in"]), int(attrs.get("spots_out", attrs["spots_in"] - n_spots)), n_spots),
-        Sum("transcripts", int(attrs["counts_in"]), int(attrs["counts_out"]), n_counts),
-    ]
-    if in_release:
-        n_pairs = sum(int(drop["n"]) for drop in facts.get("pair_drops") or ())
-        found.append(Sum("pairs", found[0].went_out, int(facts["pairs"]), n_pairs))
-    return tuple(found)
-
-
-def _files(attrs: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    named = ((attrs.get("provenance") or {}).get("files") or {}).items()
-    found = [(str(role), str(about["path"]), str(about["sha256"])) for role, about in sorted(named)]
-    picture = attrs.get("picture")
-    if picture:
-        found.append(("image of record", str(picture["name"]), str(picture["sha256"])))
-    return tuple(found)
-
-
-def _provenance(
-    source: AtlasSource, attrs: Mapping[str, Any], facts: Mapping[str, Any]
-) -> tuple[tuple[str, str], ...]:
-    about, manifest = attrs.get("provenance") or {}, source.manifest
-    found: dict[str, Any] = {}
-    if manifest:
-        found["release"] = f"{source.version}, by humanst {manifest['humanst_version']}"
-        found["codecs"] = manifest.get("codecs")
-        found["pathways"] = {key: manifest["pathways"].get(key) for key in ("set", "sha256", "scorer", "normalisation")}
-        found["patch"] = manifest["patch"]
-    if "store" in facts:
-        found["store"] = {key: facts["store"][key] for key in ("path", "bytes", "sha256", "tree_sha256", "inputs")}
-    picture = attrs.get("picture")
-    if picture:
-        found["picture"] = {key: picture.get(key) for key in ("width_px", "height_px", "um_per_pixel", "derived")}
-        found["picture was made from"] = {key: picture.get(key) for key in ("source_name", "source_sha256")}
-    for name in ("gene_id_type", "gene_table", "measured", "oddities", "lattice", "image_scale", "spot_qc", "facts"):
-        found[name.replace("_", " ")] = about.get(name)
-    if "unmapped_genes" in about:
-        found["genes without an id"] = f"{len(about['unmapped_genes']):,}"
-    return tuple((name, _said(value)) for name, value in found.items() if value not in (None, {}, []))
-
-
-def _said(value: Any) -> str:
-    """Text of plain data; keys and values of a mapping one by one."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{name} {_said(part)}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value)) if all(isinstance(part, str) for part in value) else json.dumps(value)
-    return number(value, 6) if isinstance(value, float) else str(value)
-
-
-def _bibtex(source: AtlasSource, study: Mapping[str, Any]) -> str:
-    version = source.manifest.get("humanst_version")
-    cited = [cited_study(study)] if "citation" in study else []
-    return "\n".join(f"{entry.bibtex()}\n" for entry in citations(cited, own=own_citation(version)))
-
-

@@ -58,18 +58,22 @@ def section_page(facts: SectionFacts, *, standalone: bool, up: str | None) -> st
     """
     from markupsafe import Markup
 
-    page_style = template_text("section_page.css")
-    return environment().get_template("section.html.j2").render(
-        facts=facts,
-        standalone=standalone,
-        up=up,
-        body=Markup(_body(facts, level=1)),  # noqa: S704
-        page_style=page_style,
-        style=section_style(),
-        script=section_script(),
-        page_style_hash=script_hash(page_style),
-        style_hash=script_hash(section_style()),
-        script_hash=script_hash(section_script()),
+    page_style = template_text("base.css") + template_text("section_page.css")
+    return (
+        environment()
+        .get_template("section.html.j2")
+        .render(
+            facts=facts,
+            standalone=standalone,
+            up=up,
+            body=Markup(_body(facts, level=1)),  # noqa: S704
+            page_style=page_style,
+            style=section_style(),
+            script=section_script(),
+            page_style_hash=script_hash(page_style),
+            style_hash=script_hash(section_style()),
+            script_hash=script_hash(section_script()),
+        )
     )
 
 
@@ -77,17 +81,21 @@ def _body(facts: SectionFacts, level: int) -> str:
     from markupsafe import Markup
 
     bar_px, _, bar_text = facts.frame.bar()
-    return environment().get_template("section_body.html.j2").render(
-        facts=facts,
-        level=level,
-        first=_first(facts),
-        figures=[_figures(layer) for layer in facts.layers],
-        # Figures and tags of our own; no text of a file stands in a drawing.
-        drawings=[Markup(one.svg) for one in facts.histograms],  # noqa: S704
-        bar_px=bar_px,
-        bar_text=bar_text,
-        severities=SEVERITIES,
-        data=Markup(as_script(_data(facts))),  # noqa: S704
+    return (
+        environment()
+        .get_template("section_body.html.j2")
+        .render(
+            facts=facts,
+            level=level,
+            first=_first(facts),
+            figures=[_figures(layer) for layer in facts.layers],
+            # Figures and tags of our own; no text of a file stands in a drawing.
+            drawings=[Markup(one.svg) for one in facts.histograms],  # noqa: S704
+            bar_px=bar_px,
+            bar_text=bar_text,
+            severities=SEVERITIES,
+            data=Markup(as_script(_data(facts))),  # noqa: S704
+        )
     )
 
 

@@ -42,7 +42,9 @@ def scale_witnesses(attrs: Mapping[str, Any]) -> tuple[Witness, ...]:
     if fit is None:
         value = attrs.get("um_per_pixel")
         given = "-" if value is None else f"{float(value):.4f} um per pixel"
-        return (Witness("on record", given, "its witnesses are in the section store, which is not at hand", "not known"),)
+        return (
+            Witness("on record", given, "its witnesses are in the section store, which is not at hand", "not known"),
+        )
     others = about.get("um_per_pixel_witnesses") or {}
     residual = (
         f"{about['um_per_pixel_source']}; spots lie {fit['rms_residual_px']:.2g} px (rms), "
@@ -51,7 +53,10 @@ def scale_witnesses(attrs: Mapping[str, Any]) -> tuple[Witness, ...]:
     lattice = float(fit["um_per_pixel"])
     found = [Witness("spot lattice", f"{lattice:.4f} um per pixel", residual, "agrees" if others else "warned")]
     if not others:
-        return (*found, Witness("second witness", "-", "none on record: the scale rests on the lattice alone", "warned"))
+        return (
+            *found,
+            Witness("second witness", "-", "none on record: the scale rests on the lattice alone", "warned"),
+        )
     for name, value in sorted(others.items()):
         off = abs(float(value) / lattice - 1)
         said = f"{off:.2%} off the lattice; agreement is within {AGREE_WITHIN:.0%}"
