@@ -1,12 +1,9 @@
-"""A release with everything that a stranger may put into names, and a browser without a connection to look at it."""
+"""A release with everything that a stranger may put into names, and the command that shows it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from tests.shards.conftest import Made
 # Markup, an attribute that ends, and what turns the direction of text.
 SCRIPT = "<script>window.hacked = 1</script>\"><img src=x onerror='window.hacked = 2'>\u202e"
 LONG = "L" * 300
-BROWSER = "/usr/bin/chromium"
 
 
 def report(*arguments: str | Path) -> Result:
@@ -54,35 +50,3 @@ def hostile(manifest: dict[str, Any]) -> None:
         {"severity": "warn", "code": "told", "what": f"Told {SCRIPT}", "found": LONG, "todo": None, "section": None}
     ]
     bare.pop("store")
-
-
-@dataclass
-class Seen:
-    """What a page did besides being there."""
-
-    console: list[str] = field(default_factory=list)
-    asked_for: list[str] = field(default_factory=list)
-
-
-@contextmanager
-def browser() -> Iterator[Any]:
-    """Chromium, headless."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def looking_at(opened: Any, path: Path, *, width: int = 1280, **context: Any) -> Iterator[tuple[Any, Seen]]:
-    """A page from its file, with the network cut, and what it said and asked for."""
-    here = opened.new_context(viewport={"width": width, "height": 900}, offline=True, **context)
-    seen, page = Seen(), here.new_page()
-    page.on("console", lambda message: seen.console.append(message.text))
-    page.on("pageerror", lambda error: seen.console.append(str(error)))
-    page.on("request", lambda request: seen.asked_for.append(request.url))
-    page.goto(path.as_uri())
-    yield page, seen
-    here.close()

@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.report.atlas_world import (
-    LONG,
-    SCRIPT,
-    browser,
-    change_manifest,
-    copy_release,
-    hostile,
-    looking_at,
-    report,
-)
+from tests.report.atlas_world import LONG, SCRIPT, change_manifest, copy_release, hostile, report
+from tests.report.browsing import chromium, opened
 from tests.shards.conftest import Made
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.xdist_group("atlas-page")
 
@@ -38,8 +33,8 @@ def site(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[Any]:
-    with browser() as found:
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
         yield found
 
 
@@ -49,15 +44,15 @@ def manifest(site: Path) -> dict[str, Any]:
     return content
 
 
-def texts(page: Any, selector: str) -> list[str]:
+def texts(page: Page, selector: str) -> list[str]:
     found: list[str] = page.locator(selector).all_inner_texts()
     return found
 
 
-def test_what_a_stranger_wrote_is_text_and_the_page_asks_for_nothing(opened: Any, site: Path) -> None:
-    with looking_at(opened, site / "index.html") as (page, seen):
-        assert seen.console == []
-        assert seen.asked_for == [(site / "index.html").as_uri()]
+def test_what_a_stranger_wrote_is_text_and_the_page_asks_for_nothing(browser: Browser, site: Path) -> None:
+    with opened(browser, site / "index.html") as found:
+        page = found.page
+        found.quiet()
         assert page.evaluate("window.hacked") is None
         body = page.inner_text("body")
         assert "<script>window.hacked = 1</script>" in body
@@ -69,8 +64,9 @@ def test_what_a_stranger_wrote_is_text_and_the_page_asks_for_nothing(opened: Any
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_long_names_do_not_push_the_page_out_of_the_window(opened: Any, site: Path, width: int) -> None:
-    with looking_at(opened, site / "index.html", width=width) as (page, _):
+def test_long_names_do_not_push_the_page_out_of_the_window(browser: Browser, site: Path, width: int) -> None:
+    with opened(browser, site / "index.html", width=width) as found:
+        page = found.page
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         # Nothing reaches past the window but what lies in a box that scrolls.
         out = """[...document.querySelectorAll("body *")].filter(element => !element.closest(".scroll, .skip, .vh")
@@ -79,10 +75,11 @@ def test_long_names_do_not_push_the_page_out_of_the_window(opened: Any, site: Pa
 
 
 def test_the_filter_changes_which_rows_are_shown_and_says_how_many(
-    opened: Any, site: Path, manifest: dict[str, Any]
+    browser: Browser, site: Path, manifest: dict[str, Any]
 ) -> None:
     rows = manifest["sections"]
-    with looking_at(opened, site / "index.html") as (page, _):
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         told = page.locator("#shown")
         assert told.get_attribute("aria-live") == "polite"
         assert (page.locator(SHOWN).count(), told.inner_text()) == (3, "3 of 3 sections")
@@ -101,12 +98,15 @@ def test_the_filter_changes_which_rows_are_shown_and_says_how_many(
         assert (page.locator(SHOWN).count(), told.inner_text()) == (0, "0 of 3 sections")
 
 
-def test_the_table_sorts_by_its_heads_with_the_keyboard_too(opened: Any, site: Path, manifest: dict[str, Any]) -> None:
+def test_the_table_sorts_by_its_heads_with_the_keyboard_too(
+    browser: Browser, site: Path, manifest: dict[str, Any]
+) -> None:
     pairs = [row["pairs"] for row in manifest["sections"]]
     heads = [
         text.split()[0] for text in ("section", "study", "platform", "organ", "disease", "split", "licence", "pairs")
     ]
-    with looking_at(opened, site / "index.html") as (page, _):
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         head = page.locator("#section-table th", has_text="pairs")
         cells = f"{ROWS} td:nth-child({len(heads)})"
         head.get_by_role("button").click()
@@ -120,9 +120,10 @@ def test_the_table_sorts_by_its_heads_with_the_keyboard_too(opened: Any, site: P
         assert texts(page, f"{ROWS} td.name a") == sorted(row["sample_id"] for row in manifest["sections"])
 
 
-def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(opened: Any, site: Path) -> None:
+def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(browser: Browser, site: Path) -> None:
     focusable = "a[href], button, input, select, summary, [tabindex='0']"
-    with looking_at(opened, site / "index.html") as (page, _):
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         page.evaluate(f"[...document.querySelectorAll(`{focusable}`)].forEach((one, n) => one.dataset.number = n)")
         wanted = page.locator(focusable).count()
         reached, rings = [], []
@@ -138,8 +139,9 @@ def test_the_keyboard_reaches_everything_and_one_sees_where_it_is(opened: Any, s
         assert "none" not in rings
 
 
-def test_all_that_can_be_used_has_a_name_for_the_ear(opened: Any, site: Path) -> None:
-    with looking_at(opened, site / "index.html") as (page, _):
+def test_all_that_can_be_used_has_a_name_for_the_ear(browser: Browser, site: Path) -> None:
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
         used = {
             "button",
@@ -167,32 +169,35 @@ def test_all_that_can_be_used_has_a_name_for_the_ear(opened: Any, site: Path) ->
         assert page.locator("h1").count() == 1
 
 
-def test_light_and_dark_follow_the_system_and_paper_shows_all_rows(opened: Any, site: Path) -> None:
+def test_light_and_dark_follow_the_system_and_paper_shows_all_rows(browser: Browser, site: Path) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
-    with looking_at(opened, site / "index.html", color_scheme="light") as (page, _):
+    with opened(browser, site / "index.html", dark=False) as found:
+        page = found.page
         light = page.evaluate(ground)
         assert page.locator("nav").is_visible()
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible()
         assert page.evaluate("getComputedStyle(document.querySelector('.sections')).overflow") == "visible"
-    with looking_at(opened, site / "index.html", color_scheme="dark") as (page, _):
+    with opened(browser, site / "index.html", dark=True) as found:
+        page = found.page
         assert page.evaluate(ground) != light
 
 
-def test_a_row_leads_to_its_section_and_back(opened: Any, site: Path, manifest: dict[str, Any]) -> None:
+def test_a_row_leads_to_its_section_and_back(browser: Browser, site: Path, manifest: dict[str, Any]) -> None:
     name = manifest["sections"][0]["sample_id"]
-    with looking_at(opened, site / "index.html") as (page, seen):
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         page.locator("td.name").get_by_role("link", name=name).click()
         assert page.url == (site / "sections" / f"{name}.html").as_uri()
         assert page.locator("h1").inner_text() == name
         page.get_by_role("link", name="All sections").first.click()
         assert page.url == (site / "index.html").as_uri()
-        assert seen.console == []
-        assert all(url.startswith(("file:", "data:")) for url in seen.asked_for)
+        assert found.errors == []
+        assert all(url.startswith("file:") for url in found.asked)
 
 
 def test_in_one_file_links_lead_inside_and_a_folded_section_opens(
-    opened: Any,
+    browser: Browser,
     made: Made,
     manifest: dict[str, Any],
     tmp_path: Path,
@@ -200,23 +205,25 @@ def test_in_one_file_links_lead_inside_and_a_folded_section_opens(
     assert report(made.release, "-o", tmp_path / "one", "--single-file").exception is None
     assert not (tmp_path / "one" / "sections").exists()
     name = manifest["sections"][1]["sample_id"]
-    with looking_at(opened, tmp_path / "one" / "index.html", width=390) as (page, seen):
+    with opened(browser, tmp_path / "one" / "index.html", width=390) as found:
+        page = found.page
         assert page.locator("[data-section]:visible").count() == 0
         page.locator("td.name").get_by_role("link", name=name).click()
         page.locator(f"#section-{name} canvas").first.wait_for(state="visible")
         assert page.locator("[data-section]:visible").count() == 1
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        assert seen.console == []
-        assert all(url.startswith(("file:", "data:")) for url in seen.asked_for)
+        assert found.errors == []
+        assert all(url.startswith("file:") for url in found.asked)
 
 
-def test_the_policy_of_the_page_lets_nothing_else_run(opened: Any, site: Path) -> None:
+def test_the_policy_of_the_page_lets_nothing_else_run(browser: Browser, site: Path) -> None:
     text = (site / "index.html").read_text()
-    with looking_at(opened, site / "index.html") as (page, seen):
+    with opened(browser, site / "index.html") as found:
+        page = found.page
         page.evaluate(
             "document.body.append(Object.assign(document.createElement('script'), {text: 'window.late = 1'}))"
         )
         assert page.evaluate("window.late") is None
-        assert any("Content Security Policy" in line for line in seen.console), "and says so"
+        assert any("Content Security Policy" in line for line in found.errors), "and says so"
     assert "default-src 'none'" in text
     assert SCRIPT not in text
