@@ -107,7 +107,7 @@ class AtlasFacts:
     totals
         Name -> number; ``None`` where it is not known.
     rows
-        One a section, with the columns of :meth:`AtlasSource.samples` and ``href``, ``genes``, ``picture``, ``failure``.
+        One a section: the columns of :meth:`AtlasSource.samples`, and ``href``, ``genes``, ``picture``, ``failure``.
     failures
         ``(sample_id, message)`` of sections whose page was not made.
     """
@@ -162,7 +162,7 @@ def atlas_facts(
 def _totals(source: AtlasSource, samples: pd.DataFrame) -> dict[str, int | None]:
     known = samples["donor_id"][samples["donor_id"] != UNKNOWN]
     is_release = source.kind == "release"
-    may = samples["redistributable"].eq(True)  # noqa: FBT003
+    may = samples["redistributable"].eq(True)
     shards = [shard for split in source.manifest.get("splits", {}).values() for shard in split["shards"]]
     return {
         "studies": int(samples["study_id"].nunique()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -193,8 +192,13 @@ def test_a_folder_of_something_else_is_left_alone(made: Made, tmp_path: Path, st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"), [(["-o", "{release}/site"], "-o"), (["--scorer", "ulm"], "--scorer"), (["--audit", "{release}"], "--audit")]
-)  # fmt: skip
+    ("arguments", "field"),
+    [
+        (["-o", "{release}/site"], "-o"),
+        (["--scorer", "ulm"], "--scorer"),
+        (["--audit", "{release}"], "--audit"),
+    ],
+)
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
     made: Made,
     tmp_path: Path,
@@ -206,7 +210,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     result = report(made.release, *(text.format(release=made.release) for text in arguments))
     assert isinstance(result.exception, UsageError)
     assert result.exception.facts.field == field
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
     assert not (made.release / "site").exists()
 
 

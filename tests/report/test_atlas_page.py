@@ -1,4 +1,4 @@
-"""The first page of an atlas in a browser: what a hostile release does to it, and what hands and ears can do with it."""
+"""The first page of an atlas in a browser: what a hostile release does to it, what hands and ears can do with it."""
 
 from __future__ import annotations
 
