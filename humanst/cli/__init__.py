@@ -26,6 +26,7 @@ COMMANDS = {
     "licenses": "humanst.cli.cite:licenses",
     "list": "humanst.cli.catalog:list_sections",
     "plan": "humanst.cli.plan:plan",
+    "report": "humanst.cli.report:report",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",
 }
