@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     "--sets",
     "--gene-sets",
     "sets",
-    help="Gene sets that the spots of section stores are scored for [default: the catalog's]; a release has its scores.",
+    help="Gene sets that the spots of section stores are scored for [default: the catalog's].",
 )
 @pathway_options
 @click.option(
@@ -66,12 +66,12 @@ if TYPE_CHECKING:
 @catalog_option
 @json_option
 def report(path: str, output: str, as_json: bool, **options: Any) -> None:
-    """Write static pages of a RELEASE, or of a folder of built SECTIONS: what is in it, and every section with its
-    picture and pathways.
+    """Write static pages of a RELEASE, or of a folder of built SECTIONS.
 
-    The pages are plain files: they open from a folder, fetch nothing and need no server. Beside them is a table for
-    MultiQC. A section that cannot be shown is named, and the others are.
-    """  # fmt: skip
+    What is in it, and every section with its picture and pathways. The pages are plain files: they open from a folder,
+    fetch nothing and need no server. Beside them is a table for MultiQC. A section that cannot be shown is named, and
+    the others are shown.
+    """
     from humanst import files
     from humanst.report.atlas import require_report_folder, write_report
 

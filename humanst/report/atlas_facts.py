@@ -107,7 +107,7 @@ class AtlasFacts:
     totals
         Name -> number; ``None`` where it is not known.
     rows
-        One a section, with the columns of :meth:`AtlasSource.samples` and ``href``, ``genes``, ``picture``, ``failure``.
+        One a section: the columns of :meth:`AtlasSource.samples`, and ``href``, ``genes``, ``picture``, ``failure``.
     failures
         ``(sample_id, message)`` of sections whose page was not made.
     """
@@ -162,7 +162,7 @@ def atlas_facts(
 def _totals(source: AtlasSource, samples: pd.DataFrame) -> dict[str, int | None]:
     known = samples["donor_id"][samples["donor_id"] != UNKNOWN]
     is_release = source.kind == "release"
-    may = samples["redistributable"].eq(True)  # noqa: FBT003
+    may = samples["redistributable"].eq(True)
     shards = [shard for split in source.manifest.get("splits", {}).values() for shard in split["shards"]]
     return {
         "studies": int(samples["study_id"].nunique()),
@@ -182,15 +182,11 @@ def _totals(source: AtlasSource, samples: pd.DataFrame) -> dict[str, int | None]
 def _bars(samples: pd.DataFrame, column: str, platforms: Sequence[str]) -> tuple[Bar, ...]:
     """Organs by size, the largest first."""
     table = samples.pivot_table(index="organ", columns="platform", values=column, aggfunc="sum", fill_value=0)
-    order = sorted(table.index, key=lambda organ: (-int(table.loc[organ].sum()), organ))
-    return tuple(
-        Bar(
-            str(organ),
-            int(table.loc[organ].sum()),
-            tuple((name, int(table.loc[organ, name])) for name in platforms if table.loc[organ, name]),
-        )
-        for organ in order
-    )
+    bars = []
+    for organ, row in table.to_dict("index").items():
+        parts = tuple((name, int(row[name])) for name in platforms if row[name])
+        bars.append(Bar(str(organ), sum(n for _, n in parts), parts))
+    return tuple(sorted(bars, key=lambda bar: (-bar.total, bar.organ)))
 
 
 def _boxes(samples: pd.DataFrame, made: Mapping[str, Made]) -> tuple[Box, ...]:
@@ -246,13 +242,13 @@ def _rank(severity: str) -> int:
 
 
 def _rows(samples: pd.DataFrame, made: Mapping[str, Made], failed: Mapping[str, HumanstError]) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in samples.to_dict("records"):
         done = made.get(row["sample_id"])
         genes = None if done is None or not len(done.n_genes) else float(np.median(done.n_genes))
         rows.append(
             {
-                **row,
+                **{str(name): value for name, value in row.items()},
                 "href": None if done is None else done.href,
                 "genes": genes,
                 "picture": b"" if done is None else done.picture,

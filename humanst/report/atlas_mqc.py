@@ -42,8 +42,8 @@ _COLUMNS: dict[str, tuple[str, str, dict[str, Any]]] = {
 def mqc_table(source: AtlasSource) -> str:
     """The text of ``humanst_mqc.tsv``.
 
-    Text that is not this package's own is escaped, for MultiQC puts cells into its page as they are, and quoted, so that
-    it is never taken for a number. What is not known is an empty cell.
+    Text that is not this package's own is escaped, for MultiQC puts cells into its page as they are, and quoted, so
+    that it is never taken for a number. What is not known is an empty cell.
     """
     headers = {name: {"title": title, "description": about, **more} for name, (title, about, more) in _COLUMNS.items()}
     lines = [f"# {key}: {json.dumps(value)}" for key, value in {**_HEAD, "headers": headers}.items()]

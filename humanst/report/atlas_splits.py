@@ -97,7 +97,7 @@ def _split(name: str, entry: Mapping[str, Any], samples: pd.DataFrame) -> SplitR
         n_groups=int(part["group"].nunique()),
         n_sections=len(part),
         n_pairs=n_pairs,
-        n_redistributable=int(part.loc[part["redistributable"].eq(True), "pairs"].sum()),  # noqa: FBT003
+        n_redistributable=int(part.loc[part["redistributable"].eq(True), "pairs"].sum()),
         n_shards=len(entry["shards"]),
         share=n_pairs / all_pairs if all_pairs else 0.0,
     )

@@ -84,21 +84,25 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
     ranked = summary.assign(_rank=summary["verdict"].map(order)).sort_values(
         ["_rank", "half_r", "pathway"], ascending=[True, False, True]
     )
-    return environment().get_template("audit.html.j2").render(
-        facts=facts,
-        symbols=SYMBOLS,
-        verdicts=[(verdict, int((summary["verdict"] == verdict).sum())) for verdict in VERDICTS],
-        n_sections=tables["sections"]["sample_id"].nunique(),
-        n_pathways=len(summary),
-        n_together=n_together(tables),
-        summary=_shown("pathways", ranked, tuple(_SUMMARY), tuple(_SUMMARY.values())),
-        paragraphs=list(ranked[["pathway", "verdict", "paragraph"]].itertuples(index=False, name=None)),
-        # Drawn here, by a library that escapes what it draws.
-        figures=[(title, alt, Markup(svg)) for title, alt, svg in _figures(tables)],  # noqa: S704
-        details=[_shown(name, tables[name], columns) for name, columns in _details(tables)],
-        script=script,
-        script_hash=script_hash(script),
-        most_rows=MOST_ROWS,
+    return (
+        environment()
+        .get_template("audit.html.j2")
+        .render(
+            facts=facts,
+            symbols=SYMBOLS,
+            verdicts=[(verdict, int((summary["verdict"] == verdict).sum())) for verdict in VERDICTS],
+            n_sections=tables["sections"]["sample_id"].nunique(),
+            n_pathways=len(summary),
+            n_together=n_together(tables),
+            summary=_shown("pathways", ranked, tuple(_SUMMARY), tuple(_SUMMARY.values())),
+            paragraphs=list(ranked[["pathway", "verdict", "paragraph"]].itertuples(index=False, name=None)),
+            # Drawn here, by a library that escapes what it draws.
+            figures=[(title, alt, Markup(svg)) for title, alt, svg in _figures(tables)],  # noqa: S704
+            details=[_shown(name, tables[name], columns) for name, columns in _details(tables)],
+            script=script,
+            script_hash=script_hash(script),
+            most_rows=MOST_ROWS,
+        )
     )
 
 

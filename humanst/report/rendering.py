@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def environment() -> Environment:
-    """The templates of this package. What templates and this package wrote is markup; other text may be a stranger's."""
+    """The templates of this package: what they and this package wrote is markup, other text may be a stranger's."""
     from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
