@@ -89,14 +89,14 @@ def test_what_does_not_run_has_a_reason_that_is_known() -> None:
 
 @pytest.fixture(scope="module")
 def docs_release(shared_tmp: Path, little_atlas: Path) -> Path:
-    """Three demo sections, a split each, with target sets and weights; the work folder lies beside it."""
+    """A demo section to train on and two of other donors to test with, with counts; the work folder lies beside it."""
     release = shared_tmp / "docs" / "release"
     with FileLock(shared_tmp / "docs_release.lock"):
         if not (release / "MANIFEST.json").exists():
             release.parent.mkdir(exist_ok=True)
             assign = release.with_name("assign.csv")
-            assign.write_text("sample_id,split\ndemo_st_A1,train\ndemo_st_B1,val\ndemo_visium_v1_P1,test\n")
-            options = ["-o", str(release), "--assign", str(assign), "--shard-pairs", "29"]
+            assign.write_text("sample_id,split\ndemo_st_A1,train\ndemo_st_B1,test\ndemo_visium_v1_P1,test\n")
+            options = ["-o", str(release), "--assign", str(assign), "--shard-pairs", "29", "--targets", "counts"]
             result = run_humanst("build-shards", *options, atlas=little_atlas, cache=shared_tmp / "docs" / "cache")
             assert result.returncode == 0, result.stderr
     return release

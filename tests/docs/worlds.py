@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -17,7 +18,6 @@ from tests.docs.blocks import Block, lines_of
 from tests.docs.parsing import Line, split_line
 from tests.fetch.small_release import sha
 from tests.helpers import ROOT, run_humanst
-from tests.stamp_train.small_release import GMT, write_small_release
 
 RELEASE_NAMES = ("RELEASE", "release", "PUBLIC", "build/demo/release", "humanst-1.0.0")
 
@@ -103,10 +103,7 @@ class World:
 
     def provide(self, name: str) -> None:
         """Put a thing into the folder that the page takes for granted."""
-        small = name.removeprefix("small ")
-        if small != name:
-            write_small_release(self.folder / small)
-        elif name in RELEASE_NAMES:
+        if name in RELEASE_NAMES:
             self._release(self.folder / name)
         else:
             MAKERS[name](self)
@@ -168,6 +165,23 @@ class World:
         """A small file."""
         (self.folder / name).write_text(text, encoding="utf-8")
 
+    def work(self, name: str) -> None:
+        """The work folder of the demo release, under another name."""
+        made: Path = self.request.getfixturevalue("docs_release")
+        shutil.copytree(f"{made}.work", self.folder / name, copy_function=os.link)
+
+    def labels(self) -> None:
+        """``labels.csv``: two regions of every section to test with."""
+        index = pd.read_parquet(self.request.getfixturevalue("docs_release") / "index/test.parquet")
+        left = index["x_um"] < index.groupby("sample_id")["x_um"].transform("median")
+        table = pd.DataFrame({"key": index["key"], "label": left.map({True: "left", False: "right"})})
+        table.to_csv(self.folder / "labels.csv", index=False)
+
+    def on_the_atlas_again(self) -> None:
+        """The catalog that ships once more, after another one."""
+        self.settings.pop("HUMANST_CATALOG", None)
+        self.settings["HUMANST_MIRROR"] = "mirror"
+
     def demo_sets(self, name: str) -> None:
         """The demo's gene sets under another name."""
         (found,) = Path(self.request.getfixturevalue("little_atlas")).glob("mirror/gene_sets/*.gmt")
@@ -181,6 +195,14 @@ MAKERS: dict[str, Callable[[World], object]] = {
     "a release on record": World.on_record,
     "my_run": World.my_run,
     "out.work": World.her2st_work,
-    "hallmark.gmt": lambda world: world.write("hallmark.gmt", GMT),
+    "settings of the atlas": World.on_the_atlas_again,
+    "work": lambda world: world.work("work"),
+    "release.work": lambda world: world.work("release.work"),
+    "hallmark.gmt": lambda world: world.demo_sets("hallmark.gmt"),
     "reactome.gmt": lambda world: world.demo_sets("reactome.gmt"),
+    "labels.csv": World.labels,
+    "donors.csv": lambda world: world.write(
+        "donors.csv", "sample_id,donor_id\ndemo_st_A1,d10\ndemo_st_B1,d11\ndemo_visium_v1_P1,d6\n"
+    ),
+    "train_step": lambda world: world.names.update(train_step=lambda *_: None),
 }
