@@ -77,6 +77,8 @@ def parse(words: list[str]) -> None:
     click.UsageError
         For an unknown command or option, a value of the wrong kind, an argument too few or too many.
     """
+    if words[1:] in (["--help"], ["--version"]):
+        return
     command, context, rest = resolve(words)
     values, left, order = command.make_parser(context).parse_args(args=list(rest))
     for parameter in click.core.iter_params_for_processing(order, command.get_params(context)):
