@@ -95,5 +95,7 @@ def lines_of(text: str) -> list[str]:
 
 def inline_code(page: str) -> list[str]:
     """Code within the text of a page."""
-    found = [child.content for token in tokens_of(page) for child in token.children or [] if child.type == "code_inline"]
+    found = [
+        child.content for token in tokens_of(page) for child in token.children or [] if child.type == "code_inline"
+    ]
     return [" ".join(code.split()) for code in found]

@@ -10,12 +10,10 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from filelock import FileLock
 
 from tests.docs.blocks import READ, RUN, SHOWN, Block, blocks_of, inline_code, lines_of, page_names
 from tests.docs.parsing import PROGRAMS, options_of, parse, split_line
 from tests.docs.worlds import World
-from tests.helpers import run_humanst
 from tests.real.test_her2st_release import built  # noqa: F401 - a fixture: real sections are built once a run
 
 # What is made once for these tests would be made again by a second worker.
@@ -24,8 +22,6 @@ pytestmark = pytest.mark.xdist_group("docs")
 PAGES = page_names()
 # How many blocks do not run, by reason: one more is looked at before it gets here.
 REASONS: dict[str, int] = {}
-
-
 
 
 def runs(block: Block) -> bool:
@@ -85,21 +81,6 @@ def test_commands_and_options_within_the_text_are_there(page: str) -> None:
 def test_what_does_not_run_has_a_reason_that_is_known() -> None:
     blocks = [block for page in PAGES for block in blocks_of(page) if block.language in RUN]
     assert Counter(block.reason for block in blocks if block.reason) == REASONS
-
-
-@pytest.fixture(scope="module")
-def docs_release(shared_tmp: Path, little_atlas: Path) -> Path:
-    """A demo section to train on and two of other donors to test with, with counts; the work folder lies beside it."""
-    release = shared_tmp / "docs" / "release"
-    with FileLock(shared_tmp / "docs_release.lock"):
-        if not (release / "MANIFEST.json").exists():
-            release.parent.mkdir(exist_ok=True)
-            assign = release.with_name("assign.csv")
-            assign.write_text("sample_id,split\ndemo_st_A1,train\ndemo_st_B1,test\ndemo_visium_v1_P1,test\n")
-            options = ["-o", str(release), "--assign", str(assign), "--shard-pairs", "29", "--targets", "counts"]
-            result = run_humanst("build-shards", *options, atlas=little_atlas, cache=shared_tmp / "docs" / "cache")
-            assert result.returncode == 0, result.stderr
-    return release
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(runs(block) for block in blocks_of(page))])
