@@ -4,7 +4,10 @@ A comment in the line before a block, ``<!-- KEY: VALUE -->``, is one of
 
 - ``files: NAME, ...``: what :mod:`tests.docs.worlds` puts into the folder first; it stays for the page's later blocks;
 - ``saved as: NAME``: the block is that file;
-- ``not run: REASON``: it cannot run here, for one of the reasons in :data:`REASONS`. It is parsed all the same.
+- ``done by: PATH``: that file does what the block does, and it is not done twice;
+- ``not run: REASON``: it cannot run here.
+
+A block that does not run is parsed all the same, and ``test_blocks.py`` counts it.
 """
 
 from __future__ import annotations
@@ -48,6 +51,11 @@ class Block:
     @property
     def place(self) -> str:
         return f"{self.page}:{self.line}"
+
+    @property
+    def elsewhere(self) -> str | None:
+        """The file that does what it does."""
+        return self.said.get("done by")
 
     @property
     def reason(self) -> str | None:
