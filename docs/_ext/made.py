@@ -1,10 +1,11 @@
-"""Directives for what is made from the code: ``schema-fields``, ``exit-codes``.
+"""Directives for what is made from the code: ``schema-fields``, ``exit-codes``; and links by the titles of pages.
 
-Each writes Markdown, which the page that asks for it takes in.
+Each directive writes Markdown, which the page that asks for it takes in.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 import made_errors
@@ -12,6 +13,8 @@ import made_fields
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+
+_FILE = re.compile(r"([a-z_]+)\.md")
 
 
 class Made(Directive):
@@ -49,8 +52,17 @@ class ExitCodes(Made):
         return made_errors.exit_codes()
 
 
+def titles_for_names(app: Any, doctree: nodes.document, docname: str) -> None:
+    """Links that show the name of a file, which is what they are where there is no site, show the page's title here."""
+    for link in doctree.findall(nodes.reference):
+        found = _FILE.fullmatch(link.astext())
+        if found and link.get("internal") and found[1] in app.env.titles:
+            link.children = [nodes.inline("", app.env.titles[found[1]].astext())]
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Make the directives known to Sphinx."""
     app.add_directive("schema-fields", SchemaFields)
     app.add_directive("exit-codes", ExitCodes)
+    app.connect("doctree-resolved", titles_for_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

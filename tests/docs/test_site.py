@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +21,7 @@ import humanst.load
 from humanst.cli import humanst as humanst_command
 from humanst.errors import HumanstError
 from humanst.schemas import TABLES
+from humanst.settings import Settings
 from stamp_train.cli import stamp_train as stamp_train_command
 from tests.helpers import ROOT
 
@@ -107,6 +109,25 @@ def test_links_lead_somewhere(site: Path, pages: dict[Path, Page]) -> None:
             assert target.exists(), f"{path.name}: {link}"
             if parts.fragment and target in pages:
                 assert unquote(parts.fragment) in pages[target].ids, f"{path.name}: {link}"
+
+
+def test_links_between_pages_show_their_titles(site: Path) -> None:
+    """In the files they show names, which is where they lead without a site."""
+    assert "[quickstart.md](quickstart.md)" in (ROOT / "docs/index.md").read_text()
+    shown = {
+        path.name: re.findall(r">([a-z_]+\.md)<", path.read_text(encoding="utf-8")) for path in site.glob("*.html")
+    }
+    assert {name: names for name, names in shown.items() if names} == {}
+    assert "Quick start" in text_of(site / "index.html")
+
+
+def test_every_setting_is_on_the_page_of_installing() -> None:
+    """Those of a user: the one for test servers is none."""
+    page = (ROOT / "docs/install.md").read_text(encoding="utf-8")
+    names = {f"HUMANST_{name.upper()}" for name in Settings.model_fields} - {"HUMANST_ALLOW_LOOPBACK_HTTP"}
+    assert [name for name in sorted(names) if f"| `{name}` |" not in page] == []
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [name for name in extras if f"| `{name}` |" not in page] == []
 
 
 def leaves(command: click.Command, name: str) -> list[tuple[str, click.Command]]:
