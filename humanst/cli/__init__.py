@@ -20,6 +20,7 @@ COMMANDS = {
     "cite": "humanst.cli.cite:cite",
     "curate": "humanst.cli.curate:curate",
     "demo": "humanst.cli.demo:demo",
+    "doctor": "humanst.cli.doctor:doctor",
     "export": "humanst.cli.export:export",
     "fetch": "humanst.cli.fetch:fetch",
     "info": "humanst.cli.catalog:info",
