@@ -27,6 +27,7 @@ COMMANDS = {
     "licenses": "humanst.cli.cite:licenses",
     "list": "humanst.cli.catalog:list_sections",
     "plan": "humanst.cli.plan:plan",
+    "publish": "humanst.cli.publish:publish",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",
 }

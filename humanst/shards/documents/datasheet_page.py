@@ -55,7 +55,7 @@ def _composition(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {
         "How many": f"{n_pairs(manifest):,} pairs of {len(sections):,} sections ({splits}).",
         "Part of something larger": _larger(manifest),
-        "Missing": f"{spots:,} spots and {patches:,} patches were left out by name (see Preprocessing). NaN: not measured.",
+        "Missing": f"{spots:,} spots and {patches:,} patches were left out by name (see Preprocessing).",
         "Related pairs": "Those of a section share tissue; related sections share a split group (see Splits).",
         "Errors and noise": "Findings of the checks are in each section store; their sum is not on record here.",
         "Fit to stand alone": "Patches and targets are in the shards; the slides they were cut from are not.",
