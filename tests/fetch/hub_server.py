@@ -163,7 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.tree = tree
         self.server.trees.append(set(tree))
         self.server.head = hashlib.sha1(self.server.head.encode() + body, usedforsecurity=False).hexdigest()
-        told = {"commitUrl": f"{self.server.endpoint}/c", "commitOid": self.server.head, "pullRequestUrl": None}
+        told = {
+            "commitUrl": f"{self.server.endpoint}/datasets/{REPOSITORY}/commit/1",
+            "commitOid": self.server.head,
+            "pullRequestUrl": None,
+        }
         if self.server.faults["after commit"]:
             # It was done, and the answer is lost.
             self._send(self.server.faults["after commit"].pop(0), {})
