@@ -41,8 +41,7 @@ def section(store: Path) -> Any:
         import spatialdata_plot  # noqa: F401
         import squidpy  # noqa: F401
     with no_complaint():
-        found = spatialdata.read_zarr(store)
-    return found
+        return spatialdata.read_zarr(store)
 
 
 class no_complaint:  # noqa: N801
