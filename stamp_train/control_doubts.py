@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stamp_train.align_data import TRAIN
-from stamp_train.control_arms import ALIGNED
+from stamp_train.control_arms import ALIGNED, told_of
 from stamp_train.control_tiers import organs_of
 from stamp_train.guard import TEST_SPLIT, check_leakage
 from stamp_train.merging import merged_before
@@ -16,9 +16,55 @@ from stamp_train.tier_notes import adapters_of, release_sha256
 if TYPE_CHECKING:
     from humanst.load.release import Release
     from stamp_train.config import AlignConfig
+    from stamp_train.control_arms import Arm
     from stamp_train.control_tiers import Tiers
 
 BEFORE = "The base was aligned before"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a comparison before anything is trained.
+
+    Attributes
+    ----------
+    arms
+        See :func:`stamp_train.control_arms.told_of`.
+    unlike
+        See :func:`unlike_of`.
+    leakage, doubts
+        What takes support away from the claim, as sentences.
+    notes
+        What else a reader must know.
+    """
+
+    arms: tuple[Mapping[str, Any], ...]
+    unlike: Mapping[str, str]
+    leakage: tuple[str, ...]
+    doubts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All of it, as sentences."""
+        return (*self.leakage, *self.doubts, *self.notes)
+
+
+def known_of(
+    runs: Sequence[tuple[Arm, int, AlignConfig]], config: AlignConfig, release: Release, tested: Release, tiers: Tiers
+) -> Known:
+    """Look at a comparison before it is made.
+
+    Parameters
+    ----------
+    runs
+        Arm, number of the training, and settings of each run.
+    config, release, tested
+        See :func:`base_aligned_before`.
+    """
+    arms, before = told_of(runs, config), base_aligned_before(config, release, tested)
+    doubts = (*of_split(release, tested, tiers), *before.doubts)
+    return Known(tuple(arms), unlike_of(arms), before.leakage, doubts, tuple(notes_of(arms, tested, tiers)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ MEASURES = (
     "arm", "seed", "tier", "measure", "organ", "donor", "sample_id", "target", "in_sets", "value", "library_alone",
     "ceiling",
 )  # fmt: skip
-"""Columns of measures. ``organ`` is that of all sections of the donor, empty when they are of several; ``value`` is what
-the arm reached, ``library_alone`` what the library size of a spot reaches by the same protocol without an image,
+"""Columns of measures. ``organ`` is that of all sections of the donor, empty when they are of several; ``value`` is
+what the arm reached, ``library_alone`` what the library size of a spot reaches by the same protocol without an image,
 ``ceiling`` what noise lets a perfect model reach; NaN where there is none."""
 
 MEASURES_VERSION = 2

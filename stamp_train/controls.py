@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from humanst.errors import UsageError
 from stamp_train.align import align, check_training, open_releases
 from stamp_train.config import AlignConfig
-from stamp_train.control_arms import Arm, chosen_arms, config_of, told_of
-from stamp_train.control_doubts import base_aligned_before, notes_of, of_split, unlike_of
+from stamp_train.control_arms import Arm, chosen_arms, config_of
+from stamp_train.control_doubts import Known, known_of
 from stamp_train.control_report import write_report
-from stamp_train.control_runs import EMBEDDINGS, RUN, Found, folder_of, keep, key_of, kept
+from stamp_train.control_runs import EMBEDDINGS, RUN, Found, folder_of, keep, kept, key_of
 from stamp_train.control_slides import SlideTier, check_slides, predict, slide_rows
 from stamp_train.control_table import comparison, verdict_of
 from stamp_train.control_tiers import Tiers, measure
@@ -129,39 +129,40 @@ def run_controls(
     check_training(config, release, evaluation)
     settings = Settings(device=str(find_device(config.device)))
     # Slides are large: they are hashed once.
-    told = None if slides is None else slides.to_dict()
-    world = _World(config, release, tested, encoder_of(config), tiers, out, settings, slides, told, say, progress)
+    hashed = None if slides is None else slides.to_dict()
+    world = _World(config, release, tested, encoder_of(config), tiers, out, settings, slides, hashed, say, progress)
     # All target sets are looked for before the first arm is trained.
     runs = [
         (arm, seed, config_of(arm, config, release, seed=seed, run=str(folder_of(out, arm.name, seed) / RUN)))
         for arm in chosen_arms(only)
         for seed in range(n_seeds if arm.is_trained else 1)
     ]
+    known = known_of(runs, config, release, tested, tiers)
+    for told in known.told:
+        say(told)
     found: dict[str, list[Found]] = {}
     for number, (arm, seed, own) in enumerate(runs):
         progress("arms", number, len(runs))
         found.setdefault(arm.name, []).append(_measured(world, arm, seed, own))
     progress("arms", len(runs), len(runs))
-    return _compared(world, runs, found)
+    return _compared(world, known, found, n_seeds)
 
 
-def _compared(world: _World, runs: Sequence[tuple[Arm, int, AlignConfig]], found: dict[str, list[Found]]) -> Compared:
+def _compared(world: _World, known: Known, found: dict[str, list[Found]], n_seeds: int) -> Compared:
     """Put what all runs gave into one table, and judge it."""
     import pandas as pd
 
-    config, every = world.config, [one for ones in found.values() for one in ones]
+    every = [one for ones in found.values() for one in ones]
     table = comparison(pd.concat([one.measures for one in every], ignore_index=True))
     if world.slides is not None:
         predicted = {arm: [one.slides for one in ones if one.slides is not None] for arm, ones in found.items()}
         table = pd.concat([table, pd.DataFrame(slide_rows(predicted, world.slides))], ignore_index=True)
-    before = base_aligned_before(config, world.release, world.tested)
-    said = [*before.leakage, *(one.leakage for one in every if one.leakage)]
-    leakage, arms = "; ".join(dict.fromkeys(said)) or None, told_of(runs, config)
-    doubts = [*of_split(world.release, world.tested, world.tiers), *before.doubts]
-    verdict = verdict_of(table, leakage=leakage, unlike=unlike_of(arms), doubts=doubts)
-    notes = [*doubts, *notes_of(arms, world.tested, world.tiers)]
-    facts = {**_facts(world), "seeds": max(seed for _, seed, _ in runs) + 1, "leakage": leakage}
-    content = write_report(world.out, table, verdict, {**facts, "arms": arms, "notes": notes})
+    said = [*known.leakage, *(one.leakage for one in every if one.leakage)]
+    leakage = "; ".join(dict.fromkeys(said)) or None
+    verdict = verdict_of(table, leakage=leakage, unlike=known.unlike, doubts=known.doubts)
+    notes = [*known.doubts, *known.notes]
+    facts = {**_facts(world), "seeds": n_seeds, "arms": list(known.arms), "notes": notes, "leakage": leakage}
+    content = write_report(world.out, table, verdict, facts)
     return Compared(world.out, content, table, sum(one.is_kept for one in every))
 
 
