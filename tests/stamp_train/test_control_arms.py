@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ import pytest
 
 from humanst.errors import DataError, UsageError
 from humanst.load import open_release
+from stamp_train import control_runs
 from stamp_train.config import AlignConfig
 from stamp_train.control_arms import ARMS, target_set_of
-from stamp_train.control_doubts import base_aligned_before, of_split
+from stamp_train.control_doubts import Before, base_aligned_before, of_split
+from stamp_train.control_runs import kept, key_of
 from stamp_train.control_tiers import Tiers
 from stamp_train.controls import Compared, run_controls
 from stamp_train.encoder import build_encoder
@@ -65,24 +69,42 @@ def add_controls(release: Any) -> None:
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> AlignConfig:
-    """A release with all that the arms need, a base in a folder, and settings of two steps."""
+    """A release with all that the arms need, a base in a folder, and settings of one step."""
     folder = tmp_path_factory.mktemp("arms")
     with pytest.MonkeyPatch.context() as patch:
         # A probe that leaves one of four donors out needs ten spots of the others.
-        patch.setattr(small_release, "SIZES", {"train": [24, 16], "val": [32], "test": [48]})
+        patch.setattr(small_release, "SIZES", {"train": [24, 16], "val": [8], "test": [24]})
         release = small_release.write_small_release(folder / "release")
         add_controls(release)
     base = build_encoder("test_vit", "random", image_px=32)
     write_folder(folder / "base", base.model, base.facts, {})
     (folder / "sets.gmt").write_text(small_release.GMT)
-    changes = {"encoder": str(folder / "base"), "weights": "preset", "target_set": None, "max_steps": 2}
+    changes = {"encoder": str(folder / "base"), "weights": "preset", "target_set": None, "max_steps": 1}
     changes |= {"pathway_encoder": "token", "gene_sets": str(folder / "sets.gmt"), "validate_every_steps": 100}
     return small_release.settings(release.path, folder / "unused", **changes)
 
 
 @pytest.fixture(scope="module")
 def compared(config: AlignConfig, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    return run_controls(config, tmp_path_factory.mktemp("compared"), TIERS, n_seeds=SEEDS)
+    return run_controls(config, tmp_path_factory.mktemp("compared"), TIERS)
+
+
+@pytest.fixture(scope="module")
+def seeds(config: AlignConfig, compared: Compared) -> Compared:
+    """Random sets once more with two trainings each, in the same folder: one of each is there already."""
+    found = run_controls(config, compared.out, TIERS, only=["random-sets"], n_seeds=SEEDS)
+    assert found.n_kept == 3
+    return found
+
+
+@pytest.fixture(scope="module")
+def written(compared: Compared) -> dict[str, Any]:
+    """What the comparison of all arms wrote, before the next one in its folder."""
+    return {
+        "page": (compared.out / "controls.md").read_text(),
+        "parquet": pd.read_parquet(compared.out / "controls.parquet"),
+        "csv": pd.read_csv(compared.out / "controls.csv"),
+    }
 
 
 def settings_of(compared: Compared, arm: str, seed: int) -> dict[str, Any]:
@@ -101,52 +123,91 @@ def test_every_arm_runs_and_differs_from_the_aligned_one_in_what_makes_it(compar
     for arm, changes in differing.items():
         ours = settings_of(compared, arm, 0)
         assert {name: value for name, value in ours.items() if value != aligned[name] and name != "run"} == changes
-        second = settings_of(compared, arm, 1)
-        changed = {name for name in ours if ours[name] != second[name]} - {"run"}
-        assert changed == ({"seed", "target_set"} if arm == "random-sets" else {"seed"})
-    assert settings_of(compared, "random-sets", 1)["target_set"] == "random-1"
     whole = compared.table[compared.table["part"] == "all"]
     assert set(whole["arm"]) == set(ARM)
     assert whole.groupby(["tier", "measure"])["arm"].nunique().eq(len(ARM)).all()
 
 
-def test_seeds_are_averaged_and_their_spread_is_told(compared: Compared) -> None:
-    whole = compared.table[(compared.table["part"] == "all") & (compared.table["measure"] == "norm")].set_index("arm")
-    assert whole["n_seeds"].to_dict() == {arm: 1 if arm == "frozen" else SEEDS for arm in ARM}
-    assert whole["sd_of_seeds"].isna().to_dict() == {arm: arm == "frozen" for arm in ARM}
-    by_seed = [
-        pd.read_parquet(compared.out / "arms" / "pca" / f"seed-{seed}" / "measures.parquet") for seed in range(SEEDS)
-    ]
-    genes = [one[one["measure"] == "norm"].set_index(["donor", "sample_id", "target"])["value"] for one in by_seed]
-    both = pd.concat(genes, axis=1).dropna()
-    assert not np.allclose(both.iloc[:, 0], both.iloc[:, 1])
-    assert whole.loc["pca", "mean"] == pytest.approx(both.mean(axis=1).groupby("donor").mean().mean())
-
-
-def test_another_pathway_encoder_is_said_everywhere_and_keeps_the_verdict_open(compared: Compared) -> None:
+def test_another_pathway_encoder_is_said_everywhere_and_keeps_the_verdict_open(
+    compared: Compared, written: dict[str, Any]
+) -> None:
     content = compared.content
     assert {told["arm"] for told in content["arms"] if not told["as_aligned"]} == {"hvg", "pca", "library-size"}
     reasons = content["verdict"]["reasons"]
     assert [one for one in reasons if one.startswith("library-size cannot be held against it: its pathway encoder")]
     assert any("--set pathway_encoder=score" in one for one in reasons)
     assert content["verdict"]["rivals"]["library-size"] == "unknown"
-    page = (compared.out / "controls.md").read_text()
+    page, table = written["page"], written["parquet"]
     assert "- library-size: trained on the library size alone (library; pathway encoder score)" in page
     assert "- note: library-size: its pathway encoder is score, that of the aligned model token" in page
-    table = pd.read_parquet(compared.out / "controls.parquet")
     read_by = table.groupby("arm")["pathway_encoder"].unique().map(list).to_dict()
     assert read_by["random-sets"] == read_by["aligned"] == ["token"]
     assert read_by["library-size"] == ["score"]
     assert read_by["frozen"] == [""]
+    assert set(written["csv"].loc[table["arm"] == "pca", "target_sets"]) == {"pca-3"}
 
 
-def test_the_draws_of_random_sets_are_told(compared: Compared) -> None:
+def test_seeds_are_averaged_and_their_spread_is_told(seeds: Compared) -> None:
+    for arm, changes in (("aligned", {"seed"}), ("random-sets", {"seed", "target_set"})):
+        first, second = (settings_of(seeds, arm, seed) for seed in range(SEEDS))
+        assert {name for name in first if first[name] != second[name]} - {"run"} == changes
+    assert settings_of(seeds, "random-sets", 1)["target_set"] == "random-1"
+    whole = seeds.table[(seeds.table["part"] == "all") & (seeds.table["measure"] == "norm")].set_index("arm")
+    assert whole["n_seeds"].to_dict() == {"frozen": 1, "aligned": SEEDS, "random-sets": SEEDS}
+    assert whole["sd_of_seeds"].isna().to_dict() == {"frozen": True, "aligned": False, "random-sets": False}
+    folder = seeds.out / "arms" / "random-sets"
+    by_seed = [pd.read_parquet(folder / f"seed-{seed}" / "measures.parquet") for seed in range(SEEDS)]
+    genes = [one[one["measure"] == "norm"].set_index(["donor", "sample_id", "target"])["value"] for one in by_seed]
+    both = pd.concat(genes, axis=1).dropna()
+    assert not np.allclose(both.iloc[:, 0], both.iloc[:, 1])
+    assert whole.loc["random-sets", "mean"] == pytest.approx(both.mean(axis=1).groupby("donor").mean().mean())
+
+
+def test_the_draws_of_random_sets_are_told(seeds: Compared, compared: Compared) -> None:
+    assert "random-sets: one draw of random sets (random-0), 1 trained" in compared.content["notes"]
     drawn = "random-sets: 2 draws of random sets (random-0, random-1), 2 trained"
-    assert drawn in compared.content["notes"]
-    assert drawn in (compared.out / "controls.md").read_text()
-    table = pd.read_csv(compared.out / "controls.csv")
+    assert drawn in seeds.content["notes"]
+    assert drawn in (seeds.out / "controls.md").read_text()
+    table = pd.read_csv(seeds.out / "controls.csv")
     assert set(table.loc[table["arm"] == "random-sets", "target_sets"]) == {"random-0,random-1"}
-    assert set(table.loc[table["arm"] == "shuffled", "target_sets"]) == {"pathways"}
+    assert set(table.loc[table["arm"] == "aligned", "target_sets"]) == {"pathways"}
+
+
+def test_other_genes_measure_anew_and_train_nothing(config: AlignConfig, seeds: Compared, tmp_path: Path) -> None:
+    runs = [path for path in seeds.out.glob("arms/*/*/run/**/*") if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in runs}
+    tables = {arm: seeds.out / "arms" / arm / "seed-0" / "measures.parquet" for arm in ("frozen", "aligned")}
+    (tmp_path / "one.gmt").write_text(small_release.GMT.splitlines()[0] + "\n")
+    found = run_controls(config, seeds.out, Tiers(n_genes=4, gmt=tmp_path / "one.gmt"), only=["aligned"])
+    assert found.n_kept == 0
+    for file in tables.values():
+        genes = pd.read_parquet(file).query("tier == 'genes'")
+        assert genes["target"].nunique() == 4
+        assert 0 < genes["in_sets"].sum() < len(genes)
+    assert {path: path.stat().st_mtime_ns for path in runs} == before
+    assert set(found.table["part"]) >= {"in sets", "outside"}
+
+
+def test_what_measures_depend_on_is_in_their_key(
+    compared: Compared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = compared.out / "arms" / "pca" / "seed-0"
+    adapter = folder / "run" / "adapter" / "adapter.safetensors"
+    card = json.loads((folder / "arm.json").read_bytes())
+    assert card["adapter_sha256"] == hashlib.sha256(adapter.read_bytes()).hexdigest()
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert kept(copy, card["key"], with_slides=False) is not None
+    tiers = Tiers(labels=adapter)
+    keys = [key_of(folder, {"tiers": one.to_dict()}) for one in (TIERS, tiers)]
+    assert keys[0] == key_of(copy, {"tiers": TIERS.to_dict()})
+    (copy / "run" / "adapter" / adapter.name).write_bytes(b"another")
+    keys.append(key_of(copy, {"tiers": TIERS.to_dict()}))
+    with monkeypatch.context() as patch:
+        patch.setattr(control_runs, "MEASURES_VERSION", -1)
+        keys.append(key_of(folder, {"tiers": TIERS.to_dict()}))
+    monkeypatch.setattr(control_runs, "version", lambda name: "0")
+    keys.append(key_of(folder, {"tiers": TIERS.to_dict()}))
+    assert len(set(keys)) == len(keys)
 
 
 def sets_of(config: AlignConfig, *names: str) -> Any:
@@ -193,11 +254,10 @@ def test_a_test_by_which_settings_are_chosen_gives_no_verdict(config: AlignConfi
 
 def test_leakage_that_was_allowed_is_said_everywhere_and_never_supported(config: AlignConfig, tmp_path: Path) -> None:
     tiers = Tiers(("train",), n_genes=3)
-    refused = {"only": ["shuffled"]}
     with pytest.raises(DataError) as caught:
-        run_controls(config, tmp_path / "out", tiers, **refused)  # type: ignore[arg-type]
+        run_controls(config, tmp_path / "out", tiers, only=["aligned"])
     assert caught.value.facts.code == "leakage"
-    found = run_controls(replace(config, allow_leakage=True), tmp_path / "out", tiers, **refused)  # type: ignore[arg-type]
+    found = run_controls(replace(config, allow_leakage=True), tmp_path / "out", tiers, only=["aligned"])
     verdict, said = found.content["verdict"], found.content["leakage"]
     assert said.startswith("LEAKAGE: trained on tissue of the evaluation")
     assert verdict["answer"] != "supported"
@@ -213,7 +273,7 @@ def test_a_base_that_was_aligned_before_is_compared_with_what_is_tested(
     config: AlignConfig, compared: Compared, tmp_path: Path
 ) -> None:
     release = open_release(config.release)
-    assert base_aligned_before(config, release, release) == base_aligned_before(config, release, release).__class__()
+    assert base_aligned_before(config, release, release) == Before()
     # Aligned to the same release, whose training split shares nothing with the test: nothing to tell.
     merge_adapter(compared.out / "arms" / "aligned" / "seed-0" / "run", tmp_path / "merged")
     again = replace(config, encoder=str(tmp_path / "merged"))
@@ -224,6 +284,12 @@ def test_a_base_that_was_aligned_before_is_compared_with_what_is_tested(
     found = base_aligned_before(replace(again, evaluation_sections=(trained,)), release, release)
     assert len(found.leakage) == 1
     assert found.leakage[0].startswith("The base was aligned before: LEAKAGE: trained on tissue of the evaluation")
+    # What the folder itself says of leakage is told as well.
+    file = tmp_path / "merged" / "config.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "humanst": {**said["humanst"], "leakage": "LEAKAGE: of then"}}))
+    assert base_aligned_before(again, release, release).leakage == ("The base was aligned before: LEAKAGE: of then",)
+    file.write_text(json.dumps(said))
     # Of a release that is not at hand nobody knows.
     other = open_release(small_release.write_small_release(tmp_path / "other").path)
     found = base_aligned_before(again, other, other)
