@@ -156,7 +156,13 @@ def told_of(runs: Sequence[tuple[Arm, int, AlignConfig]], config: AlignConfig) -
     """
     found: dict[str, dict[str, Any]] = {}
     for arm, _, own in runs:
-        fresh = {"arm": arm.name, "what": arm.what, "target_sets": [], "pathway_encoder": None, "as_aligned": True}
+        fresh: dict[str, Any] = {
+            "arm": arm.name,
+            "what": arm.what,
+            "target_sets": [],
+            "pathway_encoder": None,
+            "as_aligned": True,
+        }
         told = found.setdefault(arm.name, fresh)
         if arm.is_trained:
             told["target_sets"].append(own.target_set or "pathways")

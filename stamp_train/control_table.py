@@ -128,13 +128,9 @@ def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) 
     import pandas as pd
 
     runs = here.pivot(index=_UNIT, columns=["arm", "seed"], values="value").sort_index()  # noqa: PD010
-    there = set(runs.columns.get_level_values("arm"))
     # Every seed of an arm is averaged over the same units: those that all of its seeds have.
-    own_runs = {arm: runs[arm].sort_index(axis=1).dropna() if arm in there else runs.iloc[:, :0] for arm in arms}
-    means = {
-        arm: found.mean(axis=1) if len(found.columns) else pd.Series(dtype=float) for arm, found in own_runs.items()
-    }
-    values = pd.DataFrame({arm: found.reindex(runs.index) for arm, found in means.items()})
+    whole = {arm: runs[[column for column in runs.columns if column[0] == arm]].dropna() for arm in arms}
+    values = pd.DataFrame({arm: found.mean(axis="columns").reindex(runs.index) for arm, found in whole.items()})
     beside = here.groupby(_UNIT)[["library_alone", "ceiling"]].mean().reindex(values.index)
     donors = values.index.get_level_values("donor").astype(str).tolist()
     noise = {name: interval(beside[name], donors, n_resamples=1).mean for name in ("library_alone", "ceiling")}
@@ -145,12 +141,12 @@ def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) 
             row |= cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, **draws))
         if arm not in (FROZEN, ALIGNED):
             row |= cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, **draws))
-        seeds = own_runs[arm].groupby("donor").mean().mean()
+        seeds = whole[arm].groupby("donor").mean().to_numpy().mean(axis=0)
         yield (
             empty_row()
             | row
             | {
-                "sd_of_seeds": float(seeds.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+                "sd_of_seeds": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan"),
                 "library_alone": noise["library_alone"],
                 "ceiling": noise["ceiling"],
                 "share_of_ceiling": _share(values[arm], beside["ceiling"], donors),

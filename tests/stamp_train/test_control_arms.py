@@ -90,8 +90,9 @@ def compared(config: AlignConfig, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.fixture(scope="module")
-def seeds(config: AlignConfig, compared: Compared) -> Compared:
+def seeds(config: AlignConfig, compared: Compared, written: dict[str, Any]) -> Compared:
     """Random sets once more with two trainings each, in the same folder: one of each is there already."""
+    assert written
     found = run_controls(config, compared.out, TIERS, only=["random-sets"], n_seeds=SEEDS)
     assert found.n_kept == 3
     return found
