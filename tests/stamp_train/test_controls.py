@@ -110,8 +110,8 @@ def paired_over_donors(compared: Path, arm: str, other: str) -> Paired:
 def test_aligned_gains_on_donors_it_never_saw_and_more_than_shuffled(compared: Path) -> None:
     table = pd.read_parquet(compared / "controls.parquet")
     of = {arm: row(table, tier="pathways", part="all", arm=arm) for arm in ("frozen", "aligned", *ONLY.split(","))}
-    # Any training lifts so weak a base a little, on shuffled pairs as well: that these gain nothing takes more donors and
-    # a better base (benchmarks/align.py). What three donors can show is that a patch's own spot is worth more.
+    # Any training lifts so weak a base a little, on shuffled pairs as well: that these gain nothing takes more donors
+    # and a better base (benchmarks/align.py). What three donors can show is that a patch's own spot is worth more.
     gain, over_shuffled = (paired_over_donors(compared, "aligned", other) for other in ("frozen", "shuffled"))
     assert gain.donors.mean() == pytest.approx(of["aligned"]["minus_frozen_mean"])
     assert gain.interval[0] > 0
