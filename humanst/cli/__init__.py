@@ -28,6 +28,7 @@ COMMANDS = {
     "list": "humanst.cli.catalog:list_sections",
     "plan": "humanst.cli.plan:plan",
     "publish": "humanst.cli.publish:publish",
+    "report": "humanst.cli.report:report",
     "validate": "humanst.cli.validate:validate",
     "verify": "humanst.cli.verify:verify",
 }

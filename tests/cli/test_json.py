@@ -253,7 +253,7 @@ def test_two_demos_are_the_same_bytes(tmp_path: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert f"{content['totals']['pairs']:,} pairs" in second.stdout
     assert "read back" in second.stdout
-    for part in ("atlas", "release"):
+    for part in ("atlas", "release", "site"):
         assert digests(one / part) == digests(two / part)
     assert (one / "release" / "MANIFEST.json").is_file()
 
