@@ -69,7 +69,7 @@ def table(section: Any) -> Any:
     scanpy.pp.normalize_total(table)
     scanpy.pp.log1p(table)
     with no_complaint():
-        squidpy.gr.spatial_neighbors(table, coord_type="grid", n_neighs=6)
+        squidpy.gr.spatial_neighbors_grid(table, n_neighs=6)
     return table
 
 
@@ -109,11 +109,10 @@ def test_squidpy_finds_neighbours_through_the_spatialdata_object(section: Any) -
     import squidpy
 
     with no_complaint():
-        squidpy.gr.spatial_neighbors(
+        squidpy.gr.spatial_neighbors_radius(
             section,
             elements_to_coordinate_systems={"spots": "um"},
             table_key="table",
-            coord_type="generic",
             radius=105.0,
             key_added="within",
         )
@@ -234,7 +233,7 @@ def test_the_page_on_section_stores_says_it_as_it_is(
     ]
     assert len(blocks) == 2
     for block in blocks:
-        exec(compile(block, "docs/sections.md", "exec"), {})
+        exec(compile(block, "docs/sections.md", "exec"), {})  # noqa: S102
     plt.close("all")
     assert (tmp_path / "b4.png").stat().st_size > 10_000
 
