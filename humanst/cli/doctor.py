@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from humanst.cli.output import echo, echo_json, end_with, json_option
+from humanst.cli.output import echo, echo_json, json_option, say
+from humanst.errors import PartialFailure
 
 
 @click.command(
@@ -61,7 +62,10 @@ def doctor(checks: tuple[str, ...], hosts: bool, outputs: tuple[str, ...], as_js
                 echo(f"{'':16}  -> {check.todo}")
         seconds = time.monotonic() - began
         echo(f"{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed ({seconds:.1f} s)")
-    end_with(len(found), failures, "check")
+    if failures:
+        # One thing asked and failed: its own code. Each is told above with what to do.
+        say(f"error: {len(failures)} of {len(found)} checks failed")
+        raise click.exceptions.Exit(failures[0][1].exit_code if len(found) == 1 else PartialFailure.exit_code)
 
 
 def counts_named(counts: dict[str, int]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from humanst.errors import UsageError
 
 if TYPE_CHECKING:
     from humanst.shards.exporting import ExportReport, ExportRequest
+    from humanst.shards.forms import WrittenForm
 
 Form = Callable[[Path, Mapping[str, Any], bool], None]
 
@@ -40,8 +41,8 @@ def export(names: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     Only shards that hold pairs of what leaves are written again; all pairs that stay are the same, byte for byte.
 
-    With FORM one document is written to the file -o: its card (README.md, Markdown), croissant (JSON), or its datasheet
-    (Markdown).
+    With FORM one document is written to the file -o: its card (README.md, Markdown), croissant (JSON), its datasheet
+    (Markdown), or mqc, the table of its sections for MultiQC (call it humanst_mqc.tsv).
     """
     form, release = _form(names)
     FORMS[form](Path(release).resolve(), options, as_json)
@@ -93,8 +94,6 @@ def _export_release(release: Path, options: Mapping[str, Any], as_json: bool) ->
 
 
 def _export_document(form: str, release: Path, options: Mapping[str, Any], as_json: bool) -> None:
-    from humanst.shards.forms import write_form
-
     given = {"--redistributable": "redistributable", "--without": "without", "--release-version": "release_version"}
     if wrong := [option for option, name in given.items() if options[name]]:
         raise UsageError(
@@ -105,7 +104,7 @@ def _export_document(form: str, release: Path, options: Mapping[str, Any], as_js
             done="Nothing was written",
             todo="Export the release first, then the document of the new one",
         )
-    written = write_form(form, release, Path(options["output"]).resolve())
+    written = _written(form, release, Path(options["output"]).resolve())
     content = {
         "form": form,
         "release": str(release),
@@ -122,7 +121,20 @@ def _export_document(form: str, release: Path, options: Mapping[str, Any], as_js
         echo(f"{written.output}: {form} of release {written.version}, {written.n_bytes:,} bytes")
 
 
-DOCUMENT_FORMS = ("card", "croissant", "datasheet")
+def _written(form: str, release: Path, output: Path) -> WrittenForm:
+    from humanst.shards.forms import put_form, write_form
+
+    if form != "mqc":
+        return write_form(form, release, output)
+    from humanst.report.atlas_mqc import mqc_table
+    from humanst.report.atlas_source import open_source
+    from humanst.shards.opened import open_folder
+
+    version = str(open_folder(release).manifest["version"])
+    return put_form(mqc_table(open_source(release)).encode(), release, output, version=version)
+
+
+DOCUMENT_FORMS = ("card", "croissant", "datasheet", "mqc")
 FORMS: Mapping[str, Form] = {
     "release": _export_release,
     **{form: partial(_export_document, form) for form in DOCUMENT_FORMS},

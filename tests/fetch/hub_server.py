@@ -75,7 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(fault, {"error": f"told to say {fault}"})
                 return
             if kind != "put" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                self._send(401, {"error": "Invalid credentials"})
+                # As careless as a server may be: it says what it was given.
+                self._send(401, {"error": f"Invalid credentials: {self.headers.get('Authorization')}"})
                 return
             if kind not in ("put", "yaml", "verify") and REPOSITORY not in self.path:
                 self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})

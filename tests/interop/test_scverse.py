@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import tifffile
 
 from humanst.pathways.audit.moran import morans_i, neighbours_on
-from tests.helpers import run_humanst
+from tests.helpers import ROOT, run_humanst
 
 # The imports of squidpy are slow, and so is the first call of what it compiles.
 pytestmark = pytest.mark.xdist_group("scverse")
@@ -68,7 +72,7 @@ def table(section: Any) -> Any:
     scanpy.pp.normalize_total(table)
     scanpy.pp.log1p(table)
     with no_complaint():
-        squidpy.gr.spatial_neighbors(table, coord_type="grid", n_neighs=6)
+        squidpy.gr.spatial_neighbors_grid(table, n_neighs=6)
     return table
 
 
@@ -108,11 +112,10 @@ def test_squidpy_finds_neighbours_through_the_spatialdata_object(section: Any) -
     import squidpy
 
     with no_complaint():
-        squidpy.gr.spatial_neighbors(
+        squidpy.gr.spatial_neighbors_radius(
             section,
             elements_to_coordinate_systems={"spots": "um"},
             table_key="table",
-            coord_type="generic",
             radius=105.0,
             key_added="within",
         )
@@ -174,23 +177,45 @@ def drawn(section: Any, caplog: pytest.LogCaptureFixture, *, color: str | None) 
     return pixels, place
 
 
-def test_the_picture_is_drawn_where_its_pixels_are_and_spots_lie_on_tissue(
-    section: Any, caplog: pytest.LogCaptureFixture
+@dataclass(frozen=True)
+class Vendor:
+    """What the vendor's files say: the slide, the places of spots on it, and how large its pixels are."""
+
+    slide: np.ndarray
+    places_px: dict[str, tuple[float, float]]
+    um_per_px: float
+
+
+@pytest.fixture(scope="module")
+def vendor(little_atlas: Path) -> Vendor:
+    """Read without humanst. Spots of a Visium slide are 100 um apart, which is all the scale that is needed."""
+    folder = little_atlas / "mirror" / "demo_visium_v1" / "P1"
+    rows = list(csv.reader((folder / "outs" / "spatial" / "tissue_positions_list.csv").open()))
+    places = {row[0]: (float(row[5]), float(row[4])) for row in rows}
+    grid = {(int(row[2]), int(row[3])): places[row[0]] for row in rows}
+    pitches = [np.hypot(*np.subtract(grid[r, c + 2], at)) for (r, c), at in grid.items() if (r, c + 2) in grid]
+    return Vendor(tifffile.imread(folder / "image.tif", level=0), places, 100.0 / float(np.median(pitches)))
+
+
+def test_the_picture_is_drawn_where_the_slide_has_it_and_spots_lie_on_tissue(
+    section: Any, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Points all over the vendor's slide have the colour that is drawn at their place in um."""
     pixels, place = drawn(section, caplog, color=None)
-    image = np.asarray(section["he"].data).transpose(1, 2, 0) / 255.0
-    scale = _matrix(section["he"])
+    # About as coarse as what is drawn.
+    half = round(1.5 / vendor.um_per_px)
     rng = np.random.default_rng(0)
-    at_px = rng.integers(20, np.array(image.shape[1::-1]) - 20, size=(400, 2))
-    shown = pixels[place((at_px + 0.5) @ scale[:2, :2].T + scale[:2, 2])]
-    stored = np.array([image[y - 1 : y + 2, x - 1 : x + 2].mean(axis=(0, 1)) for x, y in at_px])
-    straight = np.corrcoef(shown.ravel(), stored.ravel())[0, 1]
-    flipped = np.corrcoef(pixels[::-1][place((at_px + 0.5) @ scale[:2, :2].T)].ravel(), stored.ravel())[0, 1]
-    assert straight > 0.9 > flipped + 0.2
+    at_px = rng.integers(50, np.array(vendor.slide.shape[1::-1]) - 50, size=(400, 2))
+    slide = [vendor.slide[y - half : y + half + 1, x - half : x + half + 1].mean(axis=(0, 1)) / 255 for x, y in at_px]
+    at_um = (at_px + 0.5) * vendor.um_per_px
+    straight = np.corrcoef(pixels[place(at_um)].ravel(), np.ravel(slide))[0, 1]
+    beside = np.corrcoef(pixels[place(at_um + 15.0)].ravel(), np.ravel(slide))[0, 1]
+    flipped = np.corrcoef(pixels[::-1][place(at_um)].ravel(), np.ravel(slide))[0, 1]
+    assert straight > 0.9
+    assert straight > max(beside, flipped) + 0.1
     density = -np.log(np.clip(pixels, 1 / 255, 1)).sum(axis=2)
-    spots = section["table"].obsm["spatial"]
     ring = 20 * np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
-    on_spots = np.array([density[place(spot + ring)].mean() for spot in spots])
+    on_spots = np.array([density[place(spot + ring)].mean() for spot in section["table"].obsm["spatial"]])
     corner = density[place(np.array([[12.0, 12.0]]))]
     assert corner < 0.3
     # Fat is empty within, and the demo has some.
@@ -198,11 +223,12 @@ def test_the_picture_is_drawn_where_its_pixels_are_and_spots_lie_on_tissue(
 
 
 def test_spots_are_drawn_at_their_places_in_the_colour_of_the_gene(
-    section: Any, genes: list[str], caplog: pytest.LogCaptureFixture
+    section: Any, vendor: Vendor, genes: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The places are the vendor's, the width is that of a Visium spot: 55 um."""
     bare, place = drawn(section, caplog, color=None)
     pixels, place = drawn(section, caplog, color=genes[0])
-    spots = section["table"].obsm["spatial"]
+    spots = vendor.um_per_px * np.array([vendor.places_px[name] for name in section["table"].obs_names])
     values = section["table"][:, genes[0]].X.toarray().ravel()
     colours = mpl.colormaps["viridis"](np.linspace(0, 1, 256))[:, :3]
     seen = pixels[place(spots)]
@@ -210,7 +236,7 @@ def test_spots_are_drawn_at_their_places_in_the_colour_of_the_gene(
     assert apart.min(axis=1).max() < 0.05, "each centre has a colour of the map"
     expected = (values - values.min()) / np.ptp(values)
     np.testing.assert_allclose(apart.argmin(axis=1) / 255, expected, atol=0.03)
-    radius = section["spots"]["radius"].iloc[0]
+    radius = 55.0 / 2
     rim = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
     for share, is_drawn in ((0.85, True), (1.25, False)):
         places = place((spots[:, None] + share * radius * rim).reshape(-1, 2))
@@ -218,7 +244,21 @@ def test_spots_are_drawn_at_their_places_in_the_colour_of_the_gene(
         assert changed.mean() == pytest.approx(float(is_drawn), abs=0.03), "a spot is as wide as it was measured"
 
 
-def _matrix(element: Any) -> np.ndarray:
-    from spatialdata.transformations import get_transformation
+def test_the_page_on_section_stores_says_it_as_it_is(
+    section: Any, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its blocks for squidpy and spatialdata-plot, as they stand there, on this section."""
+    import matplotlib.pyplot as plt
 
-    return get_transformation(element, "um").to_affine_matrix(("x", "y"), ("x", "y"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b4" / "sections").mkdir(parents=True)
+    (tmp_path / "b4" / "sections" / "her2st_B4.zarr").symlink_to(store)
+    page = (ROOT / "docs" / "sections.md").read_text()
+    blocks = [
+        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "squidpy" in block or "plot" in block
+    ]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/sections.md", "exec"), {})  # noqa: S102
+    plt.close("all")
+    assert (tmp_path / "b4.png").stat().st_size > 10_000

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from humanst.cli import humanst
@@ -98,6 +101,22 @@ def test_datasheet_counts_what_the_release_holds(release: Path, tmp_path: Path) 
         assert study["study_id"] in text
     run("datasheet", str(release), "-o", str(tmp_path / "again.md"))
     assert (tmp_path / "again.md").read_text() == text
+
+
+def test_table_for_multiqc_has_a_row_a_section(release: Path, tmp_path: Path) -> None:
+    """The head is commented YAML; pairs of each section are those of the index."""
+    result = run("mqc", str(release), "-o", str(tmp_path / "humanst_mqc.tsv"), "--json")
+    assert result.exception is None, result.exception
+    assert json.loads(result.stdout)["document"] is None
+    lines = (tmp_path / "humanst_mqc.tsv").read_text().splitlines()
+    head = yaml.safe_load("\n".join(line.removeprefix("#") for line in lines if line.startswith("#")))
+    assert head["plot_type"] == "table"
+    body = [line for line in lines if not line.startswith("#")]
+    rows = {row["Section"]: int(row["pairs"]) for row in csv.DictReader(body, delimiter="\t")}
+    pairs: Counter[str] = Counter()
+    for index in (release / "index").glob("*.parquet"):
+        pairs.update(pq.read_table(index, columns=["sample_id"])["sample_id"].to_pylist())
+    assert rows == dict(pairs)
 
 
 def test_datasheet_of_a_part_says_so(release: Path) -> None:

@@ -145,6 +145,24 @@ def test_an_earlier_release_is_replaced_and_nothing_of_it_stays(release: Path, s
     assert digests(out) == digests(smaller)
 
 
+def test_while_a_release_is_replaced_the_folder_counts_as_unfinished(
+    release: Path, smaller: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(release, "--to", out, "--confirm")
+    manifests = []
+    real = publishing_folder._copy
+
+    def copy(path: Path, target: Path, name: str, sha256: str) -> None:
+        manifests.append((out / "MANIFEST.json").exists())
+        real(path, target, name, sha256)
+
+    monkeypatch.setattr(publishing_folder, "_copy", copy)
+    run(smaller, "--to", out, "--confirm")
+    assert len(manifests) > 2
+    assert not any(manifests)
+
+
 def test_what_may_not_be_passed_on_is_not(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = made(tmp_path / "closed", {"train": [[A, SHUT], [SHUT]], "val": [], "test": []})
     monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -317,6 +335,7 @@ def test_refusals_of_the_hub_say_what_to_do_and_no_token(
     told = run(release, *TO, code=7)
     assert told["code"] == "not-allowed"
     assert "hf_wrong" not in json.dumps(told)
+    assert "Invalid credentials: Bearer ***" in told["found"]
     assert server.asked["info"] == 1, "a refusal is not asked for again"
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert run(release, "--to", "hf://lab/other", "--confirm", code=7)["code"] == "not-found"
