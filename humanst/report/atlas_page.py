@@ -170,7 +170,9 @@ def size_text(n_bytes: int) -> str:
 
 def short_number(n: int) -> str:
     """A large number for a person."""
-    size, units = float(n), ["", " k", " M", " G"]
-    while size >= 10_000 and len(units) > 1:
+    if n < 10_000:
+        return f"{n:,}"
+    size, units = n / 1000, ["k", "M", "G"]
+    while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]
-    return f"{size:,.0f}{units[0]}" if not units[0] or size >= 100 else f"{size:.1f}{units[0]}"
+    return f"{size:,.0f} {units[0]}" if size >= 100 else f"{size:.1f} {units[0]}"
