@@ -226,7 +226,8 @@ def _limits(known: NDArray[np.float64], kind: Kind) -> tuple[float, float]:
         most = float(np.percentile(np.abs(known), HIGH_PERCENTILE)) or 1.0
         return -most, most
     low, high = (float(value) for value in np.percentile(known, [LOW_PERCENTILE, HIGH_PERCENTILE]))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    # Nothing of quality is below 0.
+    return (low, high) if high > low else (max(low - 0.5, 0.0), low + 0.5)
 
 
 def _pitch(xy_um: NDArray[np.float64], default: float) -> float:

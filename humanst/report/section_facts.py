@@ -234,6 +234,10 @@ def _histograms(table: pd.DataFrame) -> tuple[Histogram, ...]:
             found.append(histogram("Library size", counts, "log10 transcripts"))
         elif column in table.columns:
             name, unit = QUALITY[column]
+            values = table[column].to_numpy(np.float64)
             limits = (0.0, 1.0) if column == "tissue_fraction" else None
-            found.append(histogram(name, table[column].to_numpy(np.float64), unit, limits))
+            if column == "mt_fraction":
+                # Many a table has no mitochondrial gene: a share of 0 is no range from -0.5 to 0.5.
+                limits = (0.0, max(0.1, float(np.nanmax(values, initial=0.0))))
+            found.append(histogram(name, values, unit, limits))
     return tuple(found)

@@ -114,10 +114,10 @@
         : `${now.name} is not measured: ${now.reason}.`;
     }
 
+    // Which of the 256 colours a value has.
     colour(value) {
-      const table = this.tables[this.now.kind];
       const share = (value - this.now.low) / (this.now.high - this.now.low);
-      return 3 * Math.round(255 * Math.min(1, Math.max(0, share)));
+      return Math.round(255 * Math.min(1, Math.max(0, share)));
     }
 
     draw() {
@@ -137,50 +137,53 @@
     // Spots of one colour are one path: a thousand of them cost little more than one.
     paint(pen) {
       const table = this.tables[this.now.kind];
-      const paths = new Map();
-      const empty = [];
+      const codes = this.codes[this.place], none = this.data.no_value;
+      const corners = this.corners();
+      const paths = new Array(256);
+      const empty = new Path2D();
       for (let i = 0; i < this.n; i++) {
-        const value = this.value(i);
-        if (Number.isNaN(value)) { empty.push(i); continue; }
-        const at = this.colour(value);
-        if (!paths.has(at)) paths.set(at, new Path2D());
-        this.shape(paths.get(at), i);
+        if (codes[i] === none) { this.shape(empty, i, corners); this.hatch(empty, i, corners); continue; }
+        const at = this.colour(this.now.base + this.now.step * codes[i]);
+        this.shape(paths[at] ||= new Path2D(), i, corners);
       }
       pen.globalAlpha = this.opacity.value / 100;
-      for (const [at, path] of paths) {
-        pen.fillStyle = `rgb(${table[at]},${table[at + 1]},${table[at + 2]})`;
+      paths.forEach((path, at) => {
+        pen.fillStyle = `rgb(${table[3 * at]},${table[3 * at + 1]},${table[3 * at + 2]})`;
         pen.fill(path);
-      }
-      const path = new Path2D();
-      for (const i of empty) { this.shape(path, i); this.hatch(path, i); }
+      });
       // Under the dark line a light one, for glass and for tissue.
       for (const [colour, width] of [["#fff", 2.4], ["#333", 1]]) {
         pen.strokeStyle = colour;
         pen.lineWidth = width;
-        pen.stroke(path);
+        pen.stroke(empty);
       }
     }
 
-    shape(path, i) {
+    // Half the axes of a circle, or the corners of a square from its middle, in pixels of the picture.
+    corners() {
       const [a, b] = this.half();
+      if (this.data.spots.shape === "circle") return { a, b };
+      const turn = this.data.spots.turn_degrees * Math.PI / 180;
+      const c = Math.cos(turn), s = Math.sin(turn);
+      const ring = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
+      return { a, b, x: ring.map(([u, v]) => a * (u * c - v * s)), y: ring.map(([u, v]) => b * (u * s + v * c)) };
+    }
+
+    shape(path, i, { a, b, x: dx, y: dy }) {
       const x = this.x[i], y = this.y[i];
-      if (this.data.spots.shape === "circle") {
+      if (!dx) {
         path.moveTo(x + a, y);
         path.ellipse(x, y, a, b, 0, 0, 2 * Math.PI);
         return;
       }
-      const turn = this.data.spots.turn_degrees * Math.PI / 180;
-      const c = Math.cos(turn), s = Math.sin(turn);
-      [[-1, -1], [1, -1], [1, 1], [-1, 1]].forEach(([u, v], corner) => {
-        path[corner ? "lineTo" : "moveTo"](x + a * (u * c - v * s), y + b * (u * s + v * c));
-      });
+      path.moveTo(x + dx[0], y + dy[0]);
+      for (let corner = 1; corner < 4; corner++) path.lineTo(x + dx[corner], y + dy[corner]);
       path.closePath();
     }
 
-    hatch(path, i) {
-      const [a, b] = this.half().map((side) => side * 0.7);
-      path.moveTo(this.x[i] - a, this.y[i] + b);
-      path.lineTo(this.x[i] + a, this.y[i] - b);
+    hatch(path, i, { a, b }) {
+      path.moveTo(this.x[i] - a * 0.7, this.y[i] + b * 0.7);
+      path.lineTo(this.x[i] + a * 0.7, this.y[i] - b * 0.7);
     }
 
     // The spot nearest to a place, if it lies within reach.
