@@ -367,3 +367,23 @@ def test_in_the_dark_text_can_be_read(facts: SectionFacts, browser: Browser, tmp
         with opened(browser, path, dark=dark) as seen:
             contrasts = seen.page.evaluate(script)
             assert min(contrasts) >= 4.5, contrasts
+
+
+def test_scores_that_are_no_z_are_told_so_and_coloured_by_their_own_range(
+    demo_atlas: Path, demo_release: Path, browser: Browser, tmp_path: Path
+) -> None:
+    from humanst.pathways import PathwayChoice
+    from humanst.pathways.options import Scoring
+
+    choice = PathwayChoice(scoring=Scoring(scorer="mean", z=False))
+    (sets,) = (demo_atlas / "mirror" / "gene_sets").rglob("*.gmt")
+    found = section_facts(open_source(stores_of(demo_release), gene_sets=sets, choice=choice), VISIUM)
+    assert {layer.kind for layer in found.pathways} == {"one-sided"}
+    for layer in found.pathways:
+        assert layer.least is not None
+        assert layer.most is not None
+        assert 0 <= layer.least <= layer.low < layer.high <= layer.most
+    text, painted = shown(browser, page(found), tmp_path)
+    assert "no z" in text
+    assert "z within the section" not in text
+    assert painted > 10_000
