@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shutil
@@ -22,14 +23,16 @@ from humanst.report.section_facts import SectionFacts, section_facts
 from humanst.report.section_page import section_fragment, section_page, section_script, section_style
 from humanst.store import card_path, read_card, tree_digest
 from tests.report.browsing import canvas_pixels, chromium, opened
+from tests.report.maps import CANVAS
 from tests.report.sections import index_rows, manifest_row, npy_targets
 from tests.report.test_page import HOSTILE, STEERING, Read
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# The browser and what pages are made of are made once.
+pytestmark = pytest.mark.xdist_group("section-page")
 VISIUM, XENIUM, LEGACY = "demo_visium_V1", "demo_xenium_X1", "demo_st_A1"
-CANVAS = ".hs-stage > canvas"
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +173,6 @@ def test_packed_values_come_back_to_a_hundred_thousandth_of_their_range() -> Non
     values = np.random.default_rng(3).normal(size=500)
     values[7] = np.nan
     layer = layer_of("x", values, unit="z", group="pathway", limits=(-2.5, 2.5))
-    import base64
-
     codes = np.frombuffer(base64.b64decode(layer.codes), "<u2")
     back = np.where(codes == 65535, np.nan, layer.base + layer.step * codes)
     np.testing.assert_allclose(back, values, atol=np.nanmax(values) * 1e-4)
