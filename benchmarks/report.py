@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,10 +37,11 @@ def main() -> None:
     if options.json:
         print(json.dumps({"rows": rows}, indent=2))
         return
-    print("sections  seconds  a section  index MB  folder MB")
+    print("sections  seconds  CPU seconds  a section  index MB  folder MB")
     for row in rows:
         print(
-            f"{row['sections']:8d}  {row['seconds']:7.1f}  {row['seconds'] / row['sections']:9.3f}  "
+            f"{row['sections']:8d}  {row['seconds']:7.1f}  {row['cpu_seconds']:11.1f}  "
+            f"{row['cpu_seconds'] / row['sections']:9.3f}  "
             f"{row['index_bytes'] / 1e6:8.2f}  {row['bytes'] / 1e6:9.1f}"
         )
 
@@ -65,13 +67,23 @@ def _release(folder: Path, size: int, most: int, workers: int) -> Path:
 def _measure(folder: Path, release: Path, size: int) -> dict[str, float]:
     site, no_work = folder / f"site{size}", folder / "no-work"
     shutil.rmtree(site, ignore_errors=True)
-    began = time.monotonic()
+    began, cpu_before = time.monotonic(), _cpu_seconds()
     printed = _humanst(
         folder, "report", str(release), "-o", str(site), "--folder", "--work", str(no_work), "--workers", "1", "--json"
     )
-    seconds = time.monotonic() - began
+    seconds, cpu_seconds = time.monotonic() - began, _cpu_seconds() - cpu_before
     content = json.loads(printed)
-    return {key: content[key] for key in ("bytes", "index_bytes")} | {"sections": size, "seconds": seconds}
+    return {key: content[key] for key in ("bytes", "index_bytes")} | {
+        "sections": size,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of all commands that were run so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _humanst(folder: Path, *arguments: str) -> str:

@@ -62,6 +62,7 @@ def test_every_command_takes_json_and_is_documented() -> None:
     assert all(any("--json" in parameter.opts for parameter in command.params) for command in found.values())
     variants = {"demo --only-write", "fetch --dry-run", "fetch --list-urls", "curate propose of URLs"}
     variants |= {"fetch atlas", "fetch atlas --dry-run"}
+    variants |= {"export of a document"}
     variants |= {"build-shards --stage", "build-shards --print-sbatch"}
     assert set(found) | variants | {"a command that fails"} == set(promised())
 
