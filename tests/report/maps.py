@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from humanst.report.section_facts import SectionFacts
+from humanst.report.section_page import section_page
 from tests.report.browsing import Opened, canvas_pixels, opened
 
 if TYPE_CHECKING:
@@ -68,3 +70,19 @@ def assert_registered(canvas: NDArray[np.uint8], xy_px: NDArray[np.float64], rad
     assert len(set(distance.argmin(axis=1))) == inside.sum()
     measured = np.sqrt(areas[distance.argmin(axis=1)] / np.pi)
     np.testing.assert_allclose(measured, radius_px, atol=0.6)
+
+
+def page(facts: SectionFacts) -> str:
+    return section_page(facts, standalone=False, up="../index.html")
+
+
+def shown(browser: Browser, html: str, folder: Path) -> tuple[str, int]:
+    """The text of a page in a browser, and how many pixels of its map are painted; nothing may go wrong."""
+    path = folder / "page.html"
+    path.write_text(html, encoding="utf-8")
+    with opened(browser, path) as seen:
+        seen.page.wait_for_selector("[data-drawn]")
+        painted = int((canvas_pixels(seen.page, CANVAS)[:, :, 3] > 0).sum())
+        text = seen.page.locator("main").inner_text()
+        seen.quiet()
+    return text, painted
