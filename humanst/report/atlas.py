@@ -13,7 +13,7 @@ from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_f
 from humanst.report.atlas_facts import AtlasFacts, Made, atlas_facts
 from humanst.report.atlas_mqc import MQC, mqc_table
 from humanst.report.atlas_page import atlas_page
-from humanst.report.atlas_sections import SectionTask, make_section
+from humanst.report.atlas_sections import SectionTask, forget_sources, make_section
 from humanst.report.atlas_source import AtlasSource
 from humanst.runner import run_tasks
 
@@ -167,13 +167,16 @@ def _sections(
     made: dict[int, Made] = {}
     failures: dict[int, tuple[str, HumanstError]] = {}
     tell(0)
-    with closing(run_tasks(tasks, make_section, workers=request.workers)) as outcomes:
-        for number, outcome in enumerate(outcomes, 1):
-            if outcome.error is not None:
-                failures[outcome.position] = (tasks[outcome.position].sample_id, outcome.error)
-            elif outcome.result is not None:
-                made[outcome.position] = outcome.result
-            tell(number)
+    try:
+        with closing(run_tasks(tasks, make_section, workers=request.workers)) as outcomes:
+            for number, outcome in enumerate(outcomes, 1):
+                if outcome.error is not None:
+                    failures[outcome.position] = (tasks[outcome.position].sample_id, outcome.error)
+                elif outcome.result is not None:
+                    made[outcome.position] = outcome.result
+                tell(number)
+    finally:
+        forget_sources()
     return (
         {tasks[position].sample_id: made[position] for position in sorted(made)},
         [failures[position] for position in sorted(failures)],

@@ -229,12 +229,20 @@ def _findings(source: AtlasSource) -> tuple[FindingGroup, ...]:
 
 def _group(code: str, items: Sequence[tuple[str, Mapping[str, Any]]]) -> FindingGroup:
     worst = min(items, key=lambda item: _rank(item[1]["severity"]))[1]
-    examples = [(name, str(finding.get("found") or finding["what"])) for name, finding in items]
+    examples = [(name, _found(finding, str(worst["what"]))) for name, finding in items]
     sections = tuple(dict.fromkeys(name for name, _ in items if name))
     todo = worst.get("todo") or ""
     return FindingGroup(
         code, str(worst["severity"]), str(worst["what"]), todo, len(items), sections, tuple(examples[:3])
     )
+
+
+def _found(finding: Mapping[str, Any], head: str) -> str:
+    """What was found, below a head that may be the words of another finding of the same code."""
+    what, found = str(finding["what"]), finding.get("found")
+    if what == head:
+        return str(found or what)
+    return f"{what}: {found}" if found else what
 
 
 def _rank(severity: str) -> int:

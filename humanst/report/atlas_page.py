@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from humanst import __version__
+from humanst.report.atlas_base import UNKNOWN
 from humanst.report.atlas_facts import AtlasFacts, Box
 from humanst.report.rendering import environment, script_hash, template_text
 from humanst.report.section_page import section_script, section_style
@@ -17,6 +18,7 @@ from humanst.report.section_page import section_script, section_style
 N_COLOURS = 8
 MOST_LISTED = 100
 _RELEASE_ONLY = ("split", "licence", "pairs")
+_NOT_HERE = "not on record here"
 _COLUMNS = (
     ("section", False), ("study", False), ("platform", False), ("organ", False), ("disease", False), ("split", False),
     ("licence", False), ("pairs", True), ("spots", True), ("genes a spot", True), ("um/px", True), ("warnings", True),
@@ -94,11 +96,12 @@ def _tiles(facts: AtlasFacts) -> list[tuple[str, str, str]]:
     """Name, figure and a note of every total."""
     totals = facts.totals
     unknown = totals["sections_of_unknown_donors"] or 0
-    donors = "not known" if totals["donors"] is None else f"{totals['donors']:,}"
+    donors = "-" if totals["donors"] is None else f"{totals['donors']:,}"
+    of_unknown = f"{unknown:,} sections of unknown donors" if unknown else ""
     tiles = [
         ("studies", f"{totals['studies']:,}", ""),
         ("sections", f"{totals['sections']:,}", _may(totals["redistributable_sections"], totals["sections"])),
-        ("donors", donors, f"{unknown:,} sections of unknown donors" if unknown and totals["donors"] else ""),
+        ("donors", donors, _NOT_HERE if totals["donors"] is None else of_unknown),
     ]
     if totals["pairs"] is not None:
         tiles.append(("pairs", f"{totals['pairs']:,}", _may(totals["redistributable_pairs"], totals["pairs"])))
@@ -110,8 +113,9 @@ def _tiles(facts: AtlasFacts) -> list[tuple[str, str, str]]:
         tiles.append(("shards", size_text(totals["bytes"]), ""))
     stores = "in this folder" if facts.kind == "stores" else ""
     tiles.append(("section stores", size_text(totals["store_bytes"] or 0), stores))
-    names = [row.name for row in facts.licenses]
-    tiles.append(("licences", f"{len(names):,}", ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")))
+    names = [row.name for row in facts.licenses if row.name != UNKNOWN]
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    tiles.append(("licences", f"{len(names):,}" if names else "-", some or _NOT_HERE))
     return tiles
 
 

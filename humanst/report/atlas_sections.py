@@ -48,6 +48,11 @@ def _source(path: Path, opened: tuple[tuple[str, Any], ...]) -> AtlasSource:
     return open_source(path, **dict(opened))
 
 
+def forget_sources() -> None:
+    """Close what this process opened: another report is of what lies there then."""
+    _source.cache_clear()
+
+
 def make_section(task: SectionTask) -> Made:
     """Make the page of a section, or its part of one file.
 

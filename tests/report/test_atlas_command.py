@@ -247,6 +247,19 @@ def test_an_audit_of_the_same_release_goes_along_and_another_does_not(made: Made
     assert (tmp_path / "site" / "audit.html").read_text() == page.read_text()
 
 
+def test_a_process_that_shows_a_release_twice_shows_what_it_has_become(made: Made, tmp_path: Path) -> None:
+    release = copy_release(made, tmp_path)
+    for title in ("first title", "second title"):
+
+        def rename(manifest: dict[str, Any], title: str = title) -> None:
+            for study in manifest["studies"]:
+                study["title"] = title
+
+        change_manifest(release, rename)
+        assert report(release, "-o", tmp_path / "site", "--folder").exception is None
+        assert title in (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").read_text()
+
+
 def test_names_of_pages_are_safe_and_differ_where_names_do() -> None:
     assert page_name("her2st_B4") == "her2st_B4"
     wild = ["../../etc/passwd", "..-..-etc-passwd", LONG, f"{LONG}M", SCRIPT, "", "a/b", "a\\b"]
