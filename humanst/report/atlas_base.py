@@ -57,6 +57,11 @@ class AtlasSource(ABC):
         """All sections, sorted."""
         return tuple(sorted(self._by_name))
 
+    @property
+    def normalisation(self) -> str:
+        """What the pathway scores are, in words; empty where it is not on record."""
+        return str(self.manifest.get("pathways", {}).get("normalisation", ""))
+
     @abstractmethod
     def _sources(self) -> list[AuditSource]: ...
 

@@ -40,6 +40,13 @@ class StoresSource(AtlasSource):
         super().__init__(path, self._found[0].sample_id if n == 1 else f"{n} sections", None, {})
         self._gene_sets, self._choice = gene_sets, choice
 
+    @property
+    def normalisation(self) -> str:
+        """What the spots are scored as, in words; empty without gene sets."""
+        from humanst.pathways import PathwayChoice
+
+        return "" if self._gene_sets is None else (self._choice or PathwayChoice()).normalisation
+
     def _sources(self) -> list[AuditSource]:
         return self._found
 

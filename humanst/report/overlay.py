@@ -121,13 +121,14 @@ def layer_of(
     Parameters
     ----------
     limits
-        Of the colours; from the percentiles of the values without them, for pathways round 0.
+        Of the colours; from the percentiles of the values without them, for scores below and above 0 round it.
     reason
         Told where no spot has a value.
     """
     values = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
     known = values[~np.isnan(values)]
-    kind: Kind = "two-sided" if group == "pathway" else "one-sided"
+    # Scores that are no z may all be above 0, as ranks are: there is no middle to them.
+    kind: Kind = "two-sided" if group == "pathway" and (limits is not None or (known < 0).any()) else "one-sided"
     low, high = limits or _limits(known, kind)
     base, step = (
         (float(known.min()), (float(known.max()) - float(known.min())) / (NO_VALUE - 1)) if len(known) else (0.0, 0.0)

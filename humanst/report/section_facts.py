@@ -40,8 +40,8 @@ class SectionFacts:
         ``redistributable`` is ``None`` where no licence is on record.
     notices
         What is missing and why, a sentence each.
-    is_z
-        Whether pathway scores are z within the section.
+    normalisation
+        What pathway scores are, in words; empty where it is not on record.
     drops, findings
         As the store or the manifest has them.
     provenance
@@ -62,6 +62,7 @@ class SectionFacts:
     frame: Frame
     spots: Spots
     layers: tuple[Layer, ...]
+    normalisation: str
     scale: tuple[Witness, ...]
     orientation: tuple[Witness, ...]
     histograms: tuple[Histogram, ...]
@@ -130,6 +131,7 @@ def section_facts(source: AtlasSource, sample_id: str) -> SectionFacts:
         frame=frame,
         spots=spots,
         layers=(*pathways, *quality_layers(table)),
+        normalisation=source.normalisation if pathways else "",
         scale=scale_witnesses(attrs),
         orientation=orientation_witnesses(attrs, findings),
         histograms=_histograms(table),
@@ -187,7 +189,8 @@ def _pathways(source: AtlasSource, sample_id: str, ids: Sequence[str], notices: 
         return []
     masked = source.facts(sample_id).get("masked_pathways") or {}
     reasons = {name: REASONS.get(why, str(why)) for name, why in masked.items()}
-    is_z = "z per section" in str(source.manifest.get("pathways", {}).get("normalisation", "z per section"))
+    # A release of before that was on record has z.
+    is_z = "z per section" in (source.normalisation or "z per section")
     layers = pathway_layers(ids, scored.tolist(), names, scores, is_z=is_z, reasons=reasons)
     if not any(layer.n for layer in layers):
         notices.append(f"None of the {len(layers)} pathways is measured in this section; the menu says why of each.")

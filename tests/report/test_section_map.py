@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import colormaps
-from PIL import Image
-from scipy import ndimage
 
 from humanst.demo import load_truth
 from humanst.report.atlas_source import open_source
 from humanst.report.section_facts import section_facts
 from humanst.report.section_page import section_page
-from tests.real.test_her2st_release import built as built
-from tests.report.browsing import Opened, canvas_pixels, chromium, opened
+from tests.report.browsing import Opened, canvas_pixels, chromium
+from tests.report.maps import CANVAS, assert_registered, at, choose, drawn, limits_by_legend, places_by_legend
 from tests.report.sections import expected_px, index_rows, npy_targets, pictures, pixels
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from playwright.sync_api import Browser
 
+# The browser and the pages are made once.
+pytestmark = pytest.mark.xdist_group("section-map")
 VISIUM, XENIUM = "demo_visium_V1", "demo_xenium_X1"
-CANVAS = ".hs-stage > canvas"
 CLASSES = ("DEMO_TUMOUR_PROLIFERATION", "DEMO_STROMA_MATRIX", "DEMO_ADIPOSE_LIPID", "DEMO_IMMUNE_INFILTRATE")
 
 
@@ -55,56 +50,6 @@ def visium(browser: Browser, pages: dict[str, Path]) -> Iterator[Opened]:
         yield found
 
 
-@contextmanager
-def drawn(browser: Browser, path: Path) -> Iterator[Opened]:
-    """A page whose map is painted, and with which nothing goes wrong."""
-    with opened(browser, path) as found:
-        found.page.wait_for_selector("[data-drawn]")
-        yield found
-        found.quiet()
-
-
-def choose(seen: Opened, name: str, *, opacity: int = 100) -> NDArray[np.uint8]:
-    """Choose a layer by its name in the menu, as far as it goes opaque; the canvas then."""
-    seen.page.select_option(".hs-layer", label=name)
-    seen.page.locator(".hs-opacity").fill(str(opacity))
-    return canvas_pixels(seen.page, CANVAS)
-
-
-def places_by_legend(seen: Opened, colours: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Where ``(n, 3)`` colours stand in the bar of colours, from 0 to 1, and that they do."""
-    bar = canvas_pixels(seen.page, ".hs-colours")[0, :, :3].astype(int)
-    distance = np.abs(colours[:, None, :].astype(int) - bar[None]).sum(axis=2)
-    assert distance.min(axis=1).max() <= 3, "every colour of a spot is one of the bar"
-    places: NDArray[np.float64] = distance.argmin(axis=1) / 255
-    return places
-
-
-def limits_by_legend(seen: Opened) -> tuple[float, float]:
-    low, _, high = seen.page.locator(".hs-ticks span").all_text_contents()
-    return tuple(float(re.sub("[^0-9.-]", "", text)) for text in (low, high))  # type: ignore[return-value]
-
-
-def at(canvas: NDArray[np.uint8], xy_px: NDArray[np.float64]) -> NDArray[np.uint8]:
-    column, row = np.floor(xy_px).astype(int).T
-    return canvas[row, column]
-
-
-def assert_registered(canvas: NDArray[np.uint8], xy_px: NDArray[np.float64], radius_px: float) -> None:
-    """Discs of that radius have their middle within a pixel of where spots are, one a spot."""
-    labels, n = ndimage.label(canvas[:, :, 3] > 127)
-    middles = np.array(ndimage.center_of_mass(np.ones_like(labels), labels, np.arange(1, n + 1)))[:, ::-1] + 0.5
-    areas = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, n + 1))
-    height, width = canvas.shape[:2]
-    inside = ((xy_px > radius_px + 1) & (xy_px < np.array([width, height]) - radius_px - 1)).all(axis=1)
-    assert inside.sum() > 50
-    distance = np.linalg.norm(xy_px[inside][:, None] - middles[None], axis=2)
-    assert distance.min(axis=1).max() < 1.0
-    assert len(set(distance.argmin(axis=1))) == inside.sum()
-    measured = np.sqrt(areas[distance.argmin(axis=1)] / np.pi)
-    np.testing.assert_allclose(measured, radius_px, atol=0.6)
-
-
 def test_spots_lie_where_they_are_and_are_as_large_as_they_are(
     visium: Opened, demo_release: Path, pages: dict[str, Path]
 ) -> None:
@@ -117,36 +62,6 @@ def test_spots_lie_where_they_are_and_are_as_large_as_they_are(
     larger = canvas_pixels(visium.page, CANVAS)
     visium.page.check(".hs-size[value=true]")
     assert (larger[:, :, 3] > 127).mean() > 2 * (canvas_pixels(visium.page, CANVAS)[:, :, 3] > 127).mean()
-
-
-@pytest.mark.real
-@pytest.mark.xdist_group("her2st")
-def test_spots_of_a_real_section_lie_on_its_tissue(real_data: Path, browser: Browser, tmp_path: Path, built) -> None:  # type: ignore[no-untyped-def]
-    release, _ = built
-    html = section_page(section_facts(open_source(release), "her2st_B4"), standalone=True, up=None)
-    path = tmp_path / "b4.html"
-    path.write_text(html, encoding="utf-8")
-    rows = index_rows(release, "her2st_B4")
-    xy_px = expected_px(release, "her2st_B4", html, rows)
-    # Independent of any table: the spot file gives pixels of the photograph as it was published.
-    spots = pd.read_csv(real_data / "her2st/data/ST-spotfiles/B4_selection.tsv", sep="\t")
-    # Of the photograph its header alone is read.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(real_data / "her2st/data/ST-imgs/B/B4/BT10737_D2_HE.jpg") as image:
-            full = np.array(image.size)
-    by_name = {f"{row.x}x{row.y}": (row.pixel_x, row.pixel_y) for row in spots.itertuples()}
-    thumbnail = pixels(pictures(html)[0])
-    scale = np.array(thumbnail.shape[1::-1]) / full
-    published = np.array([by_name[name] for name in rows.index]) * scale
-    assert np.abs(published - xy_px).max() < 1.0
-    with drawn(browser, path) as seen:
-        canvas = choose(seen, "Library size")
-    radius = 100 / 2 * xy_px[0, 0] / rows["x_um"].iloc[0]
-    assert_registered(canvas, published, radius)
-    glass = np.median(thumbnail[:200].reshape(-1, 3), axis=0)
-    darker = glass.sum() - at(thumbnail, published).astype(float).sum(axis=1)
-    assert np.median(darker) > 40, "tissue under the spots, glass at the top"
 
 
 def test_colours_are_those_of_the_shards_values(visium: Opened, demo_release: Path, pages: dict[str, Path]) -> None:

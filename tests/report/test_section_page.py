@@ -1,35 +1,35 @@
-"""The page of a section as a file: strangers' text is text, nothing else may run, and what is missing is said."""
+"""The page of a section as a file: strangers' text is text, nothing else may run, figures are those of the release."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from humanst.report.atlas_source import AtlasSource, ReleaseSource, open_source
-from humanst.report.frame import empty_frame
+from humanst.report.atlas_source import AtlasSource, open_source
 from humanst.report.overlay import layer_of, pathway_layers, spots_of
 from humanst.report.rendering import script_hash
 from humanst.report.section_facts import SectionFacts, section_facts
-from humanst.report.section_page import section_fragment, section_page, section_script, section_style
-from humanst.store import card_path, read_card, tree_digest
+from humanst.report.section_page import section_fragment, section_script, section_style
 from tests.report.browsing import canvas_pixels, chromium, opened
+from tests.report.maps import CANVAS, page, shown
 from tests.report.sections import index_rows, manifest_row, npy_targets
 from tests.report.test_page import HOSTILE, STEERING, Read
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# The browser and what pages are made of are made once.
+pytestmark = pytest.mark.xdist_group("section-page")
 VISIUM, XENIUM, LEGACY = "demo_visium_V1", "demo_xenium_X1", "demo_st_A1"
-CANVAS = ".hs-stage > canvas"
 
 
 @pytest.fixture(scope="module")
@@ -46,26 +46,6 @@ def source(demo_release: Path) -> AtlasSource:
 @pytest.fixture(scope="module")
 def facts(source: AtlasSource) -> SectionFacts:
     return section_facts(source, VISIUM)
-
-
-def stores_of(release: Path) -> Path:
-    return release.with_name(f"{release.name}.work") / "sections"
-
-
-def page(facts: SectionFacts) -> str:
-    return section_page(facts, standalone=False, up="../index.html")
-
-
-def shown(browser: Browser, html: str, folder: Path) -> tuple[str, int]:
-    """The text of a page in a browser, and how many pixels of its map are painted; nothing may go wrong."""
-    path = folder / "page.html"
-    path.write_text(html, encoding="utf-8")
-    with opened(browser, path) as seen:
-        seen.page.wait_for_selector("[data-drawn]")
-        painted = int((canvas_pixels(seen.page, CANVAS)[:, :, 3] > 0).sum())
-        text = seen.page.locator("main").inner_text()
-        seen.quiet()
-    return text, painted
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +150,6 @@ def test_packed_values_come_back_to_a_hundred_thousandth_of_their_range() -> Non
     values = np.random.default_rng(3).normal(size=500)
     values[7] = np.nan
     layer = layer_of("x", values, unit="z", group="pathway", limits=(-2.5, 2.5))
-    import base64
-
     codes = np.frombuffer(base64.b64decode(layer.codes), "<u2")
     back = np.where(codes == 65535, np.nan, layer.base + layer.step * codes)
     np.testing.assert_allclose(back, values, atol=np.nanmax(values) * 1e-4)
@@ -208,94 +186,6 @@ def test_a_witness_that_is_off_is_told_so(off: float, verdict: str) -> None:
     fit = {"um_per_pixel": 0.5, "rms_residual_px": 0.4, "residual_of_pitch": 0.002, "stretch": 0.001}
     about = {"lattice_fit": fit, "um_per_pixel_source": "hex", "um_per_pixel_witnesses": {"recipe": 0.5 * off}}
     assert scale_witnesses({"provenance": about})[1].verdict == verdict
-
-
-def test_stores_alone_have_no_pairs_and_say_so(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
-    found = section_facts(open_source(stores_of(demo_release)), VISIUM)
-    text, painted = shown(browser, page(found), tmp_path)
-    assert "section store alone: it has no pairs" in text
-    assert "No pathways were scored" in text
-    assert "Patches" not in text
-    assert painted > 10_000, "library size is shown"
-    assert found.pathways == ()
-
-
-def test_a_release_without_its_stores_shows_its_pairs(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    for path in demo_release.iterdir():
-        if path.name != "sections":
-            (bare / path.name).symlink_to(path)
-    found = section_facts(open_source(bare, work=tmp_path / "nowhere"), VISIUM)
-    assert set(found.spots.ids) == set(index_rows(demo_release, VISIUM).index)
-    text, painted = shown(browser, page(found), tmp_path)
-    assert "The section store is not at hand" in text
-    assert "none on record" in text
-    assert painted > 10_000
-
-
-def test_a_store_without_a_picture_says_so(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
-    store = tmp_path / "stores" / f"{VISIUM}.zarr"
-    shutil.copytree(stores_of(demo_release) / store.name, store)
-    shutil.rmtree(store / "images")
-    head = json.loads((store / "zarr.json").read_bytes())
-    head["attributes"]["humanst"]["picture"] = None
-    (store / "zarr.json").write_text(json.dumps(head))
-    card = read_card(stores_of(demo_release) / store.name) or {}
-    card_path(store).write_text(json.dumps({**card, **tree_digest(store)}))
-    found = section_facts(open_source(tmp_path / "stores"), VISIUM)
-    html = page(found)
-    assert "<img" not in html
-    text, painted = shown(browser, html, tmp_path)
-    assert "This section has no picture" in text
-    assert painted > 10_000
-
-
-class Unmeasured(ReleaseSource):
-    """A release in which nothing was measured."""
-
-    def scores(self, sample_id: str) -> Any:
-        spots, names, scores = super().scores(sample_id)
-        return spots, names, np.full_like(scores, np.nan)
-
-
-def test_a_section_without_a_valid_pathway_says_why(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
-    empty = Unmeasured(demo_release, demo_release.with_name(f"{demo_release.name}.work"), tmp_path / "scratch")
-    found = section_facts(empty, XENIUM)
-    text, _ = shown(browser, page(found), tmp_path)
-    assert f"None of the {len(found.pathways)} pathways is measured in this section" in text
-    reasons = {layer.name: layer.reason for layer in found.pathways}
-    assert reasons["DEMO_GLAND_SECRETION"] == "fewer than 10 of its genes are measured"
-    assert all(reasons.values())
-
-
-def test_one_spot_is_a_section_too(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
-    table = pd.DataFrame({"x_um": [900.0], "y_um": [700.0]}, index=["only"])
-    one = replace(
-        facts,
-        spots=spots_of(table, shape="circle", side_um=55.0, turn_degrees=0.0),
-        layers=(layer_of("Library size", np.array([3.2]), unit="log10", group="quality"),),
-        frame=empty_frame(table.to_numpy(float), "its store carries none"),
-        histograms=(),
-    )
-    text, painted = shown(browser, page(one), tmp_path)
-    assert "1 of 1 spots, from 3.20 to 3.20" in text
-    radius = 27.5 / one.frame.um_per_pixel[0]
-    assert painted == pytest.approx(np.pi * radius**2, rel=0.2)
-
-
-def test_no_spot_at_all_is_a_page_too(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
-    table = pd.DataFrame({"x_um": [], "y_um": []}, index=pd.Index([], dtype=str), dtype=float)
-    none = replace(
-        facts,
-        spots=spots_of(table, shape="square", side_um=112.0, turn_degrees=0.0),
-        layers=(layer_of("Library size", np.zeros(0), unit="log10", group="quality"),),
-        histograms=(),
-        shots=(),
-    )
-    text, painted = shown(browser, page(none), tmp_path)
-    assert "Library size is not measured: no spot has a value" in text
-    assert painted == 0
 
 
 def test_a_whole_array_of_spots_stays_small(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
