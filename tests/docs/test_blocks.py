@@ -26,7 +26,8 @@ REASONS = {
     "installs into an environment of its own": 2,
     "is the record of one measurement": 1,
     "needs a cluster": 4,
-    "needs the network": 2,
+    "needs a screen": 1,
+    "needs the network": 4,
     "needs weights under a licence": 2,
 }
 ELSEWHERE = {
