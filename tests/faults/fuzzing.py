@@ -36,8 +36,8 @@ def seeded(kind: str, seed: int) -> Random:
     return Random(f"{kind}/{seed}")  # noqa: S311 - inputs that can be drawn again
 
 
-def one_input(kind: str, seed: int, world: Path, scratch: Path) -> dict[str, Any]:
-    """Mutate the good file of a kind, read it, and say what came of it."""
+def one_input(kind: str, seed: int, world: Path, scratch: Path, limit_s: float = 0) -> dict[str, Any]:
+    """Mutate the good file of a kind, read it within so much processor time, and say what came of it."""
     from tests.faults.fuzz_kinds import KINDS, Wrong, linked
 
     rng, entry = seeded(kind, seed), KINDS[kind]
@@ -52,12 +52,14 @@ def one_input(kind: str, seed: int, world: Path, scratch: Path) -> dict[str, Any
                 (scratch / name).symlink_to(source)
     result: dict[str, Any] = {"seed": seed, "mutation": what, "bytes": len(data)}
     began = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, limit_s)
     try:
         result["outcome"] = entry.run(copy, data, rng)
     except Wrong as error:
         result["failure"] = str(error)
     except BaseException:
         result["failure"] = traceback.format_exc()
+    signal.setitimer(signal.ITIMER_PROF, 0)
     result["seconds"] = round(time.process_time() - began, 3)
     return result
 
@@ -73,9 +75,7 @@ def _child(kind: str, seeds: range, world: Path, out: int) -> NoReturn:
         os.environ["HUMANST_CATALOG"] = str(world / "atlas" / "catalog.yaml")
         os.chdir(scratch)
         for seed in seeds:
-            signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-            line = json.dumps(one_input(kind, seed, world, Path(scratch)))
-            signal.setitimer(signal.ITIMER_PROF, 0)
+            line = json.dumps(one_input(kind, seed, world, Path(scratch), CPU_SECONDS))
             os.write(out, line.encode() + b"\n")
         os.chdir("/")
     os._exit(0)

@@ -94,11 +94,16 @@ def _long_field(rows: list[list[str]], line: int, field: int, rng: Random) -> No
 
 
 def _long_line(rows: list[list[str]], line: int, field: int, rng: Random) -> None:
-    rows[line] *= rng.choice((2, 1000, 100_000))
+    rows[line] = rows[line] * _times(rows[line], rng)
 
 
 def _many_lines(rows: list[list[str]], line: int, field: int, rng: Random) -> None:
-    rows[line:line] = [rows[line]] * rng.choice((2, 1000, 100_000))
+    rows[line:line] = [list(rows[line]) for _ in range(_times(rows[line], rng))]
+
+
+def _times(row: list[str], rng: Random) -> int:
+    """So often that the file stays below some megabytes."""
+    return min(rng.choice((2, 1000, 100_000)), max(LONG // (sum(map(len, row)) + len(row)), 1))
 
 
 def _swapped_lines(rows: list[list[str]], line: int, field: int, rng: Random) -> None:
