@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from humanst.errors import HumanstError
+from humanst.errors import HumanstError, UsageError
 from tests.faults import mutating, mutating_binary
 from tests.faults.mutating import Mutated
 
@@ -111,7 +111,8 @@ def refused(error: HumanstError) -> int:
         When it does not, or is the report of a bug.
     """
     facts = error.facts
-    if error.exit_code not in REFUSALS or not facts.where or not (facts.expected or facts.found):
+    placed = facts.where or isinstance(error, UsageError)
+    if error.exit_code not in REFUSALS or not placed or not (facts.expected or facts.found):
         raise Wrong(f"a message without place or reason: {error.to_dict()}") from error
     return error.exit_code
 
@@ -136,7 +137,9 @@ def _rows(data: bytes, sep: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=sep))
 
 
-def _expect_places(places: dict[str, list[tuple[float, float]]], truth: dict[str, tuple[float, float]], far: float) -> None:
+def _expect_places(
+    places: dict[str, list[tuple[float, float]]], truth: dict[str, tuple[float, float]], far: float
+) -> None:
     """Every spot that has counts is in a file that was accepted, once, and near where it was.
 
     Raises
@@ -187,7 +190,10 @@ def run_spots(world: Path, data: bytes, rng: Random) -> str:
     put(world / KINDS["spots"].base, data)
     code = _validate(world / ST)
     if code == 0:
-        found = [dict(zip(head, row, strict=False)) for row in _rows(data, "\t")[1:] if row]
+        own, *lines = [
+            row for row in _rows(data, max(("\t", ",", ";"), key=data.partition(b"\n")[0].decode().count)) if row
+        ]
+        found = [dict(zip([name.strip() for name in own], row, strict=False)) for row in lines]
         places: dict[str, list[tuple[float, float]]] = {}
         for row in found:
             name = f"{float(row['x']):g}x{float(row['y']):g}"
@@ -214,9 +220,7 @@ def run_gene_sets(world: Path, data: bytes, rng: Random) -> str:
     try:
         sets = sets_of_file(path, "demo.gmt", PathwayChoice())
         sets_record(sets)
-        scores = score_section(
-            counts, ids, np.ones(len(ids), bool), sets, in_fit=np.ones(40, bool), targeted=False
-        )
+        scores = score_section(counts, ids, np.ones(len(ids), bool), sets, in_fit=np.ones(40, bool), targeted=False)
     except HumanstError as error:
         return _outcome(refused(error))
     lines = [line for line in data.decode("utf-8-sig").split("\n") if line.strip()]
@@ -237,7 +241,9 @@ def run_catalog(world: Path, data: bytes, rng: Random) -> str:
         listed = sum(len(study["sections"]) for study in tree["studies"].values())
         if len(content["sections"]) != listed:
             raise Wrong(f"{len(content['sections'])} of {listed} sections were listed")
-    other = rng.choice((("info", "demo_st"), ("licenses",), ("cite",), ("list", "--totals"), ("fetch", "demo_st", "--dry-run")))
+    other = rng.choice(
+        (("info", "demo_st"), ("licenses",), ("cite",), ("list", "--totals"), ("fetch", "demo_st", "--dry-run"))
+    )
     command(*other)
     return _outcome(code)
 
@@ -328,7 +334,10 @@ def epoch(release: Path) -> dict[str, tuple[bytes, bytes]]:
     from humanst.load import PairDataset
 
     dataset = PairDataset(release, "train", max_corrupt=0)
-    return {pair["key"]: (pair["image"].tobytes(), pair["pathways"].tobytes()) for pair in (dataset[i] for i in range(len(dataset)))}
+    return {
+        pair["key"]: (pair["image"].tobytes(), pair["pathways"].tobytes())
+        for pair in (dataset[i] for i in range(len(dataset)))
+    }
 
 
 KINDS = {

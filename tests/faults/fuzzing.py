@@ -33,7 +33,7 @@ CLOCK_SECONDS = 60
 
 def seeded(kind: str, seed: int) -> Random:
     """The generator of one input."""
-    return Random(f"{kind}/{seed}")  # noqa: S311 - inputs that can be drawn again
+    return Random(f"{kind}/{seed}")
 
 
 def one_input(kind: str, seed: int, world: Path, scratch: Path, limit_s: float = 0) -> dict[str, Any]:

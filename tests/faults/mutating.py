@@ -16,8 +16,29 @@ Mutated = tuple[bytes, str]
 # Field values that no table should hold, or that readers take for something else.
 ODD = (
     *("", " ", "nan", "NaN", "inf", "-inf", "NA", "None", "null", "true", "-1", "0", "0.5", "1e400", "-1e400", "1e308"),
-    *("1e-320", "9" * 400, "18446744073709551616", "-9223372036854775809", "2147483648", "0x10", "1_000", "\u0661\u0662"),
-    *("\x00", "\u202eevil", "\ufeff", "../../../etc/passwd", "/etc/passwd", "=1+1", "'", '"', '"a\nb"', "\x1b[2J", "\r"),
+    *(
+        "1e-320",
+        "9" * 400,
+        "18446744073709551616",
+        "-9223372036854775809",
+        "2147483648",
+        "0x10",
+        "1_000",
+        "\u0661\u0662",
+    ),
+    *(
+        "\x00",
+        "\u202eevil",
+        "\ufeff",
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "=1+1",
+        "'",
+        '"',
+        '"a\nb"',
+        "\x1b[2J",
+        "\r",
+    ),
 )
 LONG = 3_000_000
 DEEP = 100_000
@@ -39,9 +60,12 @@ def mutate_bytes(data: bytes, rng: Random) -> Mutated:
         "twice": data[:end] + data[at:],
         "insert": data[:at] + rng.randbytes(rng.randrange(1, 200)) + data[at:],
         "nul": data[:at] + b"\0" * rng.choice((1, 8, 4096)) + data[at:],
-        "no utf-8": data[:at] + rng.choice((b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80")) + data[at:],
+        "no utf-8": data[:at]
+        + rng.choice((b"\xff", b"\xc3\x28", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80"))
+        + data[at:],
         "empty": rng.choice((b"", b"\n", b"\0", b"\xef\xbb\xbf")),
-        "head": rng.choice((b"\xef\xbb\xbf", b"\xff\xfe", b"\x1f\x8b\x08", b"PK\x03\x04", b"<html>", b"%PDF-1.4\n")) + data,
+        "head": rng.choice((b"\xef\xbb\xbf", b"\xff\xfe", b"\x1f\x8b\x08", b"PK\x03\x04", b"<html>", b"%PDF-1.4\n"))
+        + data,
         "noise": rng.randbytes(rng.randrange(1, 5000)),
     }
     return made[how], f"{how} at {at}"
@@ -213,7 +237,8 @@ def mutate_json(data: bytes, rng: Random) -> Mutated:
 
 
 _YAML_LINES = (
-    "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8)),
+    "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join(['*' + chr(97 + n)] * 9)}]\n" for n in range(8)),
     "? " * 5000 + "x\n",
     "k: " + "[" * DEEP + "\n",
     "k: " + "{a: " * 5000 + "\n",

@@ -16,7 +16,18 @@ from tests.faults.mutating import LONG, Mutated, mutate_bytes, mutate_json
 
 BLOCK = 512
 _KINDS = b"0\x00123456789xgLKSMVDNZ"
-_NAMES = (b"../up.jpg", b"/abs.jpg", b"a.b.c.jpg", b"x.pkl", b"x.pt", b"\xff\xfe", b"", b"a" * 100, b"C:\\x.jpg", b"x.jpg ")
+_NAMES = (
+    b"../up.jpg",
+    b"/abs.jpg",
+    b"a.b.c.jpg",
+    b"x.pkl",
+    b"x.pt",
+    b"\xff\xfe",
+    b"",
+    b"a" * 100,
+    b"C:\\x.jpg",
+    b"x.jpg ",
+)
 
 
 def mutate_tar(data: bytes, rng: Random) -> Mutated:
@@ -33,7 +44,14 @@ def mutate_tar(data: bytes, rng: Random) -> Mutated:
         changed[at + 156] = rng.choice(_KINDS)
         changed[at + 157 : at + 257] = rng.choice((b"/etc/passwd", b"../..", b"x")).ljust(100, b"\0")
     elif how == "size":
-        sizes = (b"%011o\0" % rng.randrange(8**8), b"77777777777\0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"-0000000001\0", b"x" * 12)
+        sizes = (
+            b"%011o\0" % rng.randrange(8**8),
+            b"77777777777\0",
+            b"\x80" + b"\xff" * 11,
+            b"\xff" * 12,
+            b"-0000000001\0",
+            b"x" * 12,
+        )
         changed[at + 124 : at + 136] = rng.choice(sizes)
     elif how == "checksum":
         changed[at + 148 : at + 156] = rng.choice((b"0000000\0", b"        ", b"\xff" * 8))
@@ -95,7 +113,9 @@ def mutate_parquet(data: bytes, rng: Random) -> Mutated:
     except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
         how, table = f"{how}, which was not possible ({type(error).__name__}): no rows", table.slice(0, 0)
     out = io.BytesIO()
-    pq.write_table(table, out, compression=rng.choice(("snappy", "gzip", "none", "zstd")), row_group_size=rng.choice((None, 7)))
+    pq.write_table(
+        table, out, compression=rng.choice(("snappy", "gzip", "none", "zstd")), row_group_size=rng.choice((None, 7))
+    )
     return out.getvalue(), f"{how} in {name}"
 
 
@@ -140,7 +160,9 @@ def _other_kind(table: pa.Table, name: str, rng: Random) -> pa.Table:
 
 def _nested(table: pa.Table, name: str, rng: Random) -> pa.Table:
     values = table[name].to_pylist()
-    return _set(table, name, pa.array(rng.choice(([[v] for v in values], [{"a": v} for v in values], [None] * len(values)))))
+    return _set(
+        table, name, pa.array(rng.choice(([[v] for v in values], [{"a": v} for v in values], [None] * len(values))))
+    )
 
 
 def _exchanged(table: pa.Table, name: str, rng: Random) -> pa.Table:
