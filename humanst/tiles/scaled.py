@@ -48,6 +48,7 @@ def scaled_image(path: Path, shrink: float, *, halvings: int = 0) -> ScaledImage
         halving cover exactly the same field.
     """
     import dask.array as da
+
     pyvips = vips()
 
     factor = max(1.0, shrink)

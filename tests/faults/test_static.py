@@ -25,6 +25,7 @@ PLANTED = {
     "import yaml\nx = yaml.load('x', Loader=yaml.SafeLoader)": "TID251",
     "import yaml\nx = yaml.unsafe_load('x')": "TID251",
     "import yaml\nx = yaml.load('x', Loader=yaml.UnsafeLoader)": "S506",
+    "import webdataset": "TID251",
     "import shutil\nshutil.unpack_archive('x')": "TID251",
     "import tarfile\ntarfile.open('x').extractall()": "S202",
     "import torch\nx = torch.load('x')": "TID251",
