@@ -23,6 +23,7 @@ MAX_COUNT = 2**31
 MAX_FIELDS = 1_000
 MAX_GENE_FIELDS = 100_000
 MAX_LINE_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 20
 _TEXT_FAULTS = (UnicodeDecodeError, OSError, EOFError, zlib.error)
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def read_table(path: Path, *, name: str, max_fields: int = MAX_FIELDS, **how: An
     """
     import pandas as pd
 
-    _refuse_wide(path, name, str(how.get("sep", ",")), max_fields)
+    _refuse_strange(path, name, str(how.get("sep", ",")), max_fields, whole="nrows" not in how)
     try:
         table: pd.DataFrame = pd.read_csv(path, compression="gzip" if is_gzip(path) else None, **how)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, *_TEXT_FAULTS) as error:
@@ -64,16 +65,24 @@ def _unreadable(name: str, found: str, expected: str = "a delimited text table")
     )
 
 
-def _refuse_wide(path: Path, name: str, sep: str, most: int) -> None:
-    """Look at the first two lines, of which one says how many columns there are."""
+def _refuse_strange(path: Path, name: str, sep: str, most: int, *, whole: bool) -> None:
+    """Look at the first two lines, of which one says how many columns there are, and for NUL bytes.
+
+    A field ends at a NUL for pandas: 9 NUL 34 would be read as 9, without a word.
+    """
     opened = gzip.open if is_gzip(path) else Path.open
     try:
         with opened(path, "rb") as handle:
             lines = [handle.readline(MAX_LINE_BYTES) for _ in range(2)]
+            has_nul = any(b"\0" in line for line in lines)
+            while whole and not has_nul and (block := handle.read(_BLOCK_BYTES)):
+                has_nul = b"\0" in block
     except _TEXT_FAULTS as error:
         raise _unreadable(name, str(error)) from error
     if any(len(line) == MAX_LINE_BYTES for line in lines):
         raise _unreadable(name, f"a line of {MAX_LINE_BYTES:,} bytes or more")
+    if has_nul:
+        raise _unreadable(name, "a NUL byte")
     n_fields = 1 + max(line.count(sep.encode()) for line in lines)
     if n_fields > most:
         raise _unreadable(name, f"{n_fields:,} fields in a line", f"a table of at most {most:,} columns")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -225,6 +226,17 @@ def test_a_table_of_too_many_columns_is_refused_before_pandas_makes_them(line: i
         read_table(tmp_path / "x.csv", name="x.csv", max_fields=1_001, header=None, names=range(1_001)).shape[1]
         == 1_001
     )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("line", [0, 1, 50_000])
+def test_a_nul_in_a_number_is_refused_and_cuts_nothing_off(line: int, packed: bool, tmp_path: Path) -> None:
+    lines = ["100,200"] * 200_000
+    lines[line] = "1\x0000,200"
+    data = "\n".join(lines).encode()
+    (tmp_path / "x.csv").write_bytes(gzip.compress(data) if packed else data)
+    with pytest.raises(DataError, match="NUL"):
+        read_table(tmp_path / "x.csv", name="x.csv", header=None)
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
