@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= build/demo
 JOBS ?= 2
 
-.PHONY: help demo test faults-long check format types layers clean
+.PHONY: help demo test faults-long check format docs types layers clean
 
 help:
 	@echo "make demo    install humanst in $(VENV) and run the main job on the embedded mini atlas"
@@ -13,6 +13,7 @@ help:
 	@echo "make faults-long  kill 50 fetches and 100 builds, mutate 2,000 files of each kind, load a cache for 5 minutes"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make format  rewrite the code with ruff"
+	@echo "make docs    build the documentation in build/docs, without a connection"
 	@echo "make clean   remove $(VENV) and build/"
 
 $(BIN)/python:
@@ -26,6 +27,10 @@ $(VENV)/.base: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@touch $@ $(VENV)/.base
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@ $(VENV)/.base
 
 demo: $(VENV)/.base
@@ -50,6 +55,10 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 clean:
 	rm -rf $(VENV) build

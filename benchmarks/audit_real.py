@@ -78,7 +78,10 @@ PAGE = """# The audit of eight real sections
 
 Made by `{command}`, which builds the sections and runs
 
-    {asked}
+<!-- done by: benchmarks/audit_real.py -->
+```sh
+{asked}
+```
 
 What the figures mean: [audit.md](audit.md). Nothing here is corrected by hand. Hallmark, bin-control, z within each
 section; three thinnings, 20 draws of matched random sets. Verdicts: {verdicts}.

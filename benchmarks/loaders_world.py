@@ -94,7 +94,7 @@ def _pack(folder: Path, number: int) -> dict[str, Any]:
     from PIL import Image
 
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-    return {"image": Image.open(folder / "jpg" / f"{number}.jpg"), "pathways": np.array(vectors[number])}  # noqa: TID251
+    return {"image": Image.open(folder / "jpg" / f"{number}.jpg"), "pathways": np.array(vectors[number])}
 
 
 def patches(n: int) -> list[bytes]:

@@ -111,7 +111,8 @@ def align(config: AlignConfig, *, progress: Progress | None = None, say: Say | N
         quiet = not ranks.is_first
         tell_progress: Progress = (lambda what, done, of: None) if quiet or progress is None else progress
         tell: Say = (lambda text: None) if quiet else (say or logger.info)
-        release, leakage = _opened(config)
+        release, evaluation = open_releases(config)
+        leakage = check_training(config, release, evaluation)
         run = Path(config.run)
         if (done := _finished(run, config, release)) is not None:
             tell(f"This run is finished: {run}")
@@ -144,26 +145,31 @@ def _cut_short(training: Training, by: str) -> InterruptedRun:
     )
 
 
-def _opened(config: AlignConfig) -> tuple[Release, Leakage]:
-    """The release, after it was seen that nothing of the evaluation is trained on."""
+def open_releases(config: AlignConfig) -> tuple[Release, Release | None]:
+    """The release that is trained on, and that of the evaluation where it is another.
+
+    Raises
+    ------
+    DataError
+        ``other-gene-sets`` when their pathways are not the same.
+    """
     from humanst.load import open_release
+
+    release = open_release(config.release)
+    if config.evaluation_release is None:
+        return release, None
+    evaluation = open_release(config.evaluation_release)
+    _require_same_pathways(release, evaluation)
+    return release, evaluation
+
+
+def check_training(config: AlignConfig, release: Release, evaluation: Release | None) -> Leakage:
+    """See that nothing of the evaluation is trained on (:func:`stamp_train.guard.check_leakage`)."""
     from stamp_train.align_data import TRAIN
     from stamp_train.guard import check_leakage
 
-    release = open_release(config.release)
-    evaluation = None
-    if config.evaluation_release is not None:
-        evaluation = open_release(config.evaluation_release)
-        _require_same_pathways(release, evaluation)
-    leakage = check_leakage(
-        release,
-        TRAIN,
-        config.evaluation_sections,
-        config.evaluation_groups,
-        config.allow_leakage,
-        evaluation=evaluation,
-    )
-    return release, leakage
+    asked = (config.evaluation_sections, config.evaluation_groups, config.allow_leakage)
+    return check_leakage(release, TRAIN, *asked, evaluation=evaluation)
 
 
 def _require_same_pathways(release: Release, evaluation: Release) -> None:

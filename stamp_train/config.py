@@ -60,7 +60,7 @@ class AlignConfig:
     learning_rate_lora, learning_rate_heads, learning_rate_end, weight_decay, beta1, beta2, clip_norm
         AdamW with warm-up and cosine to ``learning_rate_end``; the decay spares adapters, norms and biases.
     warmup_share
-        Share of the steps in which the rates rise from 0.
+        Share of the steps in which the rates rise; the first of them already moves.
     precision, device
         ``auto`` is bf16 where the GPU has it, else fp32; ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     gradient_checkpointing, workers, save_every_steps, keep_checkpoints, log_every_steps, log, seed
@@ -186,12 +186,15 @@ class AlignConfig:
             new[name.strip()] = parse_settings(text, f"--set {name.strip()}")
         return replace(self, **_typed(new))
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting in the order of the class as plain data, lists for tuples."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
     def to_yaml(self) -> str:
-        """Every setting as YAML in the order of the class; :meth:`from_yaml` of it gives an equal object."""
+        """:meth:`to_dict` as YAML; :meth:`from_yaml` of it gives an equal object."""
         import yaml
 
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        return str(yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True))
 
 
 _ANY = math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.files import write_bytes, write_json
-from stamp_train.control_arms import ALIGNED, ARMS
+from stamp_train.control_arms import ALIGNED
 from stamp_train.control_table import ALL
+from stamp_train.tier_tables import write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,11 +48,10 @@ def write_report(folder: Path, table: pd.DataFrame, verdict: Verdict, facts: Map
     table
         What :func:`stamp_train.control_table.comparison` gave.
     facts
-        What else is to be known of the comparison, plain data; ``leakage`` (text or None) stands in every row too.
+        What else is to be known of the comparison, plain data. ``leakage`` (text or None) stands in every row too, and
+        so does what ``arms`` (:func:`stamp_train.control_arms.told_of`) says of the row's arm.
     """
-    noted = table.assign(leakage=facts.get("leakage") or "")
-    buffer = io.BytesIO()
-    noted.to_parquet(buffer, index=False)
+    noted = _noted(table, facts)
     content = {
         "schema": SCHEMA,
         **facts,
@@ -65,11 +64,21 @@ def write_report(folder: Path, table: pd.DataFrame, verdict: Verdict, facts: Map
         },
         "rows": json.loads(noted.to_json(orient="records")),
     }
-    write_bytes(folder / f"{TABLE}.parquet", buffer.getvalue())
-    write_bytes(folder / f"{TABLE}.csv", noted.to_csv(index=False, lineterminator="\n").encode())
+    for suffix in (".parquet", ".csv"):
+        write_table(folder / f"{TABLE}{suffix}", noted)
     write_bytes(folder / f"{TABLE}.md", page(noted, verdict, facts).encode())
     write_json(folder / f"{TABLE}.json", content)
     return content
+
+
+def _noted(table: pd.DataFrame, facts: Mapping[str, Any]) -> pd.DataFrame:
+    """The table with what was trained on, how that was read, and leakage in every row."""
+    of = {told["arm"]: told for told in facts["arms"]}
+    return table.assign(
+        target_sets=table["arm"].map({arm: ",".join(dict.fromkeys(told["target_sets"])) for arm, told in of.items()}),
+        pathway_encoder=table["arm"].map({arm: told["pathway_encoder"] or "" for arm, told in of.items()}),
+        leakage=facts.get("leakage") or "",
+    )
 
 
 def page(table: pd.DataFrame, verdict: Verdict, facts: Mapping[str, Any]) -> str:
@@ -79,7 +88,8 @@ def page(table: pd.DataFrame, verdict: Verdict, facts: Mapping[str, Any]) -> str
         lines += [f"**Training saw what it is tested on:** {facts['leakage']}", ""]
     lines += [_NOTE, ""]
     lines += [f"- {name}: {value}" for name, value in _told(facts)]
-    lines += [f"- {arm.name}: {arm.what}" for arm in ARMS if arm.name in set(table["arm"])]
+    lines += [f"- {told['arm']}: {told['what']}{_trained_on(told)}" for told in facts["arms"]]
+    lines += [f"- note: {note}" for note in facts.get("notes", ())]
     lines += ["", *markdown(main_lines(table))]
     if one_by_one := pathway_lines(table):
         lines += ["", "## Pathways one by one", "", *markdown(one_by_one)]
@@ -144,6 +154,14 @@ def number(value: float) -> str:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _trained_on(told: Mapping[str, Any]) -> str:
+    """The target sets of an arm, and its pathway encoder, as text behind what it is."""
+    if not told["target_sets"]:
+        return ""
+    sets = ", ".join(dict.fromkeys(told["target_sets"]))
+    return f" ({sets}; pathway encoder {told['pathway_encoder']})"
 
 
 def _told(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

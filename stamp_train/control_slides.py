@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.errors import UsageError
-from humanst.files import sha256_file
-from stamp_train.bootstrap import TOO_FEW
+from humanst.errors import DataError, UsageError
+from humanst.files import remove, sha256_file
+from stamp_train.bootstrap import TOO_FEW, Interval
 from stamp_train.control_arms import ALIGNED, FROZEN
-from stamp_train.control_table import empty_row
+from stamp_train.control_table import cells, empty_row
 from stamp_train.embed import embed_slide
+from stamp_train.slides.bags import SLIDE_SUFFIXES
 from stamp_train.slides.data import read_cohort
 from stamp_train.slides.evaluate import evaluate, objective_of
 from stamp_train.slides.pairs import FEWEST_PATIENTS, interval_of, patient_draws
@@ -91,14 +92,51 @@ def slides_in(folder: Path) -> tuple[Path, ...]:
     return tuple(found)
 
 
+def check_slides(tier: SlideTier) -> None:
+    """See that the task can be trained with these slides, labels and splits, before anything is.
+
+    Raises
+    ------
+    DataError
+        ``slides-missing`` when a slide of the cohort has no image; and see :func:`stamp_train.slides.data.read_cohort`.
+    UsageError
+        When the task has no column.
+    """
+    cohort = read_cohort(tier.labels, tier.splits, tier.task, bag="patient")
+    objective_of(tier.task, cohort)
+    there = {path.stem for path in tier.images}
+    if missing := [slide for slides in cohort.slides for slide in slides if not {slide, _stem(slide)} & there]:
+        raise DataError(
+            f"{len(missing)} slides of the cohort have no image",
+            code="slides-missing",
+            file=tier.labels.name,
+            field="--slides",
+            expected=f"a file called {missing[0]}",
+            found=", ".join(missing[:5]) + (", ..." if len(missing) > 5 else ""),
+            done="Nothing was trained",
+            todo="Put them into the folder, or give the slides split `unused`",
+        )
+
+
+def _stem(slide: str) -> str:
+    return Path(slide).stem if Path(slide).suffix.lower() in SLIDE_SUFFIXES else slide
+
+
 def predict(frozen: Frozen, tier: SlideTier, folder: Path, settings: EmbedSettings, tell: Tell) -> NDArray[np.float64]:
     """Embed the slides and train the task on them: predictions (seeds, n, k) of all bags of the cohort.
+
+    Features that lie in the folder are taken only when their file tells of this encoder and this very slide, by their
+    digests (:func:`stamp_train.embed.embed`); those of slides that are not among the images are removed.
 
     Raises
     ------
     HumanstError
         See :func:`stamp_train.embed.embed_slide` and :func:`stamp_train.slides.evaluate.evaluate`.
     """
+    wanted = {f"{slide.stem}.h5" for slide in tier.images}
+    for stale in sorted(folder.iterdir() if folder.is_dir() else ()):
+        if stale.is_file() and not stale.name.startswith(".") and stale.name not in wanted:
+            remove(stale)
     for number, slide in enumerate(tier.images):
         tell("slides", number, len(tier.images))
         embed_slide(frozen, slide, folder / f"{slide.stem}.h5", settings=settings, overwrite=True)
@@ -124,18 +162,20 @@ def slide_rows(predictions: Mapping[str, Sequence[NDArray[np.float64]]], tier: S
         patients, numbers = np.unique([cohort.patients[row] for row in rows], return_inverse=True)
         note = TOO_FEW.replace("donors", "patients") if len(patients) < FEWEST_PATIENTS else ""
         draws, means = {}, {}
-        for arm, found in stacked.items():
-            parts = objective.pairs(found[:, rows], rows)
+        for arm, predicted in stacked.items():
+            parts = objective.pairs(predicted[:, rows], rows)
             draws[arm] = patient_draws(parts, numbers.astype(np.int64), seed=0, resamples=RESAMPLES)
             means[arm] = float(np.mean([part.share for part in parts]))
         for arm in stacked:
             row = {**empty_row(), "tier": "slides", "measure": f"{tier.task.name} {objective.metric}", "part": name}
             row |= {"arm": arm, "n_donors": len(patients), "n_units": len(rows), "n_seeds": len(predictions[arm])}
-            row |= _cells("", means[arm], draws[arm], note)
+            row |= cells("", _interval(means[arm], draws[arm], len(patients), note))
             if arm != FROZEN:
-                row |= _cells("minus_frozen_", *_difference(means, draws, arm, FROZEN), note)
+                found = _interval(*_difference(means, draws, arm, FROZEN), len(patients), note)
+                row |= cells("minus_frozen_", found)
             if arm not in (FROZEN, ALIGNED):
-                row |= _cells("aligned_minus_", *_difference(means, draws, ALIGNED, arm), note)
+                found = _interval(*_difference(means, draws, ALIGNED, arm), len(patients), note)
+                row |= cells("aligned_minus_", found)
             yield row
 
 
@@ -146,8 +186,8 @@ def _difference(
     return means[arm] - means[other], None if ours is None or theirs is None else ours - theirs
 
 
-def _cells(prefix: str, mean: float, draws: NDArray[np.float64] | None, note: str) -> dict[str, Any]:
+def _interval(mean: float, draws: NDArray[np.float64] | None, n_patients: int, note: str) -> Interval:
     found = interval_of(draws)
-    low, high = (float("nan"),) * 2 if found is None else (found.low, found.high)
-    said = note or ("a class is too rare to draw" if found is None else "")
-    return {f"{prefix}mean": mean, f"{prefix}low": low, f"{prefix}high": high, f"{prefix}note": said}
+    if found is None:
+        return Interval(mean, None, None, n_patients, 0, note or "a class is too rare to draw")
+    return Interval(mean, found.low, found.high, n_patients, 0, note)

@@ -23,8 +23,12 @@ MEASURES = (
     "arm", "seed", "tier", "measure", "organ", "donor", "sample_id", "target", "in_sets", "value", "library_alone",
     "ceiling",
 )  # fmt: skip
-"""Columns of measures. ``value`` is what the arm reached, ``library_alone`` what the library size of a spot reaches by
-the same protocol without an image, ``ceiling`` what noise lets a perfect model reach; NaN where there is none."""
+"""Columns of measures. ``organ`` is that of all sections of the donor, empty when they are of several; ``value`` is
+what the arm reached, ``library_alone`` what the library size of a spot reaches by the same protocol without an image,
+``ceiling`` what noise lets a perfect model reach; NaN where there is none."""
+
+MEASURES_VERSION = 2
+"""Counts up whenever the same embeddings would be measured otherwise: what was measured before is measured anew."""
 
 _UNIT = ["donor", "sample_id", "target"]
 _DIFFERENCES = ("minus_frozen", "aligned_minus")
@@ -49,7 +53,9 @@ def comparison(measures: pd.DataFrame, *, seed: int = 0, n_resamples: int = N_RE
         ``outside``; of pathways also each one's name. ``mean``, ``low``, ``high``, ``note`` are the arm's own;
         ``minus_frozen_*`` is the arm minus the frozen base, ``aligned_minus_*`` the aligned model minus the arm, each
         of the units that both have. ``sd_of_seeds`` is that of the arm's mean (ddof 1), NaN for one seed.
-        ``n_undefined`` counts units without a value.
+        ``n_undefined`` counts units without a value; one that a single seed of an arm lacks is left out of all of its
+        seeds. ``share_of_ceiling`` is the mean over the units that have a value and a ceiling, over that of their
+        ceilings. Donors with sections of several organs are in no ``organ: NAME``.
 
     Raises
     ------
@@ -72,7 +78,13 @@ def comparison(measures: pd.DataFrame, *, seed: int = 0, n_resamples: int = N_RE
     return pd.DataFrame(rows)
 
 
-def verdict_of(table: pd.DataFrame, *, leakage: str | None = None) -> Verdict:
+def verdict_of(
+    table: pd.DataFrame,
+    *,
+    leakage: str | None = None,
+    unlike: Mapping[str, str] | None = None,
+    doubts: Sequence[str] = (),
+) -> Verdict:
     """Apply :func:`stamp_train.verdict.judge` to the genes of what :func:`comparison` gave."""
     genes = table[(table["tier"] == "genes") & table["measure"].isin(COLUMNS)]
     organs = [str(part) for part in dict.fromkeys(genes["part"]) if str(part).startswith("organ: ")]
@@ -82,7 +94,7 @@ def verdict_of(table: pd.DataFrame, *, leakage: str | None = None) -> Verdict:
     whole = genes[genes["part"] == ALL]
     ran = set(table["arm"])
     over = {name: _gains(whole, name, "aligned_minus") if name in ran else None for name in RIVALS}
-    return judge(by_organ, over, leakage=leakage)
+    return judge(by_organ, over, leakage=leakage, unlike=unlike, doubts=doubts)
 
 
 def _gains(rows: pd.DataFrame, arm: str, difference: str) -> Gains:
@@ -101,7 +113,7 @@ def _interval_in(row: Any, difference: str) -> Interval:
 def _parts(tier: str, whole: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     yield ALL, whole
     if tier == "genes":
-        for organ in dict.fromkeys(whole["organ"]):
+        for organ in (name for name in dict.fromkeys(whole["organ"]) if name):
             yield f"organ: {organ}", whole[whole["organ"] == organ]
         inside = whole["in_sets"].astype(bool)
         if inside.any():
@@ -113,28 +125,31 @@ def _parts(tier: str, whole: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]
 
 def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     """A row an arm; units are the index, sorted, so that the order of the input has no say."""
-    runs = here.groupby([*_UNIT, "arm"])["value"].mean().reset_index()
-    values = runs.pivot(index=_UNIT, columns="arm", values="value").sort_index().reindex(columns=list(arms))  # noqa: PD010
+    import pandas as pd
+
+    runs = here.pivot(index=_UNIT, columns=["arm", "seed"], values="value").sort_index()  # noqa: PD010
+    # Every seed of an arm is averaged over the same units: those that all of its seeds have.
+    whole = {arm: runs[[column for column in runs.columns if column[0] == arm]].dropna() for arm in arms}
+    values = pd.DataFrame({arm: found.mean(axis="columns").reindex(runs.index) for arm, found in whole.items()})
     beside = here.groupby(_UNIT)[["library_alone", "ceiling"]].mean().reindex(values.index)
     donors = values.index.get_level_values("donor").astype(str).tolist()
     noise = {name: interval(beside[name], donors, n_resamples=1).mean for name in ("library_alone", "ceiling")}
     for arm in arms:
         own = interval(values[arm], donors, **draws)
-        row = {"arm": arm, **_cells("", own)}
+        row = {"arm": arm, **cells("", own)}
         if arm != FROZEN:
-            row |= _cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, **draws))
+            row |= cells("minus_frozen_", paired_interval(values[arm], values[FROZEN], donors, **draws))
         if arm not in (FROZEN, ALIGNED):
-            row |= _cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, **draws))
-        share = own.mean / noise["ceiling"] if noise["ceiling"] > 0 else float("nan")
-        seeds = here[here["arm"] == arm].groupby(["seed", "donor"])["value"].mean().groupby("seed").mean()
+            row |= cells("aligned_minus_", paired_interval(values[ALIGNED], values[arm], donors, **draws))
+        seeds = whole[arm].groupby("donor").mean().to_numpy().mean(axis=0)
         yield (
             empty_row()
             | row
             | {
-                "sd_of_seeds": float(seeds.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+                "sd_of_seeds": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan"),
                 "library_alone": noise["library_alone"],
                 "ceiling": noise["ceiling"],
-                "share_of_ceiling": share,
+                "share_of_ceiling": _share(values[arm], beside["ceiling"], donors),
                 "n_donors": own.n_donors,
                 "n_sections": int(values[arm].dropna().index.get_level_values("sample_id").nunique()),
                 "n_units": int(values[arm].notna().sum()),
@@ -144,7 +159,17 @@ def _rows_of(here: pd.DataFrame, arms: Sequence[str], draws: Mapping[str, int]) 
         )
 
 
-def _cells(prefix: str, found: Interval) -> dict[str, Any]:
+def _share(values: pd.Series, ceilings: pd.Series, donors: Sequence[str]) -> float:
+    """Mean of the values over that of the ceilings, of the units that have both."""
+    reached, reachable = (
+        interval(one.where(other.notna()), donors, n_resamples=1).mean
+        for one, other in ((values, ceilings), (ceilings, values))
+    )
+    return reached / reachable if reachable > 0 else float("nan")
+
+
+def cells(prefix: str, found: Interval) -> dict[str, Any]:
+    """A mean, its interval and its note as the cells of a row."""
     ends = (np.nan if end is None else end for end in (found.low, found.high))
     return dict(zip((f"{prefix}{part}" for part in _PARTS_OF), (found.mean, *ends, found.note), strict=True))
 

@@ -102,7 +102,9 @@ def measure(embeddings: Path, release: Release, tiers: Tiers, *, arm: str, seed:
         parts.append(_domains(embeddings, tiers.labels, release, tiers))
     columns = [name for name in MEASURES if name not in ("arm", "seed", "organ")]
     found = pd.concat([part[columns].astype({"in_sets": "boolean"}) for part in parts], ignore_index=True)
-    found = found.assign(arm=arm, seed=seed, organ=found["donor"].map(_organs(release, tiers.splits)))
+    # What is measured over all spots of a donor belongs to an organ when all of its sections do.
+    single = {donor: names[0] if len(names) == 1 else "" for donor, names in organs_of(release, tiers.splits).items()}
+    found = found.assign(arm=arm, seed=seed, organ=found["donor"].map(single))
     return found[list(MEASURES)]
 
 
@@ -114,15 +116,15 @@ def _ceilings(release: Release) -> list[float]:
     return np.sqrt(weights).tolist()  # type: ignore[no-any-return]
 
 
-def _organs(release: Release, splits: tuple[str, ...]) -> dict[str, str]:
-    """Donor -> organ; of several, all of them."""
+def organs_of(release: Release, splits: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Donor -> organs of the sections in these splits, sorted."""
     facts = section_facts(release)
     found: dict[str, set[str]] = {}
     for split in splits:
         pairs = pairs_of(release, split)[["donor_group", "sample_id"]].drop_duplicates()
         for donor, section in pairs.itertuples(index=False):
             found.setdefault(str(donor), set()).add(str(facts[str(section)].get("organ") or "unknown"))
-    return {donor: " and ".join(sorted(organs)) for donor, organs in found.items()}
+    return {donor: tuple(sorted(organs)) for donor, organs in found.items()}
 
 
 def _domains(embeddings: Path, labels: Path, release: Release, tiers: Tiers) -> pd.DataFrame:

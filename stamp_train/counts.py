@@ -167,20 +167,26 @@ def choose_genes(counts: Counts, sections: Sequence[str], n_genes: int = N_GENES
     return tuple(counts.ensembl_ids[order[number]] for number in chosen)
 
 
-def gmt_lines(path: Path) -> list[str]:
-    """Lines of a GMT file.
+def gmt_sets(path: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Sets of a GMT file, name and genes, in the order of its lines.
 
     Raises
     ------
     DataError
-        ``gmt`` when it is no text.
+        ``gmt`` when it is no text, or a line is no gene set.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(
-            "This is no GMT file", code="gmt", file=path.name, expected="text in UTF-8", found=error
-        ) from error
+        raise _no_gmt(path, "text in UTF-8", error) from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        fields = line.split("\t")
+        if line.strip() and len(fields) < 3:
+            raise _no_gmt(path, "name, note, genes", f"{len(fields)} fields in line {number}")
+        if line.strip():
+            found.append((fields[0], tuple(gene for gene in fields[2:] if gene)))
+    return found
 
 
 def genes_of_gmt(path: Path) -> frozenset[str]:
@@ -189,15 +195,10 @@ def genes_of_gmt(path: Path) -> frozenset[str]:
     Raises
     ------
     DataError
-        When a line is no gene set.
+        As :func:`gmt_sets`.
     """
-    genes: set[str] = set()
-    for number, line in enumerate(gmt_lines(path), 1):
-        fields = line.split("\t")
-        if line.strip() and len(fields) < 3:
-            found = f"{len(fields)} fields in line {number}"
-            raise DataError(
-                "This is no GMT file", code="gmt", file=path.name, expected="name, note, genes", found=found
-            )
-        genes.update(gene for gene in fields[2:] if gene)
-    return frozenset(genes)
+    return frozenset(gene for _, genes in gmt_sets(path) for gene in genes)
+
+
+def _no_gmt(path: Path, expected: str, found: object) -> DataError:
+    return DataError("This is no GMT file", code="gmt", file=path.name, expected=expected, found=found)

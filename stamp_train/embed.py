@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from humanst.errors import DataError, HumanstError, UsageError
 from humanst.files import canonical_json, locked, remove, require_room, sha256_file
 from stamp_train.embed_work import Chunks, Settings
-from stamp_train.embedded_file import COORDS, SUFFIXES, read_file, write_file
+from stamp_train.embedded_file import COORDS, SUFFIXES, read_file
+from stamp_train.embedded_writing import write_file
 from stamp_train.frozen import Frozen
 from stamp_train.sources import Grid, PairImages, SlideImages, Source
 

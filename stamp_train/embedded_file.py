@@ -1,4 +1,4 @@
-"""Files of embeddings: one reader for all of them, which looks before it believes, and one writer.
+"""Files of embeddings: one reader for all of them, which looks before it believes.
 
 Files come from elsewhere: what reads from other files, or grows out of all proportion when it is opened, is refused
 before a value is read. ``.h5`` is as TRIDENT writes it, ``features`` beside ``coords``; ``.parquet`` has ``features``
@@ -8,7 +8,7 @@ as lists. Files written here say in ``humanst`` what made them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError, HostileError, IntegrityError
-from humanst.files import canonical_json, write_with
 
 if TYPE_CHECKING:
     import h5py
@@ -77,31 +76,6 @@ def read_file(path: Path, wanted: Sequence[str]) -> Content:
         return _read_h5(path, wanted) if path.suffix in H5_SUFFIXES else _read_parquet(path, wanted)
     except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
-
-
-def write_file(
-    path: Path,
-    blocks: Iterable[NDArray[np.float32]],
-    columns: Mapping[str, NDArray[Any]],
-    facts: Mapping[str, Any],
-    about_coords: Mapping[str, Any],
-) -> str:
-    """Write embeddings aside, and put the file in place when it is whole; returns its sha256.
-
-    Parameters
-    ----------
-    blocks
-        (b, d) rows of features, one block below the other.
-    columns
-        What stands beside them, n values each: text, or ``coords`` (n, 2).
-    facts
-        Plain data, kept in ``humanst``. The same content gives the same bytes.
-    about_coords
-        Attributes of ``coords`` in an h5 file.
-    """
-    if path.suffix in H5_SUFFIXES:
-        return write_with(path, lambda partial: _write_h5(partial, blocks, columns, facts, about_coords))
-    return write_with(path, lambda partial: _write_parquet(partial, blocks, columns, facts))
 
 
 def _read_h5(path: Path, wanted: Sequence[str]) -> Content:
@@ -236,61 +210,6 @@ def _column(column: Any, path: Path, name: str) -> NDArray[Any]:
     if flat.null_count:
         raise _uneven(path, name, f"{flat.null_count} values without a number")
     return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)
-
-
-def _write_h5(
-    path: Path,
-    blocks: Iterable[NDArray[np.float32]],
-    columns: Mapping[str, NDArray[Any]],
-    facts: Mapping[str, Any],
-    about_coords: Mapping[str, Any],
-) -> None:
-    import h5py
-
-    n_rows = len(next(iter(columns.values())))
-    with h5py.File(path, "w") as file:
-        file.attrs[FACTS] = canonical_json(facts).decode()
-        features, done = None, 0
-        for block in blocks:
-            if features is None:
-                features = file.create_dataset(FEATURES, (n_rows, block.shape[1]), np.float32)
-            features[done : done + len(block)] = block
-            done += len(block)
-        for name, values in columns.items():
-            # Text of one width: readers in any language take it, and nothing in it points elsewhere.
-            file.create_dataset(name, data=values if name == COORDS else np.char.encode(values.astype(str), "utf-8"))
-        for name, value in about_coords.items():
-            file[COORDS].attrs[name] = value
-
-
-def _write_parquet(
-    path: Path,
-    blocks: Iterable[NDArray[np.float32]],
-    columns: Mapping[str, NDArray[Any]],
-    facts: Mapping[str, Any],
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    beside: dict[str, Any] = {}
-    for name, values in columns.items():
-        # A table has a column for each axis.
-        parts = {"x_px": values[:, 0], "y_px": values[:, 1]} if name == COORDS else {name: values.astype(str)}
-        beside |= {part: pa.array(given) for part, given in parts.items()}
-    writer, done = None, 0
-    try:
-        for block in blocks:
-            lists = pa.FixedSizeListArray.from_arrays(pa.array(block.reshape(-1)), block.shape[1])
-            table = pa.table({name: values[done : done + len(block)] for name, values in beside.items()})
-            table = table.append_column(FEATURES, lists)
-            if writer is None:
-                table = table.replace_schema_metadata({FACTS: canonical_json(facts)})
-                writer = pq.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-            done += len(block)
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 def _uneven(path: Path, name: str, found: str) -> DataError:

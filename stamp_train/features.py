@@ -196,6 +196,11 @@ def pairs_of(release: Release, split: str) -> pd.DataFrame:
     return Rows(release, split).to_pandas().assign(split=split)
 
 
+def donors_of(release: Release, splits: Sequence[str]) -> list[str]:
+    """Donor groups of some splits, sorted."""
+    return sorted({name for split in splits for name in pairs_of(release, split)["donor_group"]})
+
+
 def mean_rgb(release: str | Path | Release, split: str) -> NDArray[np.float32]:
     """Mean colour of every patch, the simplest embedding there is.
 

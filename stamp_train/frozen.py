@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from humanst.errors import IntegrityError, UsageError
+from humanst.errors import UsageError
 from humanst.files import sha256_file
 from stamp_train.encoder import Encoder, build_encoder
 from stamp_train.lora import load_adapter, merge, read_adapter_facts
-from stamp_train.merging import adapter_file, base_settings, load_base, merged_before, read_record
+from stamp_train.merging import adapter_file, base_settings, load_base, merged_before, read_record, require_base
 from stamp_train.presets import Channels, Embedding
 from stamp_train.weights import weights_sha256
 
@@ -108,17 +108,7 @@ def frozen_encoder(
             encoder, seed = told["encoder"], told["seed"]
             weights = told["weights"] if weights == "preset" else weights
     base = load_base(facts, record, None) if encoder is None else _base(encoder, weights, seed, options)
-    if facts.base_sha256 != base.base_sha256:
-        raise IntegrityError(
-            "The adapter was trained on another base",
-            code="other-base",
-            file=file.name,
-            field="base_sha256",
-            expected=f"{facts.base_sha256} ({facts.encoder or 'not named'})",
-            found=f"{base.base_sha256} ({encoder or facts.encoder})",
-            done="Nothing was embedded",
-            todo="Name the encoder and the weights it was trained on",
-        )
+    require_base(facts, base, encoder, file=file, todo="Name the encoder and the weights it was trained on")
     load_adapter(file, base)
     leakage = None if record is None else record["leakage"]
     about = {**asdict(facts), "sha256": sha256_file(file), "leakage": leakage}

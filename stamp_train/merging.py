@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = "stamp_train.adapter/1"
 FOLDER, TENSORS, RECORD = "adapter", "adapter.safetensors", "adapter.json"
 MAX_RECORD_BYTES = 16 << 20
+_MERGED = {CONFIG, WEIGHT_FILES[0]}
 # What a record says of the base, and the types that it may have.
 _BASE: dict[str, tuple[type, ...]] = {
     "encoder": (str,),
@@ -80,7 +81,7 @@ def write_adapter(folder: Path, encoder: Encoder, config: AlignConfig, facts: Ma
         dropout=config.lora_dropout,
         encoder=config.encoder,
     )
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    settings = config.to_dict()
     with folder_aside(folder) as aside:
         digest = save_adapter(aside / TENSORS, encoder, told)
         record = {
@@ -181,17 +182,7 @@ def merge_adapter(source: Path, out: Path, base: str | None = None) -> Merged:
     facts, record = read_adapter_facts(file), read_record(file)
     _require_free(out)
     encoder = load_base(facts, record, base)
-    if encoder.base_sha256 != facts.base_sha256:
-        raise IntegrityError(
-            "This is not the base that the adapter was trained on",
-            code="other-base",
-            file=file,
-            field="base",
-            expected=f"weights {facts.base_sha256} ({facts.encoder})",
-            found=f"weights {encoder.base_sha256} ({base or facts.encoder})",
-            done="Nothing was written",
-            todo="Name the very weights of the run with --base",
-        )
+    require_base(facts, encoder, base, file=file, todo="Name the very weights of the run with --base")
     load_adapter(file, encoder)
     leakage = None if record is None else record["leakage"]
     notes = {name: record[name] for name in ("release", "targets", "leakage")} if record else {"leakage": None}
@@ -240,6 +231,34 @@ def load_base(facts: AdapterFacts, record: Mapping[str, Any] | None, base: str |
         raise
 
 
+def require_base(facts: AdapterFacts, encoder: Encoder, name: str | None, *, file: Path, todo: str) -> None:
+    """Refuse a base that an adapter was not trained on.
+
+    Parameters
+    ----------
+    name
+        What the base was asked for by, or ``None``.
+    file, todo
+        The adapter, and what to do, for the message.
+
+    Raises
+    ------
+    IntegrityError
+        ``other-base`` (exit 6).
+    """
+    if encoder.base_sha256 != facts.base_sha256:
+        raise IntegrityError(
+            "The adapter was trained on another base",
+            code="other-base",
+            file=file,
+            field="base",
+            expected=f"weights {facts.base_sha256} ({facts.encoder or 'not named'})",
+            found=f"weights {encoder.base_sha256} ({name or facts.encoder})",
+            done="Nothing was written",
+            todo=todo,
+        )
+
+
 def base_settings(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the record of an adapter says of its base, as :func:`stamp_train.encoder.build_encoder` takes it."""
     known = {name: record["base"][name] for name in _BASE}
@@ -267,12 +286,9 @@ def _require_free(out: Path) -> None:
     """A folder that is not there, is empty, or was written by a merge: nothing else is ever replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    try:
-        known = json.loads((out / CONFIG).read_bytes())["humanst"]["adapter"]["base_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        known = None
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if known is None or not names <= {CONFIG, WEIGHT_FILES[0]}:
+    # Of a file it would be the folder around that tells.
+    known = merged_before(str(out.absolute())) if out.is_dir() else None
+    if not known or known.get("base_sha256") is None or {path.name for path in out.iterdir()} - _MERGED:
         raise UsageError(
             "Something else is there already",
             code="not-empty",

@@ -98,8 +98,15 @@ def cuda_of(ranks: Ranks) -> list[torch.device]:
     return [ranks.device] if ranks.device.type == "cuda" else []
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str, *, field: str = "device") -> torch.device:
     """The device that a setting names; ``cuda`` without a number is the one of this rank.
+
+    Parameters
+    ----------
+    name
+        As in :func:`joined`.
+    field
+        What an error calls the setting.
 
     Raises
     ------
@@ -113,17 +120,17 @@ def find_device(name: str) -> torch.device:
     there = torch.cuda.device_count() if kind == "cuda" else 1
     index = int(number) if colon and number.isdecimal() else local
     if kind not in ("cpu", "cuda") or (colon and (kind == "cpu" or not number.isdecimal())) or not there:
-        raise _no_device(name, there)
+        raise _no_device(name, there, field)
     if kind == "cuda" and index >= there:
-        raise _no_device(f"cuda:{index}", there)
+        raise _no_device(f"cuda:{index}", there, field)
     return torch.device("cpu") if kind == "cpu" else torch.device("cuda", index)
 
 
-def _no_device(name: str, there: int) -> UsageError:
+def _no_device(name: str, there: int, field: str) -> UsageError:
     return UsageError(
         "This device is not there",
         code="device",
-        field="device",
+        field=field,
         expected=f"auto, cpu, cuda or cuda:N{f' with N below {there}' if there else ''}",
         found=name,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from humanst.load.dataset import PairDataset
     from stamp_train.align_targets import Source
     from stamp_train.count_targets import Fitted
-    from stamp_train.losses import Outputs, Truth
+    from stamp_train.losses import Outputs
     from stamp_train.pair_targets import Targets
 
 N_BATCHES = 20
@@ -43,11 +43,18 @@ def recall_at_1(likeness: Tensor, allowed: Tensor) -> float:
     return float(((1 - nearer) / equal).clamp(0, 1).mean())
 
 
-def retrieval(outputs: Outputs, truth: Truth, near_um: float) -> float:
-    """:func:`recall_at_1` of images among the pathways of the batch over all ranks; every rank has to call it."""
+def retrieval(outputs: Outputs, allowed: Tensor) -> float:
+    """:func:`recall_at_1` of images among the pathways of the batch over all ranks; every rank has to call it.
+
+    Parameters
+    ----------
+    outputs
+        Of this rank.
+    allowed
+        (B, B) bool, over all ranks: who is compared with whom.
+    """
     with torch.no_grad():
         image, pathway = gather(outputs.image.detach()), gather(outputs.pathway.detach())
-        allowed = ~near_neighbours(gather(truth.section), gather(truth.xy_um), near_um)
         return recall_at_1(image @ pathway.T, allowed)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -59,19 +58,24 @@ def facts_of_run(
     """
     return {
         "schema": SCHEMA,
-        "release": {"version": release.version, "sha256": sha256_file(release.path / MANIFEST)},
+        "release": {"version": release.version, "sha256": release_sha256(release)},
         "targets": _targets(config, release) if targets is None else dict(targets),
         "base": {"encoder": config.encoder, "weights": config.weights, "sha256": base_sha256},
-        "config": _plain(config),
+        "config": config.to_dict(),
         "config_sha256": config_sha256(config),
         "versions": _versions(),
         "leakage": leakage,
     }
 
 
+def release_sha256(release: Release) -> str:
+    """Hex digest of a release's manifest, which holds those of everything else."""
+    return sha256_file(release.path / MANIFEST)
+
+
 def config_sha256(config: AlignConfig) -> str:
     """Hex digest of the settings that the numbers of a run depend on: a resumed run has the same."""
-    kept = {name: value for name, value in _plain(config).items() if name not in NOT_THE_RUN}
+    kept = {name: value for name, value in config.to_dict().items() if name not in NOT_THE_RUN}
     return hashlib.sha256(canonical_json(kept)).hexdigest()
 
 
@@ -109,10 +113,6 @@ def _targets(config: AlignConfig, release: Release) -> dict[str, Any]:
         "gene_sets_sha256": sha256 or "",
         **{key: scored.get(key) for key in ("scorer", "normalisation", "options")},
     }
-
-
-def _plain(config: AlignConfig) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
 
 
 def _versions() -> dict[str, str]:

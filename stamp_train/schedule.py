@@ -1,4 +1,4 @@
-"""Learning rates over a run: up from zero in a straight line, then down along a cosine."""
+"""Learning rates over a run: up in a straight line whose first step already moves, then down along a cosine."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def rate_factor(step: int, steps: int, warmup_share: float, end_ratio: float) ->
     steps
         Of the whole run.
     warmup_share
-        Share of the steps, in 0..1, in which the factor rises from 0 to 1.
+        Share of the steps, in 0..1, in which the factor rises to 1.
     end_ratio
         The factor when all steps are done, in 0..1; it stays there afterwards.
 
     Returns
     -------
     float
-        ``step / w`` before ``w = round(warmup_share * steps)``; from there ``end_ratio`` at the end and 1 at ``w``,
-        along half a cosine between.
+        ``(step + 1) / w`` before ``w = round(warmup_share * steps)``: a first step at rate 0 would do nothing. From
+        there 1 at ``w`` and ``end_ratio`` at the end, along half a cosine between.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def rate_factor(step: int, steps: int, warmup_share: float, end_ratio: float) ->
         )
     warm = warmup_steps(steps, warmup_share)
     if step < warm:
-        return step / warm
+        return (step + 1) / warm
     if step >= steps:
         return end_ratio
     return end_ratio + (1 - end_ratio) * (1 + math.cos(math.pi * (step - warm) / (steps - warm))) / 2

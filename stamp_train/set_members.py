@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from humanst.errors import DataError, UsageError
 from humanst.files import sha256_file
-from stamp_train.counts import gmt_lines
+from stamp_train.counts import gmt_sets
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -43,7 +43,7 @@ def members_of(
         ``gene-sets-mismatch`` for another file than they were scored with; ``gmt`` for none of that format.
     """
     axis = _axis(release)
-    sets = _read_gmt(_file(release, source, gene_sets))
+    sets = dict(gmt_sets(_file(release, source, gene_sets)))
     if missing := [name for name in source.columns if name not in sets]:
         raise DataError(
             "The gene sets lack a pathway of the targets",
@@ -106,20 +106,3 @@ def _sets(release: Release) -> Any:
     from humanst.load.target_sets import TargetSets
 
     return TargetSets(release, ("counts",), Rows(release, next(iter(release.splits))))
-
-
-def _read_gmt(path: Path) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for number, line in enumerate(gmt_lines(path), 1):
-        fields = line.split("\t")
-        if line.strip() and len(fields) < 3:
-            raise DataError(
-                "This is no GMT file",
-                code="gmt",
-                file=path.name,
-                expected="name, note, genes",
-                found=f"{len(fields)} fields in line {number}",
-            )
-        if line.strip():
-            found[fields[0]] = [gene for gene in fields[2:] if gene]
-    return found

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError, UsageError
-from humanst.files import sha256_file
 from humanst.tiles import (
     ImageOfRecord,
     PatchSpec,
@@ -23,6 +22,7 @@ from humanst.tiles import (
     require_fine_enough,
 )
 from stamp_train.embedded_file import COORDS
+from stamp_train.run_facts import release_sha256
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -99,7 +99,7 @@ class PairImages:
         self.facts: Mapping[str, Any] = {
             "kind": "release",
             "version": release.version,
-            "release_sha256": sha256_file(release.path / "MANIFEST.json"),
+            "release_sha256": release_sha256(release),
             "splits": {name: len(dataset) for name, dataset in zip(names, self._datasets, strict=True)},
         }
 

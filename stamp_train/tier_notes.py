@@ -10,6 +10,7 @@ from humanst.errors import IntegrityError
 from humanst.files import sha256_file
 from stamp_train.bootstrap import MIN_DONORS, TOO_FEW
 from stamp_train.guard import check_leakage
+from stamp_train.run_facts import release_sha256 as release_sha256
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -113,8 +114,3 @@ def gene_notes(release: Release, gmt: Path | None) -> list[str]:
     if wanted and sha256_file(gmt) != wanted:
         return [f"The gene sets of {gmt.name} are not those of the release's pathways."]
     return []
-
-
-def release_sha256(release: Release) -> str:
-    """Digest of the manifest, which holds those of everything else."""
-    return sha256_file(release.path / "MANIFEST.json")

@@ -17,8 +17,9 @@ from humanst.errors import DataError, UsageError
 from humanst.files import sha256_file
 from stamp_train import domains, probe
 from stamp_train.counts import N_GENES
-from stamp_train.features import Embeddings, mean_rgb, pairs_of, read_embeddings
-from stamp_train.tier_notes import donor_notes, gene_notes, leakage_notes, pair_notes, release_sha256
+from stamp_train.features import Embeddings, donors_of, mean_rgb, pairs_of, read_embeddings
+from stamp_train.run_facts import release_sha256
+from stamp_train.tier_notes import donor_notes, gene_notes, leakage_notes, pair_notes
 from stamp_train.tier_tables import DOMAINS_SCHEMA, PROBE_SCHEMA, Report
 from stamp_train.tiers import Probed, cluster_release, probe_release
 
@@ -80,17 +81,9 @@ def probe_report(
     every = tuple(dict.fromkeys((*splits, *fit_on)))
     held_out = test_donors
     if test_donors is None and fit_on:
-        held_out = sorted({name for split in splits for name in pairs_of(release, split)["donor_group"]})
+        held_out = donors_of(release, splits)
     options = {"gmt": gmt, "n_genes": n_genes, "test_donors": held_out, "allow_missing": allow_missing, "seed": seed}
-    found: dict[str, Probed] = {}
-    for name, one in given.items():
-        found[name] = probe_release(one, release, every, genes=genes, **options)  # type: ignore[arg-type]
-        # One choice of genes for all.
-        genes = [gene for gene, _ in found[name].chosen]
-    missing = {key for probed in found.values() for key in probed.missing}
-    if with_mean_rgb:
-        colours = _mean_rgb(release, every, missing)
-        found[MEAN_RGB] = probe_release(colours, release, every, genes=genes, **options)  # type: ignore[arg-type]
+    found = _probed(given, release, every, genes, options, with_mean_rgb=with_mean_rgb)
     tables = [part.assign(features=name) for name, one in found.items() for part in (one.genes, one.pathways)]
     table = _first(pd.concat(tables, ignore_index=True), "features").astype({"in_sets": "boolean"})
     lines = tuple(
@@ -156,6 +149,27 @@ def _read_all(embeddings: Given, taken: set[str]) -> dict[str, Embeddings]:
     if both := taken & set(embeddings):
         raise DataError("A baseline has this name", code="name-taken", found=", ".join(sorted(both)))
     return {name: read_embeddings(one) if isinstance(one, Path) else one for name, one in embeddings.items()}
+
+
+def _probed(
+    given: Mapping[str, Embeddings],
+    release: Release,
+    splits: Sequence[str],
+    genes: Sequence[str] | None,
+    options: Mapping[str, Any],
+    *,
+    with_mean_rgb: bool,
+) -> dict[str, Probed]:
+    """Probe one model after the other on the genes of the first, and mean colour on the pairs that all have."""
+    found: dict[str, Probed] = {}
+    for name, one in given.items():
+        found[name] = probe_release(one, release, splits, genes=genes, **options)
+        genes = [gene for gene, _ in found[name].chosen]
+    if with_mean_rgb:
+        missing = {key for probed in found.values() for key in probed.missing}
+        colours = _mean_rgb(release, splits, missing)
+        found[MEAN_RGB] = probe_release(colours, release, splits, genes=genes, **options)
+    return found
 
 
 def _mean_rgb(release: Release, splits: Sequence[str], missing: set[str]) -> Embeddings:

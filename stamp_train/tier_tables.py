@@ -61,11 +61,21 @@ class Report:
         UsageError
             For another kind of file.
         """
-        check_table_path(path)
-        table = self.table.assign(notes=" ".join(self.notes))
-        if path.suffix == ".csv":
-            return write_with(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
-        return write_with(path, lambda partial: table.to_parquet(partial, index=False))
+        return write_table(path, self.table.assign(notes=" ".join(self.notes)))
+
+
+def write_table(path: Path, table: pd.DataFrame) -> str:
+    """Write a table as parquet or csv, by the suffix; returns the sha256.
+
+    Raises
+    ------
+    UsageError
+        For another kind of file.
+    """
+    check_table_path(path)
+    if path.suffix == ".csv":
+        return write_with(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+    return write_with(path, lambda partial: table.to_parquet(partial, index=False))
 
 
 def check_table_path(path: Path) -> None:

@@ -168,7 +168,7 @@ def told(run: Training, outputs: Outputs, truth: Truth, terms: Mapping[str, Tens
     row = {name: float(term.detach()) for name, term in terms.items()}
     row["ln_batch"] = math.log(len(allowed))
     row["chance"] = float(allowed.sum(dim=1).double().log().mean())
-    row["retrieval"] = retrieval(outputs, truth, run.config.near_um)
+    row["retrieval"] = retrieval(outputs, allowed)
     if run.retrieval_ceiling is not None:
         row["retrieval_ceiling"] = run.retrieval_ceiling
     row["temperature"] = 1 / float(outputs.scale.detach())

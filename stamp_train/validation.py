@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from stamp_train.align_data import VAL, as_images, leave_signals_to_the_parent, row_of_key
+from stamp_train.bootstrap import donor_means
 
 if TYPE_CHECKING:
     from humanst.load.release import Release
@@ -164,9 +165,5 @@ def section_pcc(
 
 def mean_over_donors(of_section: NDArray[np.float64], donors: Sequence[str]) -> float:
     """Mean over the sections of a donor, then over donors; sections without a figure (NaN) have no say."""
-    means = []
-    for donor in sorted(set(donors)):
-        mine = of_section[[name == donor for name in donors]]
-        if np.isfinite(mine).any():
-            means.append(float(np.nanmean(mine)))
-    return float(np.mean(means)) if means else float("nan")
+    _, means = donor_means(of_section, donors)
+    return float(means.mean()) if len(means) else float("nan")

@@ -1,8 +1,9 @@
 """Whether an alignment did what it claims: the rule by which the claim falls, settled before anything is measured.
 
 The claim is unsupported when training on pathways gains nothing over the frozen base in gene expression, in most
-organs, by both protocols that choose their ridge by cross-validation; or when a control does as well. It is supported
-when neither holds. Where donors are too few, an arm was not run, or training saw the donors of the test, the answer is
+organs, by both protocols that choose their ridge by cross-validation; or when a control does as well by both. It is
+supported when it gains over the base and is above every control by both protocols. Where the protocols disagree, donors
+are too few, an arm was not run or differs in more than its targets, or what is tested had a say before, the answer is
 that it cannot be said.
 """
 
@@ -15,7 +16,7 @@ from typing import Literal
 from stamp_train.bootstrap import MIN_DONORS, Interval
 
 Answer = Literal["supported", "unsupported", "cannot be said"]
-State = Literal["above", "not above", "unknown"]
+State = Literal["above", "not above", "undecided", "unknown"]
 
 # The protocols that count. The one of HEST-Bench does not: its fixed penalty moves numbers as much as models do.
 COLUMNS = ("cv-alpha", "norm")
@@ -37,9 +38,9 @@ class Verdict:
     reasons
         Sentences, those that decide first.
     organs
-        Organ -> whether the aligned model is above the frozen one there.
+        Organ -> whether the aligned model is above the frozen one there (:func:`gained`).
     rivals
-        Control -> whether the aligned model is above it.
+        Control -> whether the aligned model is above it (:func:`beaten`).
     """
 
     answer: Answer
@@ -62,7 +63,14 @@ class Verdict:
         return f"Whether the claim holds cannot be said: {'; '.join(self.reasons)}."
 
 
-def judge(by_organ: Mapping[str, Gains], over: Mapping[str, Gains | None], *, leakage: str | None = None) -> Verdict:
+def judge(
+    by_organ: Mapping[str, Gains],
+    over: Mapping[str, Gains | None],
+    *,
+    leakage: str | None = None,
+    unlike: Mapping[str, str] | None = None,
+    doubts: Sequence[str] = (),
+) -> Verdict:
     """Apply the rule.
 
     Parameters
@@ -73,62 +81,107 @@ def judge(by_organ: Mapping[str, Gains], over: Mapping[str, Gains | None], *, le
         Control -> protocol -> interval of aligned minus this control, over all organs; None for one that was not run.
     leakage
         What training shares with the test, if it was allowed to.
+    unlike
+        Control -> why it differs from the aligned model in more than what it is trained on; it is not held against it.
+    doubts
+        What else keeps the claim from being supported, as sentences.
     """
-    organs = {organ: state_of(gains) for organ, gains in by_organ.items()}
+    unlike = unlike or {}
+    organs = {organ: gained(gains) for organ, gains in by_organ.items()}
     rivals: dict[str, State] = {}
     for name in RIVALS:
         gains = over.get(name)
-        rivals[name] = "unknown" if gains is None else state_of(gains)
+        rivals[name] = "unknown" if gains is None or name in unlike else beaten(gains)
     against = _against(organs, rivals)
     if against:
         return Verdict("unsupported", tuple(against), organs, rivals)
-    doubts = _doubts(organs, rivals, {name for name in RIVALS if over.get(name) is None}, leakage)
-    if doubts:
-        return Verdict("cannot be said", tuple(doubts), organs, rivals)
+    not_run = {name for name in RIVALS if over.get(name) is None}
+    found = [f"training saw what it is tested on ({leakage})"] if leakage else []
+    found += [*doubts, *_doubts_of_organs(organs), *_doubts_of_rivals(rivals, not_run, unlike)]
+    if found:
+        return Verdict("cannot be said", tuple(found), organs, rivals)
     n_above = sum(state == "above" for state in organs.values())
-    gained = f"it is above the frozen base in {n_above} of {_organs(len(organs))}"
-    return Verdict("supported", (gained, f"it is above {_listed(RIVALS)}"), organs, rivals)
+    over_base = f"it is above the frozen base in {n_above} of {_organs(len(organs))}"
+    return Verdict("supported", (over_base, f"it is above {_listed(RIVALS)}"), organs, rivals)
 
 
-def state_of(gains: Gains) -> State:
-    """Whether a difference is above 0 by any of the protocols that count; only then is it no longer ``not above``."""
-    found = [gains[column] for column in COLUMNS if column in gains]
-    if any(one.low is not None and one.low > 0 for one in found):
-        return "above"
-    if len(found) < len(COLUMNS) or any(one.low is None for one in found):
+def gained(gains: Gains) -> State:
+    """Whether a difference is a gain over the base: ``above`` when one protocol shows it and none shows a loss.
+
+    It is ``not above`` when neither interval lies above 0, ``undecided`` when one lies above and the other below.
+    """
+    found = _known(gains)
+    if found is None:
         return "unknown"
-    return "not above"
+    n_above, n_below = _counted(found)
+    if not n_above:
+        return "not above"
+    return "undecided" if n_below else "above"
+
+
+def beaten(gains: Gains) -> State:
+    """Whether a control is beaten: by both protocols (``above``), by neither (``not above``), or by one alone."""
+    found = _known(gains)
+    if found is None:
+        return "unknown"
+    n_above, _ = _counted(found)
+    if not n_above:
+        return "not above"
+    return "above" if n_above == len(found) else "undecided"
+
+
+def _known(gains: Gains) -> list[tuple[float, float]] | None:
+    """Ends of the intervals of all protocols that count; None when one is missing."""
+    found = [gains[column] for column in COLUMNS if column in gains]
+    ends = [(one.low, one.high) for one in found if one.low is not None and one.high is not None]
+    return ends if len(ends) == len(COLUMNS) else None
+
+
+def _counted(ends: Sequence[tuple[float, float]]) -> tuple[int, int]:
+    """How many intervals lie above 0, and how many below."""
+    return sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
 
 
 def _against(organs: Mapping[str, State], rivals: Mapping[str, State]) -> list[str]:
     both = " and ".join(COLUMNS)
     reasons = []
-    level = [organ for organ, state in organs.items() if state == "not above"]
+    level = _in(organs, "not above")
     if organs and 2 * len(level) > len(organs):
         what = f"aligned minus frozen is not above 0 in {both} in {len(level)} of {_organs(len(organs))}"
         reasons.append(f"{what} ({', '.join(level)})")
-    matched = [name for name, state in rivals.items() if state == "not above"]
+    matched = _in(rivals, "not above")
     reasons += [f"training on {name} matches it: aligned minus {name} is not above 0 in {both}" for name in matched]
     return reasons
 
 
-def _doubts(
-    organs: Mapping[str, State], rivals: Mapping[str, State], not_run: set[str], leakage: str | None
-) -> list[str]:
-    doubts = []
-    if leakage:
-        doubts.append(f"training saw what it is tested on ({leakage})")
-    unknown = [organ for organ, state in organs.items() if state == "unknown"]
+def _doubts_of_organs(organs: Mapping[str, State]) -> list[str]:
     if not organs:
-        doubts.append("no organ was tested")
-    elif 2 * (len(organs) - sum(state == "above" for state in organs.values())) > len(organs):
-        named = ", ".join(unknown)
-        doubts.append(f"too few donors in {len(unknown)} of {_organs(len(organs))} ({named}; {MIN_DONORS} are needed)")
+        return ["no organ was tested"]
+    if 2 * sum(state == "above" for state in organs.values()) >= len(organs):
+        return []
+    doubts, number = [], _organs(len(organs))
+    if few := _in(organs, "unknown"):
+        doubts.append(f"too few donors in {len(few)} of {number} ({', '.join(few)}; {MIN_DONORS} are needed)")
+    if torn := _in(organs, "undecided"):
+        ways = " and ".join(COLUMNS)
+        doubts.append(f"{ways} contradict each other in {len(torn)} of {number} ({', '.join(torn)})")
+    return doubts
+
+
+def _doubts_of_rivals(rivals: Mapping[str, State], not_run: set[str], unlike: Mapping[str, str]) -> list[str]:
+    doubts = []
     if missing := [name for name in RIVALS if name in not_run]:
         doubts.append(f"{_listed(missing)} {'was' if len(missing) == 1 else 'were'} not run")
-    if few := [name for name, state in rivals.items() if state == "unknown" and name not in not_run]:
+    doubts += [f"{name} cannot be held against it: {why}" for name, why in unlike.items() if name not in not_run]
+    if few := [name for name in _in(rivals, "unknown") if name not in not_run and name not in unlike]:
         doubts.append(f"too few donors to hold it against {_listed(few)} ({MIN_DONORS} are needed)")
+    if torn := _in(rivals, "undecided"):
+        doubts.append(f"aligned minus {_listed(torn)} is above 0 in one of {' and '.join(COLUMNS)} alone")
     return doubts
+
+
+def _in(states: Mapping[str, State], state: State) -> list[str]:
+    return [name for name, one in states.items() if one == state]
 
 
 def _organs(number: int) -> str:

@@ -1,4 +1,4 @@
-"""``humanst demo``: write the embedded mini atlas, run the main job on it, and read pairs back."""
+"""``humanst demo``: write the embedded mini atlas, run the main job on it, read pairs back, and draw its pages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from humanst.cli.output import echo_json, json_option, progress, say, workers_option
+from humanst.errors import raise_for_failures
 
 
 @click.command()
@@ -19,7 +20,7 @@ from humanst.cli.output import echo_json, json_option, progress, say, workers_op
 @workers_option
 @json_option
 def demo(folder: str, only_write: bool, seed: int, workers: int | None, as_json: bool) -> None:
-    """Write the mini atlas to FOLDER, build a release from it, verify it and read pairs back.
+    """Write the mini atlas to FOLDER, build a release from it, verify it, read pairs back and draw its pages.
 
     The atlas is synthetic but its files are the vendors' formats: everything runs as it does on real data.
     """
@@ -48,7 +49,6 @@ def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool)
     from humanst.cli.build_shards import print_report
     from humanst.cli.choose import choose_sections, open_catalog
     from humanst.cli.release_options import release_spec
-    from humanst.errors import raise_for_failures
     from humanst.runner import default_workers
     from humanst.shards.grouping import Chosen
     from humanst.shards.release import ReleaseRequest, build_release
@@ -77,7 +77,34 @@ def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool)
     raise_for_failures(len(chosen), report.failures)
     verification = verify_release(request.release)
     verification.raise_if_bad()
-    return {"release": str(request.release), "totals": report.manifest["totals"], "read": _read_back(request.release)}
+    return {
+        "release": str(request.release),
+        "totals": report.manifest["totals"],
+        "read": _read_back(request.release),
+        "page": str(_write_page(root, request.workers)),
+    }
+
+
+def _write_page(root: Path, workers: int) -> Path:
+    """Write the pages of the release, and name the one to open."""
+    from humanst import files
+    from humanst.report.atlas import PAGE, ReportRequest, write_report
+    from humanst.report.atlas_source import open_source
+
+    site, work = (root / "site").resolve(), (root / "work").resolve()
+    scratch = files.partial_path(site.with_name("site.stores"))
+    try:
+        source = open_source(root / "release", work=work, scratch=scratch)
+        with progress("report") as tell:
+            made = write_report(
+                ReportRequest(source, scratch, work=work, workers=workers),
+                site,
+                progress=lambda step, done, total: tell(step, done, total, 0),
+            )
+    finally:
+        files.remove(scratch)
+    raise_for_failures(len(made.facts.rows), made.failures)
+    return site / PAGE
 
 
 def _read_back(release: Path) -> dict[str, Any]:
@@ -109,4 +136,5 @@ def _print(content: dict[str, Any], root: Path) -> None:
     click.echo(f"done in {content['seconds']} s; the release is {content['release']}")
     click.echo("read it:  from humanst import dataloader")
     click.echo(f"          for batch in dataloader({content['release']!r}, batch_size=64): ...")
+    click.echo(f"look at it: {content['page']}")
     say(f"The vendor files are below {root}/atlas/mirror, the section stores below {root}/work/sections")

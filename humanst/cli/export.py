@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +29,19 @@ Form = Callable[[Path, Mapping[str, Any], bool], None]
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False),
+    type=click.Path(),
     required=True,
-    help="The new release; with --without alone it may be RELEASE itself.",
+    help="The new release (with --without alone it may be RELEASE itself); the file of a document.",
 )
 @click.option("--release-version", help="Version of the new release [default: that of RELEASE].")
 @json_option
 def export(names: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Make a release of a RELEASE folder, without some of its sections.
+    """Make a release of a RELEASE folder, without some of its sections, or a document that tells of it.
 
     Only shards that hold pairs of what leaves are written again; all pairs that stay are the same, byte for byte.
+
+    With FORM one document is written to the file -o: its card (README.md, Markdown), croissant (JSON), or its datasheet
+    (Markdown).
     """
     form, release = _form(names)
     FORMS[form](Path(release).resolve(), options, as_json)
@@ -67,6 +71,8 @@ def _form(names: Sequence[str]) -> tuple[str, str]:
 def _export_release(release: Path, options: Mapping[str, Any], as_json: bool) -> None:
     from humanst.shards.exporting import ExportRequest, export_release
 
+    if Path(options["output"]).is_file():
+        raise UsageError("The output is a file", field="-o", expected="a folder", found=Path(options["output"]).name)
     request = ExportRequest(
         source=release,
         output=Path(options["output"]).resolve(),
@@ -86,7 +92,41 @@ def _export_release(release: Path, options: Mapping[str, Any], as_json: bool) ->
         _say_copies(request)
 
 
-FORMS: Mapping[str, Form] = {"release": _export_release}
+def _export_document(form: str, release: Path, options: Mapping[str, Any], as_json: bool) -> None:
+    from humanst.shards.forms import write_form
+
+    given = {"--redistributable": "redistributable", "--without": "without", "--release-version": "release_version"}
+    if wrong := [option for option, name in given.items() if options[name]]:
+        raise UsageError(
+            "A document tells of the release as it is",
+            field=wrong[0],
+            expected=f"`humanst export {form} RELEASE -o FILE`",
+            found=", ".join(wrong),
+            done="Nothing was written",
+            todo="Export the release first, then the document of the new one",
+        )
+    written = write_form(form, release, Path(options["output"]).resolve())
+    content = {
+        "form": form,
+        "release": str(release),
+        "version": written.version,
+        "output": str(written.output),
+        "document": written.document,
+        "bytes": written.n_bytes,
+        "sha256": written.sha256,
+        "earlier": written.earlier,
+    }
+    if as_json:
+        echo_json("humanst.export-document/1", content)
+    else:
+        echo(f"{written.output}: {form} of release {written.version}, {written.n_bytes:,} bytes")
+
+
+DOCUMENT_FORMS = ("card", "croissant", "datasheet")
+FORMS: Mapping[str, Form] = {
+    "release": _export_release,
+    **{form: partial(_export_document, form) for form in DOCUMENT_FORMS},
+}
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

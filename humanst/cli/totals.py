@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from humanst.cli.output import echo, echo_json
+from humanst.cli.output import echo, echo_json, table
 
 if TYPE_CHECKING:
     from humanst.catalog import ListedStudy, Section, Study
@@ -64,8 +64,5 @@ def _table(name: str, rows: Sequence[Totals]) -> None:
     cells: list[Mapping[str, object]] = [row.to_dict() for row in rows]
     lines = [(name, *_COLUMNS)]
     lines += [(str(cell["value"]), *(f"{cell[field]:,}" for field in _COLUMNS.values())) for cell in cells]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for first, *numbers in lines:
-        aligned = (text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True))
-        echo("  ".join([first.ljust(widths[0]), *aligned]))
+    table(lines, left={0})
     echo("")

@@ -15,7 +15,7 @@ from humanst.builder.sections import section_choices
 from humanst.builder.steps import harmonize_files, section_recipe
 from humanst.catalog import Section, Study
 from humanst.harmonize.spots import SpotQC
-from humanst.store import open_section
+from humanst.store import open_section, read_picture
 from humanst.store.elements import section_attrs
 from humanst.tiles import thumbnail
 
@@ -102,19 +102,9 @@ def portrait_of_store(store: Path) -> Portrait:
     DataError, IntegrityError
         When it is none, or not as it was written.
     """
-    import zarr
-
     section = open_section(store)
-    rgb, um_per_px = None, float(section.attrs["um_per_pixel"])
-    picture = section.attrs["picture"]
-    root = zarr.open_group(store, mode="r")
-    if picture is not None and "images/he" in root:
-        levels = [array for _, array in zarr.open_group(store / "images" / "he", mode="r").arrays()]
-        levels.sort(key=lambda array: -array.shape[-1])
-        fit = [array for array in levels if max(array.shape[-2:]) >= PICTURE_PX]
-        chosen: Any = fit[-1] if fit else levels[0]
-        rgb = np.moveaxis(np.asarray(chosen[...]), 0, -1)
-        um_per_px *= picture["width_px"] / rgb.shape[1]
+    found = read_picture(store, section.attrs, PICTURE_PX)
+    rgb, um_per_px = (None, float(section.attrs["um_per_pixel"])) if found is None else found
     return Portrait(section.attrs, section.spots, rgb, um_per_px, section.tissue)
 
 

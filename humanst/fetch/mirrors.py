@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from humanst.errors import HostileError, UsageError
 from humanst.settings import Settings
 
 _LOCAL_NAMES = ("", "localhost")
+_LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def _mirror_place(mirror: str, below: str, hosts: tuple[str, ...]) -> Place:
     if parts.scheme in ("http", "https") and parts.hostname:
         url = f"{mirror.rstrip('/')}/{quote(below)}"
         own = host_and_port(parts)
-        return Place(label=mirror, url=url, hosts=(own, *hosts), own_hosts=(own,))
+        return Place(label=without_login(mirror), url=url, hosts=(own, *hosts), own_hosts=(own,))
     if parts.scheme == "file" and parts.netloc in _LOCAL_NAMES:
         return Place(label=mirror, path=Path(url2pathname(parts.path)) / below)
     if "://" in mirror:
@@ -61,7 +63,7 @@ def _mirror_place(mirror: str, below: str, hosts: tuple[str, ...]) -> Place:
             code="mirror-scheme",
             field="HUMANST_MIRROR",
             expected="a folder, file:///folder or https://host/folder",
-            found=repr(mirror),
+            found=repr(without_login(mirror)),
             todo="Correct the setting",
         )
     return Place(label=mirror, path=Path(mirror).expanduser() / below)
@@ -78,6 +80,11 @@ def host_and_port(parts: SplitResult) -> str:
     host = (parts.hostname or "").lower()
     default = {"https": 443, "http": 80}.get(parts.scheme)
     return host if parts.port in (None, default) else f"{host}:{parts.port}"
+
+
+def without_login(text: str) -> str:
+    """A text, such as an address, without the logins of the addresses in it."""
+    return _LOGIN.sub("***@", text)
 
 
 def check_url(url: str, hosts: Iterable[str], *, allow_loopback_http: bool, redirected_from: str | None = None) -> None:
@@ -112,7 +119,7 @@ def _is_loopback(parts: SplitResult) -> bool:
 
 
 def _refusal(url: str, allowed: list[str], why: str, redirected_from: str | None) -> HostileError:
-    away = redirected_from is not None
+    away, url = redirected_from is not None, without_login(url)
     return HostileError(
         f"A redirect leads where humanst does not go: {url}" if away else f"humanst does not ask this address: {url}",
         code="redirect-away" if away else "host-not-allowed",

@@ -21,11 +21,10 @@ from humanst.files.aside import (
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
 from humanst.files.documents import parse_json
 from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
-from humanst.files.locks import locked
+from humanst.files.locks import locked, locks_hold
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, partial_path, sweep_partials
 from humanst.files.owners import host_name as _host
-from humanst.files.owners import partial_path as _partial_path
 from humanst.files.parts import (
     STALE_PART_SECONDS,
     PartFile,
@@ -44,7 +43,6 @@ __all__ = [
     "AsideFile",
     "PartFile",
     "_host",
-    "_partial_path",
     "canonical_json",
     "existing_folder",
     "folded_name",
@@ -56,6 +54,7 @@ __all__ = [
     "link",
     "link_or_copy",
     "locked",
+    "locks_hold",
     "ownerless_parts",
     "parse_json",
     "part_bytes",

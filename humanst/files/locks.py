@@ -30,3 +30,19 @@ def locked(path: Path, *, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def locks_hold(folder: Path) -> bool:
+    """Whether a lock that is taken in a folder keeps another one out; its file stays in the folder."""
+    from filelock import FileLock, Timeout
+
+    first, second = FileLock(folder / "lock"), FileLock(folder / "lock")
+    try:
+        with first.acquire(timeout=0):
+            second.acquire(timeout=0)
+            second.release()
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):
+        return False
+    return False

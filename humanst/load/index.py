@@ -184,9 +184,11 @@ class Rows:
         """Number of a row among all pairs of its shard, as files beside the shard count them."""
         return int(self._places[row])
 
-    def by_shard(self) -> dict[str, NDArray[np.int64]]:
-        """Shard name to its rows, shards in order of first appearance, rows ascending."""
-        return dict(zip(self._shards, rows_of(self._shard_of_row, len(self._shards)), strict=True))
+    def by_shard(self, rows: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
+        """Shard name to its rows, ascending, shards in order of first appearance; to places among ``rows`` if given."""
+        group = self._shard_of_row if rows is None else self._shard_of_row[rows]
+        found = zip(self._shards, rows_of(group, len(self._shards)), strict=True)
+        return {shard: places for shard, places in found if rows is None or len(places)}
 
     def runs(self, rows: NDArray[np.int64]) -> list[Run]:
         """Where several rows lie, all at once: looking one up after the other costs more than reading it."""

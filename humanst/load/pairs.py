@@ -20,7 +20,7 @@ from humanst.load.shardfile import ShardFiles
 from humanst.load.target_sets import TargetSets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -116,8 +116,8 @@ class PairReader:
         """
         return Building(self, rows).fill(n_pairs)
 
-    def vectors(self) -> NDArray[np.float32]:
-        """(n, P) float32: the targets of all rows, NaN where unmeasured; nothing else of the pairs is read.
+    def vectors(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """(n, P) float32: the targets of ``rows`` or of all, NaN where unmeasured; nothing else of the pairs is read.
 
         Raises
         ------
@@ -125,15 +125,34 @@ class PairReader:
             Naming shard and key.
         """
         n_pathways = len(self.release.pathway_names)
-        found = np.empty((len(self.rows), n_pathways), dtype=np.float32)
-        for shard, rows in self.rows.by_shard().items():
-            for row, (start, stop) in zip(rows.tolist(), self.rows.places("npy", rows), strict=True):
-                data = self.files.read(shard, start, stop)
-                try:
-                    found[row] = np.frombuffer(npy_values(data, length=n_pathways), dtype="<f4")
-                except HumanstError as error:
-                    raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
+        asked = np.arange(len(self.rows), dtype=np.int64) if rows is None else rows
+        found = np.empty((len(asked), n_pathways), dtype=np.float32)
+        for place, row, shard, data in self._members("npy", asked):
+            try:
+                found[place] = np.frombuffer(npy_values(data, length=n_pathways), dtype="<f4")
+            except HumanstError as error:
+                raise error.located(file=shard, field=self.rows.key(row)) from error.__cause__
         return found
+
+    def member_bytes(self, member: str, rows: NDArray[np.int64]) -> list[bytes]:
+        """A member of several rows as it is in the shards: ``jpg``, ``json`` or ``npy``.
+
+        Raises
+        ------
+        IntegrityError
+            When a shard is not the one on record.
+        """
+        found = dict.fromkeys(range(len(rows)), b"")
+        for place, _, _, data in self._members(member, rows):
+            found[place] = data
+        return list(found.values())
+
+    def _members(self, member: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, int, str, bytes]]:
+        """Place among ``rows``, row, shard and bytes, a shard after the other."""
+        spans = self.rows.places(member, rows)
+        for shard, places in self.rows.by_shard(rows).items():
+            for place in places.tolist():
+                yield place, int(rows[place]), shard, self.files.read(shard, *spans[place])
 
 
 class PairSource:

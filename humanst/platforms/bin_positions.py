@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
+from humanst.platforms.tables import missing_columns
 
 POSITION_COLUMNS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 # 6.5 cm of the smallest bins: no slide is as large.
@@ -107,20 +108,12 @@ def _has_columns(path: Path, name: str, findings: Findings) -> bool:
     except (OSError, ValueError, pa.ArrowException) as error:
         _unreadable(error, name, findings)
         return False
-    missing = [column for column in POSITION_COLUMNS if column not in given]
-    if missing:
-        findings.refuse(
-            "missing-column",
-            f"The table has no column {', '.join(missing)}",
-            file=name,
-            field=missing[0],
-            expected=f"columns {', '.join(POSITION_COLUMNS)}",
-            found=f"columns {', '.join(given[:12])}",
-            todo="Give tissue_positions.parquet as the vendor wrote it",
-        )
-    elif not n_rows:
+    todo = "Give tissue_positions.parquet as the vendor wrote it"
+    if missing_columns(given, POSITION_COLUMNS, name=name, findings=findings, todo=todo):
+        return False
+    if not n_rows:
         findings.refuse("positions-invalid", "The positions list no bins", file=name, expected="one row a bin")
-    return bool(n_rows) and not missing
+    return bool(n_rows)
 
 
 def _column(path: Path, key: str, name: str, findings: Findings) -> Any:

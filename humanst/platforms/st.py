@@ -222,8 +222,8 @@ def _labels(
     join: Mapping[str, str] = rule["join"]
     wanted = [rule["column"]] if isinstance(rule["column"], str) else list(rule["column"])
     placed = spots.table.iloc[where]
-    if missing_columns(table, [*join, *wanted], name=name, findings=findings) or missing_columns(
-        placed, join.values(), name=files.names.get("spots", name), findings=findings
+    if missing_columns(table.columns, [*join, *wanted], name=name, findings=findings) or missing_columns(
+        placed.columns, join.values(), name=files.names.get("spots", name), findings=findings
     ):
         return {}
     digits = int(rule.get("round", 3))

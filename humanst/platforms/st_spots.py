@@ -153,12 +153,12 @@ def _table(
     if "spot_id" in columns and not _spell_out(table, columns, ids, files.names["spots"], findings):
         return None
     needed = [columns["array_x"], columns["array_y"]]
-    return None if missing_columns(table, needed, name=files.names["spots"], findings=findings) else table
+    return None if missing_columns(table.columns, needed, name=files.names["spots"], findings=findings) else table
 
 
 def _spell_out(table: pd.DataFrame, columns: dict[str, str], ids: SpotIds, name: str, findings: Findings) -> bool:
     """Add array coordinates from the column of spot ids; false with a refusal where one cannot be read."""
-    if missing_columns(table, [columns["spot_id"]], name=name, findings=findings):
+    if missing_columns(table.columns, [columns["spot_id"]], name=name, findings=findings):
         return False
     spelled = table[columns["spot_id"]].astype(str).tolist()
     keys = [ids.key(spot_id) for spot_id in spelled]
@@ -261,7 +261,7 @@ def _pixels(
         return None if xy is None else xy * scale
     spoken_of = set(pixel) & set(table.columns) or {"pixel_x", "pixel_y"} & set(recipe.options.get("spots", {}))
     if spoken_of or "image" in files.paths:
-        if missing_columns(table, pixel, name=name, findings=findings):
+        if missing_columns(table.columns, pixel, name=name, findings=findings):
             return None
         numbers = _numbers(table, pixel, name, findings)
         return None if numbers is None else numbers * scale

@@ -88,9 +88,25 @@ def _refuse_strange(path: Path, name: str, sep: str, most: int, *, whole: bool) 
         raise _unreadable(name, f"{n_fields:,} fields in a line", f"a table of at most {most:,} columns")
 
 
-def missing_columns(table: pd.DataFrame, needed: Iterable[str], *, name: str, findings: Findings) -> bool:
-    """Add one refusal for the columns that are not there; returns whether any is missing."""
-    missing = [column for column in needed if column not in table.columns]
+def missing_columns(
+    given: Iterable[Any],
+    needed: Iterable[str],
+    *,
+    name: str,
+    findings: Findings,
+    todo: str = "Name the columns in the recipe, or correct the file",
+) -> bool:
+    """Add one refusal for the columns that are not there; returns whether any is missing.
+
+    Parameters
+    ----------
+    given, needed
+        Columns that a table has, and those that it has to have.
+    name, todo
+        Of the file, and what to do about it, for the message.
+    """
+    given, needed = list(given), list(needed)
+    missing = [column for column in needed if column not in given]
     if missing:
         findings.refuse(
             "missing-column",
@@ -98,8 +114,8 @@ def missing_columns(table: pd.DataFrame, needed: Iterable[str], *, name: str, fi
             file=name,
             field=missing[0],
             expected=f"columns {', '.join(needed)}",
-            found=f"columns {', '.join(map(str, table.columns[:12]))}",
-            todo="Name the columns in the recipe, or correct the file",
+            found=f"columns {', '.join(map(str, given[:12]))}",
+            todo=todo,
         )
     return bool(missing)
 

@@ -114,7 +114,7 @@ def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | Non
         table = table.iloc[1:]
     elif table.shape[1] == len(POSITION_COLUMNS):
         table.columns = list(POSITION_COLUMNS)
-    if missing_columns(table, POSITION_COLUMNS, name=name, findings=findings):
+    if missing_columns(table.columns, POSITION_COLUMNS, name=name, findings=findings):
         return None
     numbers = table[list(POSITION_COLUMNS[1:])].apply(lambda column: _numbers(column))
     bad = ~np.isfinite(numbers.to_numpy(np.float64)).all(axis=1)
@@ -187,7 +187,7 @@ def _labels(
     name = files.names["labels"]
     table = read_table(files.paths["labels"], name=name, sep=rule.get("separator", "\t"), dtype=str)
     wanted = [rule["column"]] if isinstance(rule["column"], str) else list(rule["column"])
-    if missing_columns(table, [rule["key"], *wanted], name=name, findings=findings):
+    if missing_columns(table.columns, [rule["key"], *wanted], name=name, findings=findings):
         return {}
     suffixes: Mapping[str, str] = recipe.options.get("barcode_suffix", {})
     table = table.dropna(subset=[rule["key"]])

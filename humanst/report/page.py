@@ -6,16 +6,13 @@ run, and that nothing is fetched from anywhere.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import printable
 from humanst.report import plots
+from humanst.report.rendering import environment, script_hash, template_text
 from humanst.report.verdicts import VERDICTS
 
 if TYPE_CHECKING:
@@ -79,42 +76,33 @@ def audit_page(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> 
     -------
     HTML. The same facts and tables, the same text.
     """
-    from jinja2 import Environment, PackageLoader
     from markupsafe import Markup
 
-    def shown(value: Any) -> Any:
-        # What this file drew or wrote itself is markup; every other text may be a stranger's.
-        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        loader=PackageLoader("humanst.report", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=shown,
-    )
-    script = (package_files("humanst.report") / "templates" / "sort.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script = template_text("sort.js")
     summary = tables["pathways"]
     order = {verdict: number for number, verdict in enumerate(VERDICTS)}
     ranked = summary.assign(_rank=summary["verdict"].map(order)).sort_values(
         ["_rank", "half_r", "pathway"], ascending=[True, False, True]
     )
-    return environment.get_template("audit.html.j2").render(
-        facts=facts,
-        symbols=SYMBOLS,
-        verdicts=[(verdict, int((summary["verdict"] == verdict).sum())) for verdict in VERDICTS],
-        n_sections=tables["sections"]["sample_id"].nunique(),
-        n_pathways=len(summary),
-        n_together=n_together(tables),
-        summary=_shown("pathways", ranked, tuple(_SUMMARY), tuple(_SUMMARY.values())),
-        paragraphs=list(ranked[["pathway", "verdict", "paragraph"]].itertuples(index=False, name=None)),
-        # Drawn here, by a library that escapes what it draws.
-        figures=[(title, alt, Markup(svg)) for title, alt, svg in _figures(tables)],  # noqa: S704
-        details=[_shown(name, tables[name], columns) for name, columns in _details(tables)],
-        script=Markup(script),  # noqa: S704
-        script_hash=digest,
-        most_rows=MOST_ROWS,
+    return (
+        environment()
+        .get_template("audit.html.j2")
+        .render(
+            facts=facts,
+            symbols=SYMBOLS,
+            verdicts=[(verdict, int((summary["verdict"] == verdict).sum())) for verdict in VERDICTS],
+            n_sections=tables["sections"]["sample_id"].nunique(),
+            n_pathways=len(summary),
+            n_together=n_together(tables),
+            summary=_shown("pathways", ranked, tuple(_SUMMARY), tuple(_SUMMARY.values())),
+            paragraphs=list(ranked[["pathway", "verdict", "paragraph"]].itertuples(index=False, name=None)),
+            # Drawn here, by a library that escapes what it draws.
+            figures=[(title, alt, Markup(svg)) for title, alt, svg in _figures(tables)],  # noqa: S704
+            details=[_shown(name, tables[name], columns) for name, columns in _details(tables)],
+            script=script,
+            script_hash=script_hash(script),
+            most_rows=MOST_ROWS,
+        )
     )
 
 

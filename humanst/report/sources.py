@@ -11,7 +11,7 @@ from typing import Any
 
 from humanst import files
 from humanst.builder import store_path
-from humanst.errors import DataError, IntegrityError, UsageError
+from humanst.errors import DataError, HumanstError, IntegrityError, UsageError
 from humanst.pathways.audit.inputs import AuditSection
 from humanst.shards.folder import MANIFEST
 from humanst.shards.published import read_manifest
@@ -128,13 +128,18 @@ def _no_store(sample_id: str) -> DataError:
     )
 
 
-def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[AuditSource]:
+def store_sources(
+    paths: Sequence[Path], groups: Mapping[str, str], damaged: dict[str, HumanstError] | None = None
+) -> list[AuditSource]:
     """The sections of stores and of folders of stores.
 
     Parameters
     ----------
     groups
         ``sample_id`` -> donor group, as far as the user says.
+    damaged
+        Where a store that is not finished or does not say what it is of is noted, by the name of its folder, which then
+        is its ``sample_id``; by default such a store is an error, and one that is not finished is none.
 
     Raises
     ------
@@ -146,8 +151,14 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
     """
     found: dict[str, AuditSource] = {}
     for path in paths:
-        for store in _stores_of(path):
-            name, study, targeted = _named(store)
+        for store in _stores_of(path, unfinished=damaged is not None):
+            try:
+                name, study, targeted = _named(store)
+            except HumanstError as error:
+                if damaged is None:
+                    raise
+                name, study, targeted = store.name.removesuffix(".zarr"), "unknown", False
+                damaged[name] = error.located(section=name)
             if name in found and found[name].store.resolve() != store.resolve():
                 raise UsageError(
                     "A section is given twice",
@@ -171,6 +182,8 @@ def store_sources(paths: Sequence[Path], groups: Mapping[str, str]) -> list[Audi
 def _named(store: Path) -> tuple[str, str, bool]:
     """``sample_id``, ``study_id`` and ``targeted`` of a store, without opening it."""
     try:
+        if read_card(store) is None:
+            raise ValueError(f"no card {card_path(store).name}")
         attrs = read_attrs(store)
         return str(attrs["sample_id"]), str(attrs["study_id"]), bool(attrs["targeted"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -185,10 +198,10 @@ def _named(store: Path) -> tuple[str, str, bool]:
         ) from error
 
 
-def _stores_of(path: Path) -> list[Path]:
+def _stores_of(path: Path, *, unfinished: bool) -> list[Path]:
     inside = [found for folder in (path, path / "sections") for found in folder.glob("*.zarr") if found.is_dir()]
     stores = [path] if path.name.endswith(".zarr") else sorted(inside)
-    stores = [store for store in stores if read_card(store) is not None]
+    stores = [store for store in stores if unfinished or read_card(store) is not None]
     if not stores:
         raise UsageError(
             "There is no section store here",

@@ -33,7 +33,7 @@ _MEDIANS = (
     "share", "half_r", "half_r_null_p95", "half_r_rank", "reliability", "ceiling", "moran", "moran_null_p95",
     "moran_residual", "moran_residual_null_p95", "moran_residual_rank",
 )  # fmt: skip
-_REASONS: Mapping[str, str] = {
+REASONS: Mapping[str, str] = {
     "too-few-genes": "fewer than 10 of its genes are measured",
     "too-small-share": "too small a share of its genes is measured",
     "no-fit-spots": "no spot passes QC",
@@ -149,7 +149,7 @@ def _spatial(row: Mapping[str, Any]) -> bool:
 def paragraph_of(row: Mapping[str, Any], geometry: tuple[float, float] | None = None) -> str:
     """The verdict in plain words, from the figures of a summary row alone."""
     if row["n_valid"] == 0:
-        why = _REASONS.get(row["masked_because"], "it is not scored")
+        why = REASONS.get(row["masked_because"], "it is not scored")
         return f"Not measured: in none of {_sections(row['n_sections'])}, mostly because {why}. Its targets are NaN."
     said = [_OPENINGS[row["verdict"]], _coverage(row), _reliability(row), _space(row), _library(row)]
     if np.isfinite(row["ceiling"]) and row["ceiling"] < CEILING_WORTH_TELLING:
@@ -185,7 +185,7 @@ def _coverage(row: Mapping[str, Any]) -> str:
     text = f"Valid in {row['n_valid']:,} of {_sections(row['n_sections'])}, with {row['share']:.0%} of its"
     text += f" {row['n_members']:,} genes measured."
     if row["n_valid"] < row["n_sections"]:
-        text = f"{text[:-1]}; elsewhere {_REASONS.get(row['masked_because'], 'it is not scored')}."
+        text = f"{text[:-1]}; elsewhere {REASONS.get(row['masked_because'], 'it is not scored')}."
     return text
 
 

@@ -10,13 +10,20 @@ import click
 
 from humanst.errors import UsageError
 from stamp_train.commands.output import echo_json, echo_table, json_option, loaders_keep_quiet, progress, say
-from stamp_train.commands.parsing import comma_list
+from stamp_train.commands.parsing import (
+    FILE,
+    comma_list,
+    fit_on_option,
+    genes_option,
+    gmt_option,
+    methods_option,
+    split_option,
+)
 
 if TYPE_CHECKING:
     from stamp_train.control_slides import SlideTier
     from stamp_train.controls import Compared
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -33,24 +40,12 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--seeds", "n_seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings of each arm."
 )
-@click.option(
-    "--split",
-    "splits",
-    type=comma_list,
-    metavar="A,B,...",
-    default="test",
-    show_default=True,
-    help="Whose donors are held out in turn.",
-)
-@click.option(
-    "--fit-on", type=comma_list, metavar="A,B,...", help="Further splits, fitted on in every fold  [default: none]."
-)
-@click.option("--gmt", type=FILE, help="Gene sets, to tell genes inside from those outside.")
-@click.option("--genes", "n_genes", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@split_option("Whose donors are held out in turn.")
+@fit_on_option
+@gmt_option
+@genes_option
 @click.option("--labels", type=FILE, help="CSV with key and label of spots: domains are measured too.")
-@click.option(
-    "--methods", type=comma_list, metavar="A,B,...", default="kmeans", show_default=True, help="kmeans, ward, leiden."
-)
+@methods_option("kmeans")
 @click.option("--domain-seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Of the clustering.")
 @click.option("--slides", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of whole slides.")
 @click.option("--slide-task", help="Task of tier 3, as `stamp-train slides --list-tasks` has them.")

@@ -8,25 +8,25 @@ from typing import Any
 import click
 
 from stamp_train.commands.output import json_option
-from stamp_train.commands.parsing import by_name, comma_list, named_file
-from stamp_train.commands.probe import FILE, tell
+from stamp_train.commands.parsing import (
+    FILE,
+    by_name,
+    comma_list,
+    embeddings_argument,
+    methods_option,
+    split_option,
+    table_option,
+    trained_on_option,
+)
+from stamp_train.commands.probe import tell
 
 
 @click.command()
 @click.argument("release")
-@click.argument("embeddings", type=named_file, nargs=-1, required=True, metavar="[NAME=]FILE...")
+@embeddings_argument
 @click.option("--labels", type=FILE, required=True, help="CSV with key and label: what a pathologist called spots.")
-@click.option(
-    "--split", "splits", type=comma_list, metavar="A,B,...", default="test", show_default=True, help="Whose sections."
-)
-@click.option(
-    "--methods",
-    type=comma_list,
-    metavar="A,B,...",
-    default="kmeans,ward",
-    show_default=True,
-    help="kmeans, ward, leiden (needs igraph).",
-)
+@split_option("Whose sections.")
+@methods_option("kmeans,ward")
 @click.option("--seeds", "n_seeds", type=click.IntRange(min=1), default=10, show_default=True, help="Of k-means.")
 @click.option(
     "--not-labels",
@@ -34,9 +34,9 @@ from stamp_train.commands.probe import FILE, tell
     metavar="A,B,...",
     help="What stands for no label  [default: undetermined,unknown,nan].",
 )
-@click.option("--trained-on", help="Release that an adapter was trained on, when it is another.")
+@trained_on_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Long table, .parquet or .csv.")
+@table_option
 @json_option
 def domains(
     release: str, embeddings: tuple[tuple[str, Path], ...], out: Path | None, as_json: bool, **given: Any

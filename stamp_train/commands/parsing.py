@@ -1,10 +1,14 @@
-"""Values of options that the commands share: functions from text, as click takes them for a type."""
+"""What the commands share: options, and functions from text to values, as click takes them for a type."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def comma_list(value: str) -> tuple[str, ...]:
@@ -53,3 +57,32 @@ def by_name(named: tuple[tuple[str, Path], ...]) -> dict[str, Path]:
         twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
         raise click.BadParameter(f"two files are called {twice}: say NAME=FILE")
     return found
+
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+embeddings_argument = click.argument("embeddings", type=named_file, nargs=-1, required=True, metavar="[NAME=]FILE...")
+fit_on_option = click.option(
+    "--fit-on", type=comma_list, metavar="A,B,...", help="Further splits, fitted on in every fold  [default: none]."
+)
+gmt_option = click.option("--gmt", type=FILE, help="Gene sets, to tell genes inside from those outside.")
+genes_option = click.option(
+    "--genes", "n_genes", type=click.IntRange(min=1), default=50, show_default=True, help="How many."
+)
+trained_on_option = click.option("--trained-on", help="Release that an adapter was trained on, when it is another.")
+table_option = click.option(
+    "--out", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Long table, .parquet or .csv."
+)
+
+
+def split_option(whose: str) -> Callable[[Command], Command]:
+    """``--split A,B,...`` with the split ``test`` by default, given as ``splits``; ``whose`` is its help."""
+    return click.option(
+        "--split", "splits", type=comma_list, metavar="A,B,...", default="test", show_default=True, help=whose
+    )
+
+
+def methods_option(default: str) -> Callable[[Command], Command]:
+    """``--methods A,B,...`` of clustering."""
+    what = "kmeans, ward, leiden (needs igraph)."
+    return click.option("--methods", type=comma_list, metavar="A,B,...", default=default, show_default=True, help=what)

@@ -8,35 +8,33 @@ from typing import Any
 import click
 
 from stamp_train.commands.output import echo_json, echo_table, json_option, say
-from stamp_train.commands.parsing import by_name, comma_list, named_file
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from stamp_train.commands.parsing import (
+    by_name,
+    comma_list,
+    embeddings_argument,
+    fit_on_option,
+    genes_option,
+    gmt_option,
+    split_option,
+    table_option,
+    trained_on_option,
+)
 
 
 @click.command()
 @click.argument("release")
-@click.argument("embeddings", type=named_file, nargs=-1, required=True, metavar="[NAME=]FILE...")
-@click.option(
-    "--split",
-    "splits",
-    type=comma_list,
-    metavar="A,B,...",
-    default="test",
-    show_default=True,
-    help="Whose donors are held out in turn.",
-)
-@click.option(
-    "--fit-on", type=comma_list, metavar="A,B,...", help="Further splits, fitted on in every fold  [default: none]."
-)
+@embeddings_argument
+@split_option("Whose donors are held out in turn.")
+@fit_on_option
 @click.option(
     "--test-donors", type=comma_list, metavar="A,B,...", help="Donor groups to hold out  [default: all of --split]."
 )
-@click.option("--gmt", type=FILE, help="Gene sets, to tell genes inside from those outside.")
-@click.option("--genes", "n_genes", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+@gmt_option
+@genes_option
 @click.option("--allow-missing", is_flag=True, help="Go on without pairs that have no embedding; they are counted.")
-@click.option("--trained-on", help="Release that an adapter was trained on, when it is another.")
+@trained_on_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of ceiling and intervals.")
-@click.option("--out", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Long table, .parquet or .csv.")
+@table_option
 @json_option
 def probe(
     release: str, embeddings: tuple[tuple[str, Path], ...], out: Path | None, as_json: bool, **given: Any

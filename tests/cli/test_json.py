@@ -62,6 +62,7 @@ def test_every_command_takes_json_and_is_documented() -> None:
     assert all(any("--json" in parameter.opts for parameter in command.params) for command in found.values())
     variants = {"demo --only-write", "fetch --dry-run", "fetch --list-urls", "curate propose of URLs"}
     variants |= {"fetch atlas", "fetch atlas --dry-run"}
+    variants |= {"export of a document"}
     variants |= {"build-shards --stage", "build-shards --print-sbatch"}
     assert set(found) | variants | {"a command that fails"} == set(promised())
 
@@ -252,7 +253,7 @@ def test_two_demos_are_the_same_bytes(tmp_path: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert f"{content['totals']['pairs']:,} pairs" in second.stdout
     assert "read back" in second.stdout
-    for part in ("atlas", "release"):
+    for part in ("atlas", "release", "site"):
         assert digests(one / part) == digests(two / part)
     assert (one / "release" / "MANIFEST.json").is_file()
 

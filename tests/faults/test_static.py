@@ -32,7 +32,6 @@ PLANTED = {
     "from torch import load": "TID251",
     "import subprocess\nsubprocess.run('x', shell=True)": "S602",
     "import os\nos.system('x')": "TID251",
-    "from PIL import Image\nx = Image.open('x')": "TID251",
     "x = eval('1')": "S307",
     "exec('1')": "S102",
     "import tempfile\nx = tempfile.mktemp()": "S306",
@@ -48,6 +47,8 @@ HIDDEN = {
     "x = torch.load('x')": "torch.load with code",
     "x = torch.load('x', weights_only=False)": "torch.load with code",
     "run('x', shell=True)": "a shell",
+    "x = Image.open('x')": "Pillow with every format",
+    "x = PIL.Image.open('x', 'r')": "Pillow with every format",
     "x = pyvips.Image.tiffload('x')": "an image without fail_on",
     "x = pyvips.Image.new_from_file('x', access='random')": "an image without fail_on",
 }
@@ -68,6 +69,8 @@ def offences(text: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, "unpacking by the names of an archive"
         if name == "torch.load" and given.get("weights_only") != "True":
             yield node.lineno, "torch.load with code"
+        if name in ("Image.open", "PIL.Image.open") and "formats" not in given:
+            yield node.lineno, "Pillow with every format"
         if given.get("shell", "False") != "False":
             yield node.lineno, "a shell"
         if name.rpartition(".")[2] in LOADERS and "fail_on" not in given:

@@ -211,7 +211,7 @@ def test_leftovers_of_a_killed_fetch_are_swept(mirror: Path, cache: Path) -> Non
     folder = cache / "sources" / "tiny" / "data"
     folder.mkdir(parents=True)
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    partial = files._partial_path(folder / "S1.tsv")
+    partial = files.partial_path(folder / "S1.tsv")
     partial = partial.with_name(partial.name.replace(f"-{os.getpid()}-", f"-{dead.stdout.strip()}-"))
     partial.write_bytes(b"half")
     fetch_section(*study(source()))

@@ -506,6 +506,6 @@ def test_the_command_prints_what_left(release: Path, tmp_path: Path) -> None:
     text = run("release", release, "--redistributable", "-o", tmp_path / "two").stdout
     assert "sample_3" in text
     assert "5 pairs are gone" in text
-    for wrong in (("card", release, "-o", tmp_path / "x"), (release, "--without", " , ", "-o", tmp_path / "x")):
+    for wrong in (("poster", release, "-o", tmp_path / "x"), (release, "--without", " , ", "-o", tmp_path / "x")):
         assert isinstance(run(*wrong).exception, UsageError)
     assert not (tmp_path / "x").exists()

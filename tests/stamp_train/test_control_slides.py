@@ -6,15 +6,22 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from humanst.errors import UsageError
+from humanst.errors import DataError, UsageError
 from stamp_train.cli import stamp_train
-from stamp_train.control_slides import SlideTier, slide_rows, slides_in
+from stamp_train.config import AlignConfig
+from stamp_train.control_slides import SlideTier, check_slides, predict, slide_rows, slides_in
+from stamp_train.control_tiers import Tiers
+from stamp_train.controls import run_controls
+from stamp_train.embed_work import Settings as EmbedSettings
+from stamp_train.frozen import Frozen
 from stamp_train.slides.tasks import task_named
+from tests.stamp_train.small import tiny_encoder
 
 N_TRAINED, N_SEEDS = 8, 3
 
@@ -98,3 +105,39 @@ def test_what_a_slide_task_needs_is_asked_for(tmp_path: Path) -> None:
     found = CliRunner().invoke(stamp_train, arguments, standalone_mode=False).exception
     assert isinstance(found, UsageError)
     assert found.facts.field == "--slide-task, --slide-labels, --slide-splits"
+
+
+def test_features_of_slides_that_are_not_given_are_not_used(tmp_path: Path) -> None:
+    made, _, labels = tier(tmp_path, 8)
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for number in range(len(labels)):
+        with h5py.File(folder / f"s{number:02d}.h5", "w") as file:
+            file["features"] = np.random.default_rng(number).normal(size=(3, 4)).astype(np.float32)
+            file["coords"] = np.zeros((3, 2), dtype=np.int64)
+    frozen = Frozen.of(tiny_encoder(), "base")
+    # Whatever encoder made them: without the images nobody knows that they are these slides as this encoder sees them.
+    with pytest.raises(DataError) as caught:
+        predict(frozen, made, folder, EmbedSettings(), lambda step, done, total: None)
+    assert caught.value.facts.code == "features-missing"
+    assert list(folder.iterdir()) == []
+
+
+def test_slides_are_looked_at_before_anything_is_trained(tmp_path: Path) -> None:
+    made, _, labels = tier(tmp_path, 8)
+    images = tmp_path / "slides"
+    images.mkdir()
+    for number in range(len(labels) - 1):
+        (images / f"s{number:02d}.svs").touch()
+    config = AlignConfig(release=str(tmp_path / "none"))
+    with pytest.raises(DataError) as caught:
+        run_controls(config, tmp_path / "out", Tiers(), slides=replace(made, images=slides_in(images)))
+    assert (caught.value.facts.code, caught.value.facts.found) == ("slides-missing", f"s{len(labels) - 1}")
+    (images / f"s{len(labels) - 1}.svs").touch()
+    whole = replace(made, images=slides_in(images))
+    check_slides(whole)
+    whole.labels.write_text(whole.labels.read_text().replace(",no", ",yes"))
+    with pytest.raises(DataError) as caught:
+        run_controls(config, tmp_path / "out", Tiers(), slides=whole)
+    assert caught.value.facts.code == "single-class"
+    assert not (tmp_path / "out").exists()

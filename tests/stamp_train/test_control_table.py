@@ -143,6 +143,45 @@ def test_what_is_undefined_is_left_out_of_both_sides_and_counted() -> None:
     assert found["minus_frozen_mean"] == pytest.approx(expected["minus_frozen_mean"], abs=1e-12)
 
 
+def test_a_unit_that_one_seed_lacks_is_left_out_of_all_of_them_and_counted() -> None:
+    measures = made(tiers=("pathways",), n_seeds=3)
+    unit = measures["arm"].eq("aligned") & measures["sample_id"].eq("d1s0") & measures["target"].eq("C")
+    expected = measures.copy()
+    expected.loc[unit, "value"] = np.nan
+    # Neither what the other seeds have of it, nor a seed without the row at all, may stand for the arm.
+    undefined, gone = measures.copy(), measures[~(unit & measures["seed"].eq(1))]
+    undefined.loc[unit & undefined["seed"].eq(1), "value"] = np.nan
+    assert undefined["value"].isna().sum() == 1
+    wanted = row(table_of(expected), tier="pathways", part="all", arm="aligned")
+    whole = row(table_of(measures), tier="pathways", part="all", arm="aligned")
+    for one in (undefined, gone):
+        found = row(table_of(one), tier="pathways", part="all", arm="aligned")
+        assert (found["n_undefined"], found["n_units"]) == (1, whole["n_units"] - 1)
+        for name in ("mean", "minus_frozen_mean", "minus_frozen_low", "sd_of_seeds"):
+            assert found[name] == pytest.approx(wanted[name], abs=1e-12)
+
+
+def test_the_share_of_the_ceiling_is_of_the_units_that_have_one() -> None:
+    measures = made(tiers=("genes",), n_seeds=1)
+    here = measures["measure"].eq("norm")
+    # A target that is far above the others has no ceiling, and one that has a high ceiling has no value in one arm.
+    measures.loc[measures["target"].eq("A"), ["value", "ceiling"]] = [0.9, np.nan]
+    measures.loc[measures["target"].eq("B"), "ceiling"] = 0.95
+    measures.loc[measures["target"].eq("B") & measures["arm"].eq("aligned"), "value"] = np.nan
+    found = row(table_of(measures), tier="genes", measure="norm", part="all", arm="aligned")
+    both = measures[here & measures["arm"].eq("aligned") & measures["target"].isin(["C", "D"])]
+    means = both.groupby("donor")[["value", "ceiling"]].mean().mean()
+    assert found["share_of_ceiling"] == pytest.approx(means["value"] / means["ceiling"])
+
+
+def test_donors_of_several_organs_are_in_none() -> None:
+    measures = made(18, organs=("breast", ""), tiers=("genes",))
+    table = table_of(measures)
+    assert set(table["part"]) == {"all", "organ: breast", "in sets", "outside"}
+    assert set(table.loc[table["part"] == "organ: breast", "n_donors"]) == {9}
+    assert verdict_of(table).organs == {"breast": "above"}
+
+
 def test_ceiling_baseline_and_seeds_stand_beside() -> None:
     found = row(table_of(made(n_seeds=3)), tier="genes", measure="norm", part="all", arm="aligned")
     assert (found["library_alone"], found["ceiling"], found["n_seeds"]) == (pytest.approx(0.1), pytest.approx(0.9), 3)

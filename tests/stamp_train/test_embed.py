@@ -348,7 +348,7 @@ def test_faults_end_with_their_exit_codes(
     assert code(release.path, out="e.pt")[0] == 2
     assert code(release.path, encoder=["--device", "cpu"]) == (2, "no-encoder")
     assert code(release.path, encoder=["--encoder", "nosuch"]) == (2, "unknown-encoder")
-    assert code(release.path, "--device", "cuda:99")[0] == 2
+    assert code(release.path, "--device", "cuda:99") == (2, "device")
     assert code(release.path, "--mean", "1,2")[0] == 2
     assert code(release.path, "--split", "val") == (5, "no-pairs")
     (tmp_path / "empty").mkdir()

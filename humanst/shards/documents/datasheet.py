@@ -13,6 +13,14 @@ from humanst.shards.documents.markdown import code, link, plain, table, words
 
 def datasheet(manifest: Mapping[str, Any]) -> list[str]:
     """Lines of Markdown, a section a heading."""
+    lines = ["", "## Datasheet"]
+    for title, part in datasheet_parts(manifest).items():
+        lines += ["", f"### {title}", "", *part]
+    return lines
+
+
+def datasheet_parts(manifest: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Heading -> its lines of Markdown, in order."""
     parts = {
         "Motivation": _motivation,
         "Composition": _composition,
@@ -23,10 +31,7 @@ def datasheet(manifest: Mapping[str, Any]) -> list[str]:
         "Distribution": _distribution,
         "Maintenance": _maintenance,
     }
-    lines = ["", "## Datasheet"]
-    for title, write in parts.items():
-        lines += ["", f"### {title}", "", *write(manifest)]
-    return lines
+    return {title: write(manifest) for title, write in parts.items()}
 
 
 def _motivation(_: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A newcomer follows CONTRIBUTING.md word for word, on a small series as GEO has it, served from a folder."""
+"""A newcomer follows docs/add_a_study.md word for word, on a small series as GEO has it, served from a folder."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from PIL import Image
 from humanst.cli import humanst
 from humanst.cli.output import run_and_exit
 from humanst.demo.genes import load_genes
+from tests.docs.blocks import blocks_of, lines_of
 from tests.helpers import ROOT
 from tests.platforms.visium_outs import PITCH_PX, Outs
 
@@ -28,9 +29,8 @@ STUDY = "smith2024_liver"
 
 def commands() -> list[str]:
     """The lines of the shell blocks, in order."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
+    blocks = [block for block in blocks_of("docs/add_a_study.md") if block.language == "sh"]
+    return [line for block in blocks for line in lines_of(block.text)]
 
 
 def tissue(size: tuple[int, int]) -> Image.Image:
@@ -108,8 +108,9 @@ def test_a_newcomer_adds_a_geo_study_by_the_book(tmp_path: Path, monkeypatch: py
     assert [(row["license"], row["owner"]) for row in kept] == [("LicenseRef-unknown", STUDY)]
 
 
-def test_every_file_the_page_names_is_there() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/add_a_study.md"])
+def test_every_file_the_page_names_is_there(page: str) -> None:
+    text = (ROOT / page).read_text()
     named = re.findall(r"`((?:tests|docs|curation|schemas|humanst)/[\w./-]+)`", text)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []

@@ -1,0 +1,208 @@
+"""A report from sections to its folder: a page of the atlas, one of every section, a table for MultiQC, a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from humanst import files
+from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_failures
+from humanst.report.atlas_facts import AtlasFacts, Made, atlas_facts
+from humanst.report.atlas_mqc import MQC, mqc_table
+from humanst.report.atlas_page import atlas_page
+from humanst.report.atlas_sections import SectionTask, make_section
+from humanst.report.atlas_source import AtlasSource
+from humanst.runner import run_tasks
+
+if TYPE_CHECKING:
+    from humanst.pathways import PathwayChoice
+
+PAGE, CARD, AUDIT, SECTIONS = "index.html", "report.json", "audit.html", "sections"
+REPORT_SCHEMA = "humanst.report-card/1"
+MOST_IN_ONE_FILE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """What is reported, and how.
+
+    Attributes
+    ----------
+    source
+        The sections.
+    scratch
+        Where zips of stores are unpacked; it is the caller's to remove.
+    work
+        The work folder of a release, if not the usual one.
+    gene_sets, choice
+        What the spots of stores are scored for.
+    single_file
+        All in one file, or a page a section; by default one file up to ``MOST_IN_ONE_FILE`` sections.
+    audit
+        The page of an audit that goes along.
+    """
+
+    source: AtlasSource
+    scratch: Path
+    work: Path | None = None
+    gene_sets: Path | None = None
+    choice: PathwayChoice | None = None
+    single_file: bool | None = None
+    audit: Path | None = None
+    workers: int = 1
+
+    @property
+    def is_single_file(self) -> bool:
+        """Whether all sections are in one file."""
+        return len(self.source.sample_ids) <= MOST_IN_ONE_FILE if self.single_file is None else self.single_file
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written.
+
+    Attributes
+    ----------
+    failures
+        ``(sample_id, error)`` of sections without a page.
+    n_bytes
+        Path in the folder -> bytes.
+    """
+
+    facts: AtlasFacts
+    single_file: bool
+    failures: tuple[tuple[str, HumanstError], ...]
+    n_bytes: Mapping[str, int]
+
+
+def write_report(request: ReportRequest, output: Path, *, progress: Callable[[str, int, int], None]) -> Report:
+    """Write the report of a release or of section stores into a folder, which appears when all of it is there.
+
+    The same sections give the same bytes. Sections that fail are named on the page and listed.
+
+    Parameters
+    ----------
+    output
+        The folder. An earlier report in it is replaced.
+    progress
+        Called as ``progress(step, done, total)``.
+
+    Raises
+    ------
+    UsageError
+        ``not-a-report`` when the folder holds something else.
+    InterruptedRun
+        When it is stopped: a report is kept as a whole or not at all.
+    HumanstError
+        When no section can be shown: its own error of one, ``PartialFailure`` of several.
+    """
+    require_report_folder(output)
+    reached = [0]
+
+    def tell(done: int) -> None:
+        reached[0] = done
+        progress("sections", done, len(request.source.sample_ids))
+
+    try:
+        with files.folder_aside(output) as folder:
+            return _fill(request, folder, tell)
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            f"The report was interrupted when {reached[0]} of {len(request.source.sample_ids)} sections were done",
+            done=f"Nothing of it was kept; {output.name} is as it was",
+            todo="Run the same command again: it begins anew",
+        ) from None
+
+
+def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> Report:
+    made, failures = _sections(request, folder, tell)
+    if not made:
+        raise_for_failures(len(request.source.sample_ids), failures)
+    facts = atlas_facts(request.source, made, failures)
+    n_bytes = {f"{SECTIONS}/{path.name}": path.stat().st_size for path in sorted((folder / SECTIONS).glob("*.html"))}
+
+    def write(name: str, text: str) -> None:
+        data = text.encode()
+        files.write_bytes(folder / name, data)
+        n_bytes[name] = len(data)
+
+    if request.audit is not None:
+        write(AUDIT, request.audit.read_text("utf-8"))
+    fragments = {name: done.fragment for name, done in made.items() if request.is_single_file}
+    write(PAGE, atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None))
+    write(MQC, mqc_table(request.source))
+    card = {
+        "schema": REPORT_SCHEMA,
+        "title": request.source.title,
+        "kind": request.source.kind,
+        "single_file": request.is_single_file,
+        "sections": {name: done.href for name, done in made.items()},
+        "failures": {name: error.to_dict() for name, error in failures},
+        "bytes": n_bytes,
+    }
+    files.write_json(folder / CARD, card)
+    return Report(facts, request.is_single_file, tuple(failures), n_bytes)
+
+
+def _sections(
+    request: ReportRequest, folder: Path, tell: Callable[[int], None]
+) -> tuple[dict[str, Made], list[tuple[str, HumanstError]]]:
+    """The sections by ``sample_id``, in order, and those that failed."""
+    source, single = request.source, request.is_single_file
+    opened: Mapping[str, Any] = {
+        "work": request.work,
+        "scratch": request.scratch,
+        "gene_sets": request.gene_sets,
+        "choice": request.choice,
+    }
+    tasks = [
+        SectionTask(source.path, tuple(opened.items()), name, None if single else folder / SECTIONS)
+        for name in source.sample_ids
+    ]
+    if not single:
+        (folder / SECTIONS).mkdir()
+    made: dict[int, Made] = {}
+    failures: dict[int, tuple[str, HumanstError]] = {}
+    tell(0)
+    with closing(run_tasks(tasks, make_section, workers=request.workers)) as outcomes:
+        for number, outcome in enumerate(outcomes, 1):
+            if outcome.error is not None:
+                failures[outcome.position] = (tasks[outcome.position].sample_id, outcome.error)
+            elif outcome.result is not None:
+                made[outcome.position] = outcome.result
+            tell(number)
+    return (
+        {tasks[position].sample_id: made[position] for position in sorted(made)},
+        [failures[position] for position in sorted(failures)],
+    )
+
+
+def require_report_folder(output: Path) -> None:
+    """Refuse a folder that holds anything but a report.
+
+    Raises
+    ------
+    UsageError
+        ``not-a-report``, naming the first stranger.
+    """
+    ours = {PAGE, CARD, AUDIT, MQC, SECTIONS}
+    here = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    strangers = sorted(here - ours)
+    if here and not strangers and CARD not in here:
+        strangers = sorted(here)
+    below = output / SECTIONS
+    strangers += sorted(f"{SECTIONS}/{path.name}" for path in below.glob("*") if path.suffix != ".html")
+    if output.is_file() or strangers:
+        raise UsageError(
+            "The output folder holds something else",
+            code="not-a-report",
+            field="-o",
+            file=output.name,
+            expected="an empty folder, none, or an earlier report",
+            found="a file" if output.is_file() else strangers[0],
+            done="Nothing was written",
+            todo="Name another folder with -o",
+        )

@@ -1,0 +1,369 @@
+"""The page of a section as a file: strangers' text is text, nothing else may run, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from humanst.report.atlas_source import AtlasSource, ReleaseSource, open_source
+from humanst.report.frame import empty_frame
+from humanst.report.overlay import layer_of, pathway_layers, spots_of
+from humanst.report.rendering import script_hash
+from humanst.report.section_facts import SectionFacts, section_facts
+from humanst.report.section_page import section_fragment, section_page, section_script, section_style
+from humanst.store import card_path, read_card, tree_digest
+from tests.report.browsing import canvas_pixels, chromium, opened
+from tests.report.sections import index_rows, manifest_row, npy_targets
+from tests.report.test_page import HOSTILE, STEERING, Read
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+VISIUM, XENIUM, LEGACY = "demo_visium_V1", "demo_xenium_X1", "demo_st_A1"
+CANVAS = ".hs-stage > canvas"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def source(demo_release: Path) -> AtlasSource:
+    return open_source(demo_release)
+
+
+@pytest.fixture(scope="module")
+def facts(source: AtlasSource) -> SectionFacts:
+    return section_facts(source, VISIUM)
+
+
+def stores_of(release: Path) -> Path:
+    return release.with_name(f"{release.name}.work") / "sections"
+
+
+def page(facts: SectionFacts) -> str:
+    return section_page(facts, standalone=False, up="../index.html")
+
+
+def shown(browser: Browser, html: str, folder: Path) -> tuple[str, int]:
+    """The text of a page in a browser, and how many pixels of its map are painted; nothing may go wrong."""
+    path = folder / "page.html"
+    path.write_text(html, encoding="utf-8")
+    with opened(browser, path) as seen:
+        seen.page.wait_for_selector("[data-drawn]")
+        painted = int((canvas_pixels(seen.page, CANVAS)[:, :, 3] > 0).sum())
+        text = seen.page.locator("main").inner_text()
+        seen.quiet()
+    return text, painted
+
+
+@pytest.fixture(scope="module")
+def hostile(facts: SectionFacts) -> SectionFacts:
+    """Every text that can come from a file is a stranger's, and the section has a name of 300 letters."""
+    bad = {"what": "spots", "reason": HOSTILE, "n": 1, "counts": 1, "examples": [HOSTILE]}
+    said = {
+        "severity": HOSTILE,
+        **dict.fromkeys(("code", "what", "field", "found", "expected", "done", "todo"), HOSTILE),
+    }
+    layers = tuple(replace(layer, name=f"{layer.name}{HOSTILE}", unit=HOSTILE) for layer in facts.layers)
+    return replace(
+        facts,
+        sample_id="n" * 300,
+        study_title=HOSTILE,
+        license=HOSTILE,
+        head=((HOSTILE, HOSTILE),),
+        notices=(HOSTILE,),
+        layers=layers,
+        spots=replace(facts.spots, ids=tuple(f"{name}</script>{HOSTILE}" for name in facts.spots.ids)),
+        scale=tuple(replace(one, name=HOSTILE, value=HOSTILE, said=HOSTILE) for one in facts.scale),
+        shots=tuple(replace(shot, key=HOSTILE, spot_id=HOSTILE) for shot in facts.shots),
+        drops=(bad,),
+        findings=(said,),
+        provenance=((HOSTILE, HOSTILE),),
+        files=((HOSTILE, HOSTILE, HOSTILE),),
+        bibtex=HOSTILE,
+        cite=HOSTILE,
+    )
+
+
+def test_names_are_text_and_never_markup(hostile: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    html = page(hostile)
+    seen = Read(html)
+    assert [attributes.get("type") for attributes in seen.tags("script")] == ["application/json", None]
+    assert not any(name.startswith("on") for _, attributes in seen.elements for name in attributes)
+    assert all((attributes["src"] or "").startswith("data:image/jpeg;base64,") for attributes in seen.tags("img"))
+    assert not any(letter in html for letter in STEERING if not letter.isprintable())
+    (data,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
+    assert "<" not in data
+    assert json.loads(data)["spots"]["ids"][0].count("<script>alert('x')</script>") == 1
+    text, painted = shown(browser, html, tmp_path)
+    assert text.count("<script>alert('x')</script>") > 15
+    assert painted > 10_000
+
+
+def test_a_name_of_300_letters_is_laid_out(hostile: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(hostile), encoding="utf-8")
+    for width in (1300, 420):
+        with opened(browser, path, width=width) as seen:
+            wide = seen.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, "nothing is pushed out of the window"
+
+
+def test_only_its_own_style_and_script_may_be(facts: SectionFacts) -> None:
+    html = page(facts)
+    seen = Read(html)
+    (policy,) = (a["content"] or "" for a in seen.tags("meta") if a.get("http-equiv") == "Content-Security-Policy")
+    allowed = dict(part.split(" ", 1) for part in policy.split("; "))
+    assert allowed["default-src"] == "'none'"
+    assert allowed["img-src"] == "data:"
+    assert "unsafe" not in policy
+    styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert allowed["style-src"] == " ".join(f"'{script_hash(text)}'" for text in styles)
+    assert allowed["script-src"] == " ".join(f"'{script_hash(text)}'" for text in scripts)
+    assert not any("style" in attributes for _, attributes in seen.elements), "the policy would drop it"
+    for tag, attributes in seen.elements:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            target = attributes.get(name)
+            assert target is None or target.startswith("data:image/") or target == "../index.html", f"{tag} {name}"
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_the_same_release_gives_the_same_page(facts: SectionFacts, demo_release: Path) -> None:
+    assert page(section_facts(open_source(demo_release), VISIUM)) == page(facts)
+
+
+def test_figures_are_those_of_the_release(facts: SectionFacts, demo_release: Path) -> None:
+    targets, rows = npy_targets(demo_release, VISIUM), index_rows(demo_release, VISIUM)
+    assert {layer.name for layer in facts.pathways} == set(targets.columns)
+    for layer in facts.pathways:
+        values = targets[layer.name].to_numpy(float)
+        assert (layer.least, layer.median, layer.most) == pytest.approx(
+            (values.min(), np.median(values), values.max()), abs=1e-6
+        )
+    (size,) = (one for one in facts.histograms if one.name == "Library size")
+    assert sum(n for _, _, n in size.bins) == len(rows)
+    row = manifest_row(demo_release, VISIUM)
+    told = {one.what: one for one in facts.sums}
+    assert all(one.even for one in facts.sums)
+    assert (told["pairs"].went_out, told["spots"].came_in) == (row["pairs"], row["spots_in"])
+    assert told["transcripts"].went_out == row["counts_out"]
+    files = {role: sha256 for role, _, sha256 in facts.files}
+    assert files["image of record"] == row["picture"]["sha256"]
+    assert {"counts", "image", "positions"} <= set(files)
+
+
+def test_packed_values_come_back_to_a_hundred_thousandth_of_their_range() -> None:
+    values = np.random.default_rng(3).normal(size=500)
+    values[7] = np.nan
+    layer = layer_of("x", values, unit="z", group="pathway", limits=(-2.5, 2.5))
+    import base64
+
+    codes = np.frombuffer(base64.b64decode(layer.codes), "<u2")
+    back = np.where(codes == 65535, np.nan, layer.base + layer.step * codes)
+    np.testing.assert_allclose(back, values, atol=np.nanmax(values) * 1e-4)
+    assert np.abs(back - values)[~np.isnan(values)].max() <= layer.step / 2 + 1e-12
+    flat = layer_of("flat", np.ones(3), unit="", group="quality")
+    assert (flat.n, flat.base, flat.step) == (3, 1.0, 0.0)
+    assert flat.low < 1 < flat.high
+
+
+def test_patches_go_from_the_smallest_library_to_the_largest(facts: SectionFacts, demo_release: Path) -> None:
+    rows = index_rows(demo_release, VISIUM)
+    assert len(facts.shots) == 12
+    assert len({shot.key for shot in facts.shots}) == 12
+    counts = [int(rows.loc[shot.spot_id, "n_counts"]) for shot in facts.shots]
+    assert counts == sorted(counts)
+    assert counts[-1] - counts[0] > 0.5 * (rows["n_counts"].max() - rows["n_counts"].min())
+    assert [dict(shot.figures)["transcripts"] for shot in facts.shots] == [f"{n:,}" for n in counts]
+
+
+def test_witnesses_are_told_with_their_verdicts(source: AtlasSource, facts: SectionFacts) -> None:
+    assert [(one.name, one.verdict) for one in facts.scale] == [
+        ("spot lattice", "agrees"), ("fiducial ring of the slide", "agrees"),
+    ]  # fmt: skip
+    assert [one.verdict for one in facts.orientation] == ["agrees", "agrees"]
+    alone = section_facts(source, LEGACY)
+    assert [one.verdict for one in alone.scale] == ["warned", "warned"]
+    assert "lattice alone" in alone.scale[1].said
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1.019, "agrees"), (0.96, "warned"), (1.06, "refused")])
+def test_a_witness_that_is_off_is_told_so(off: float, verdict: str) -> None:
+    from humanst.report.witnesses import scale_witnesses
+
+    fit = {"um_per_pixel": 0.5, "rms_residual_px": 0.4, "residual_of_pitch": 0.002, "stretch": 0.001}
+    about = {"lattice_fit": fit, "um_per_pixel_source": "hex", "um_per_pixel_witnesses": {"recipe": 0.5 * off}}
+    assert scale_witnesses({"provenance": about})[1].verdict == verdict
+
+
+def test_stores_alone_have_no_pairs_and_say_so(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
+    found = section_facts(open_source(stores_of(demo_release)), VISIUM)
+    text, painted = shown(browser, page(found), tmp_path)
+    assert "section store alone: it has no pairs" in text
+    assert "No pathways were scored" in text
+    assert "Patches" not in text
+    assert painted > 10_000, "library size is shown"
+    assert found.pathways == ()
+
+
+def test_a_release_without_its_stores_shows_its_pairs(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for path in demo_release.iterdir():
+        if path.name != "sections":
+            (bare / path.name).symlink_to(path)
+    found = section_facts(open_source(bare, work=tmp_path / "nowhere"), VISIUM)
+    assert set(found.spots.ids) == set(index_rows(demo_release, VISIUM).index)
+    text, painted = shown(browser, page(found), tmp_path)
+    assert "The section store is not at hand" in text
+    assert "none on record" in text
+    assert painted > 10_000
+
+
+def test_a_store_without_a_picture_says_so(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
+    store = tmp_path / "stores" / f"{VISIUM}.zarr"
+    shutil.copytree(stores_of(demo_release) / store.name, store)
+    shutil.rmtree(store / "images")
+    head = json.loads((store / "zarr.json").read_bytes())
+    head["attributes"]["humanst"]["picture"] = None
+    (store / "zarr.json").write_text(json.dumps(head))
+    card = read_card(stores_of(demo_release) / store.name) or {}
+    card_path(store).write_text(json.dumps({**card, **tree_digest(store)}))
+    found = section_facts(open_source(tmp_path / "stores"), VISIUM)
+    html = page(found)
+    assert "<img" not in html
+    text, painted = shown(browser, html, tmp_path)
+    assert "This section has no picture" in text
+    assert painted > 10_000
+
+
+class Unmeasured(ReleaseSource):
+    """A release in which nothing was measured."""
+
+    def scores(self, sample_id: str) -> Any:
+        spots, names, scores = super().scores(sample_id)
+        return spots, names, np.full_like(scores, np.nan)
+
+
+def test_a_section_without_a_valid_pathway_says_why(demo_release: Path, browser: Browser, tmp_path: Path) -> None:
+    empty = Unmeasured(demo_release, demo_release.with_name(f"{demo_release.name}.work"), tmp_path / "scratch")
+    found = section_facts(empty, XENIUM)
+    text, _ = shown(browser, page(found), tmp_path)
+    assert f"None of the {len(found.pathways)} pathways is measured in this section" in text
+    reasons = {layer.name: layer.reason for layer in found.pathways}
+    assert reasons["DEMO_GLAND_SECRETION"] == "fewer than 10 of its genes are measured"
+    assert all(reasons.values())
+
+
+def test_one_spot_is_a_section_too(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    table = pd.DataFrame({"x_um": [900.0], "y_um": [700.0]}, index=["only"])
+    one = replace(
+        facts,
+        spots=spots_of(table, shape="circle", side_um=55.0, turn_degrees=0.0),
+        layers=(layer_of("Library size", np.array([3.2]), unit="log10", group="quality"),),
+        frame=empty_frame(table.to_numpy(float), "its store carries none"),
+        histograms=(),
+    )
+    text, painted = shown(browser, page(one), tmp_path)
+    assert "1 of 1 spots, from 3.20 to 3.20" in text
+    radius = 27.5 / one.frame.um_per_pixel[0]
+    assert painted == pytest.approx(np.pi * radius**2, rel=0.2)
+
+
+def test_no_spot_at_all_is_a_page_too(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    table = pd.DataFrame({"x_um": [], "y_um": []}, index=pd.Index([], dtype=str), dtype=float)
+    none = replace(
+        facts,
+        spots=spots_of(table, shape="square", side_um=112.0, turn_degrees=0.0),
+        layers=(layer_of("Library size", np.zeros(0), unit="log10", group="quality"),),
+        histograms=(),
+        shots=(),
+    )
+    text, painted = shown(browser, page(none), tmp_path)
+    assert "Library size is not measured: no spot has a value" in text
+    assert painted == 0
+
+
+def test_a_whole_array_of_spots_stays_small(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    """4,000 spots with barcodes and 50 pathways: under 1.5 MB with the picture and patches of a demo section."""
+    rng = np.random.default_rng(0)
+    side = np.arange(64)
+    x, y = (values.ravel()[:4000] * 28.0 + 20 for values in np.meshgrid(side, side))
+    ids = ["".join(rng.choice(list("ACGT"), 16)) + "-1" for _ in range(4000)]
+    table = pd.DataFrame({"x_um": x, "y_um": y}, index=ids)
+    names = [f"HALLMARK_OF_SOME_LENGTH_{number:02d}" for number in range(50)]
+    scores = rng.normal(size=(4000, 50)).astype(np.float32)
+    layers = pathway_layers(ids, ids, names, scores, is_z=True, reasons={})
+    many = replace(
+        facts,
+        layers=tuple(layers),
+        spots=spots_of(table, shape="circle", side_um=20.0, turn_degrees=0.0),
+        shots=facts.shots,
+    )
+    html = page(many)
+    assert len(html.encode()) < 1_500_000
+    _, painted = shown(browser, html, tmp_path)
+    assert painted > 100_000
+
+
+def test_fragments_share_a_page_and_draw_when_they_are_opened(
+    source: AtlasSource, facts: SectionFacts, browser: Browser, tmp_path: Path
+) -> None:
+    other = section_facts(source, XENIUM)
+    html = (
+        f"<!doctype html><meta charset='utf-8'><style>{section_style()}</style><main>"
+        f"<details open><summary>a</summary>{section_fragment(facts)}</details>"
+        f"<details id='b'><summary>b</summary>{section_fragment(other)}</details></main>"
+        f"<script>{section_script()}</script>"
+    )
+    assert len(Read(html).tags("h2")) == 2
+    path = tmp_path / "many.html"
+    path.write_text(html, encoding="utf-8")
+    with opened(browser, path) as seen:
+        seen.page.wait_for_selector(f"#section-{VISIUM}[data-drawn]")
+        second = seen.page.locator(f"#section-{XENIUM}")
+        assert second.get_attribute("data-drawn") is None
+        seen.page.click("#b > summary")
+        second.scroll_into_view_if_needed()
+        seen.page.wait_for_selector(f"#section-{XENIUM}[data-drawn]")
+        first = canvas_pixels(seen.page, f"#section-{VISIUM} {CANVAS}")
+        second.locator(".hs-layer").select_option(label="Tissue fraction of the patch")
+        second.locator(".hs-opacity").fill("35")
+        assert (canvas_pixels(seen.page, f"#section-{VISIUM} {CANVAS}") == first).all(), "each has its own controls"
+        seen.quiet()
+
+
+def test_in_the_dark_text_can_be_read(facts: SectionFacts, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(page(facts), encoding="utf-8")
+    script = """() => {
+      const light = (text) => {
+        const [r, g, b] = text.match(/[0-9.]+/g).map((v) => {
+          const s = Number(v) / 255; return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const paper = light(getComputedStyle(document.body).backgroundColor);
+      return [".hs-title", ".hs-study", "figcaption", "summary", ".hs-v", ".hs-unit", ".hs-says"].map((where) => {
+        const ink = light(getComputedStyle(document.querySelector(where)).color);
+        return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+      });
+    }"""
+    for dark in (False, True):
+        with opened(browser, path, dark=dark) as seen:
+            contrasts = seen.page.evaluate(script)
+            assert min(contrasts) >= 4.5, contrasts
