@@ -116,12 +116,12 @@ def scale_factors(folder: Path, files: dict[str, str]) -> dict[str, float]:
     try:
         path = folder / files["scalefactors"]
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        content = json.loads(raw)
-    except (OSError, EOFError, ValueError):
+        content = json.loads(raw, parse_int=float)
+    except (OSError, EOFError, ValueError, RecursionError):
         return {}
     if not isinstance(content, dict):
         return {}
-    return {str(key): float(value) for key, value in content.items() if isinstance(value, int | float)}
+    return {str(key): float(value) for key, value in content.items() if isinstance(value, float)}
 
 
 def picture_fault(folder: Path, path: str) -> str | None:

@@ -190,7 +190,7 @@ def run_scalefactors(world: Path, data: bytes, rng: Random) -> str:
     """``humanst validate`` of the outs folder."""
     put(world / KINDS["scalefactors"].base, data)
     code = _validate(world / VISIUM)
-    if code == 0 and not isinstance(json.loads(data), dict):
+    if code == 0 and not isinstance(json.loads(data, parse_int=float), dict):
         raise Wrong("scale factors that are no object were accepted")
     return _outcome(code)
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from humanst.catalog import read_yaml
+from humanst.curate.guesses import scale_factors
 from humanst.errors import DataError, HostileError, HumanstError, IntegrityError
 from humanst.files import parse_json
 from humanst.findings import Findings
@@ -252,3 +253,11 @@ def test_a_release_that_nothing_is_wrong_with_has_no_fault(release: Path) -> Non
     shutil.rmtree(release / "sections")
     with pytest.raises(IntegrityError):
         verify_release(release).raise_if_bad()
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 400, "9" * 5000, "NaN", "true", '"1"'])
+def test_scale_factors_of_no_use_are_no_guess(value: str, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"tissue_hires_scalef": 0.5, "spot_diameter_fullres": ' + value + "}")
+    found = scale_factors(tmp_path, {"scalefactors": "s.json"})
+    assert found.get("tissue_hires_scalef", 0.5) == 0.5
+    assert not np.isfinite(found.get("spot_diameter_fullres", np.inf))
