@@ -10,7 +10,7 @@ JOBS ?= 2
 help:
 	@echo "make demo    install humanst in $(VENV) and run the main job on the embedded mini atlas"
 	@echo "make test    install everything the tests need and run the whole suite"
-	@echo "make faults-long  kill 50 fetches and 100 builds (about seven minutes on 2 cores); make test kills 5 of each"
+	@echo "make faults-long  kill 50 fetches and 100 builds, mutate 2,000 files of each kind, load a cache for 5 minutes"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make format  rewrite the code with ruff"
 	@echo "make docs    build the documentation in build/docs, without a connection"
@@ -43,6 +43,8 @@ test: $(VENV)/.dev
 faults-long: $(VENV)/.dev
 	HUMANST_FETCH_KILLS=50 $(BIN)/python -m pytest tests/fetch/test_faults_http.py -k killed -n $(JOBS)
 	HUMANST_BUILD_KILLS=100 $(BIN)/python -m pytest tests/shards/test_kill.py -n $(JOBS)
+	HUMANST_FUZZ_INPUTS=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py -n $(JOBS)
+	HUMANST_LOAD_SECONDS=300 $(BIN)/python -m pytest tests/faults/test_cache_load.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ def humanst(world: World, workers: int, *, stream: bool) -> Callable[[], Iterato
 
 
 def webdataset(world: World, workers: int) -> Callable[[], Iterator[Any]]:
-    import webdataset as wds
+    import webdataset as wds  # noqa: TID251
 
     urls = [str(shard) for shard in world.shards]
     dataset = wds.WebDataset(urls, shardshuffle=len(urls), empty_check=False).shuffle(1000).decode("rgb8")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from humanst.findings import Findings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 TABLES = ("genes", "pairs", "samples", "spots")
 DOCUMENTS = ("catalog", "licenses", "manifest", "pair", "recipe", "shard_card", "terms")
 _SHOWN = 80
+MAX_FAULTS = 1_000
 _COLUMN_FAULTS = {
     "column_in_dataframe": ("missing-column", "A column is missing"),
     "column_in_schema": ("unknown-column", "A column is not in the schema"),
@@ -72,7 +74,7 @@ def document_schema(name: str) -> dict[str, Any]:
     text = data_path("schemas", f"{name}.yaml").read_text(encoding="utf-8")
     # Ours, and safe either way; libyaml reads it ten times as fast.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    schema: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506
+    schema: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506, TID251
     return schema
 
 
@@ -213,6 +215,8 @@ def _value_fault(kind: str, check: str, field: str, group: pd.DataFrame, finding
 def check_document(document: Any, name: str, findings: Findings) -> None:
     """Check a document against ``schemas/<name>.yaml``: one refusal a fault, with the JSON path as ``field``.
 
+    After a thousand of them the rest is left out, which is a refusal of its own.
+
     Parameters
     ----------
     document
@@ -223,14 +227,18 @@ def check_document(document: Any, name: str, findings: Findings) -> None:
         Where the findings go.
     """
     seen: set[str] = set()
-    errors = _validator(name).iter_errors(document)
+    errors = islice(_validator(name).iter_errors(document), MAX_FAULTS)
+    what = f"The {name.replace('_', ' ')} breaks its schema"
     for error in sorted(errors, key=lambda error: [str(part) for part in error.absolute_path]):
         for path, expected, found in document_faults(error):
             if path in seen:
                 continue
+            if len(seen) == MAX_FAULTS:
+                expected, found = f"at most {MAX_FAULTS:,} faults to list", "more, which are left out"
+                findings.refuse("too-many-faults", what, field="(document)", expected=expected, found=found)
+                return
             seen.add(path)
             code = _DOCUMENT_CODES.get(str(error.validator), "bad-value")
-            what = f"The {name.replace('_', ' ')} breaks its schema"
             findings.refuse(code, what, field=path or "(document)", expected=expected, found=found)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import pickle  # noqa: TID251 - for the name of its error alone
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of compiled code, which is refused below
-            found = torch.load(path, map_location="cpu", weights_only=True)
+            found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):
             raise _torn(path, "bytes that are no checkpoint") from error

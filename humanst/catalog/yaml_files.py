@@ -1,4 +1,4 @@
-"""YAML read within bounds: a size limit, a depth limit, no aliases, no duplicate keys, safe tags only.
+"""YAML read within bounds: limits of size, depth and number of values, no aliases, no duplicate keys, safe tags only.
 
 271 bytes of aliases unfold to millions of leaves, deep nesting overruns the C parser, and a key given twice silently
 loses the first: each is refused by line.
@@ -14,6 +14,8 @@ from humanst.errors import DataError, HostileError, UsageError
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_DEPTH = 24
+# Ten times those of the catalog that ships: a node takes some twenty microseconds.
+MAX_NODES = 100_000
 _TOO_DEEP = "exceeded maximum nesting depth"
 
 
@@ -33,7 +35,7 @@ def read_yaml(path: Path, *, name: str | None = None) -> Any:
         ``yaml-unreadable`` for what is not YAML (or carries a tag that is not plain data), ``duplicate-key`` and
         ``key-not-text`` with the line.
     HostileError
-        ``yaml-bounds`` for a file that is too large, too deep, or uses aliases.
+        ``yaml-bounds`` for a file that is too large, too deep, holds too many values, or uses aliases.
     """
     import yaml
 
@@ -82,9 +84,12 @@ def _bounded_text(path: Path, shown: str) -> str:
 def _check_shape(events: Iterable[Any], shown: str) -> None:
     import yaml
 
-    depth = 0
+    depth = n_nodes = 0
     for event in events:
         line = event.start_mark.line + 1
+        n_nodes += isinstance(event, yaml.NodeEvent)
+        if n_nodes > MAX_NODES:
+            raise _out_of_bounds(shown, f"at most {MAX_NODES:,} keys and values", "more", line)
         if isinstance(event, yaml.AliasEvent):
             raise _out_of_bounds(shown, "no aliases", f"*{event.anchor}", line)
         if isinstance(event, yaml.CollectionStartEvent):
@@ -96,7 +101,16 @@ def _check_shape(events: Iterable[Any], shown: str) -> None:
 
 
 def _loader_class(base: Any, shown: str) -> Any:
+    from yaml.constructor import ConstructorError
+
     class StrictKeysLoader(base):  # type: ignore[misc]  # the C loader is used where it was built
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep=deep)
+            except (ValueError, OverflowError) as error:
+                # What looks like a date or a number, and is none: 2001-13-45, or 5,000 digits.
+                raise ConstructorError(None, None, str(error), node.start_mark) from error
+
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
             seen: set[str] = set()
             for key_node, _ in node.value:

@@ -18,6 +18,7 @@ from humanst.harmonize.gene_names import foreign_mark, is_title_case
 from humanst.harmonize.gene_table import human_ensembl_id
 from humanst.harmonize.space import LatticeFit, fit_lattice
 from humanst.platforms.h5_guard import open_h5
+from humanst.platforms.tables import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,22 +40,20 @@ def feature_ids(folder: Path, files: dict[str, str]) -> list[str]:
             path = folder / files["features"]
             with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
                 return [line.split("\t")[0].strip() for _, line in zip(range(MAX_NAMES), handle, strict=False)]
-    except (OSError, EOFError, UnicodeDecodeError, KeyError, ValueError):
+    except (HumanstError, OSError, EOFError, UnicodeDecodeError, KeyError, ValueError):
         return []
     return []
 
 
 def _transcript_names(path: Path) -> list[str]:
     """Names of features among the first transcripts, sorted."""
-    import pandas as pd
-
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(path) as handle:
             names = handle.read_row_group(0, columns=["feature_name"])["feature_name"].to_pylist()[:MAX_NAMES]
     else:
-        names = pd.read_csv(path, usecols=["feature_name"], nrows=MAX_NAMES)["feature_name"].tolist()
+        names = read_table(path, name=path.name, usecols=["feature_name"], nrows=MAX_NAMES)["feature_name"].tolist()
     return sorted({name.decode() if isinstance(name, bytes) else str(name) for name in names})
 
 
@@ -83,16 +82,14 @@ def foreign_genes(names: Sequence[str]) -> str | None:
 
 def visium_scale(folder: Path, files: dict[str, str]) -> LatticeFit | None:
     """The scale of the full-resolution image by the lattice; ``None`` where the positions do not tell it."""
-    import pandas as pd
-
     path = files.get("positions", "")
     if not path.removesuffix(".gz").endswith(".csv"):
         return None
     try:
-        table = pd.read_csv(folder / path, header=None, dtype=str)
+        table = read_table(folder / path, name=path, header=None, dtype=str)
         rows = table.iloc[1:] if str(table.iloc[0, 0]) == "barcode" else table
         numbers = rows.iloc[:, 1:6].astype(float).to_numpy()
-    except (OSError, EOFError, ValueError, IndexError):
+    except (HumanstError, OSError, EOFError, ValueError, IndexError):
         return None
     if numbers.shape[1] != 5 or not np.isfinite(numbers).all():
         return None
@@ -101,13 +98,11 @@ def visium_scale(folder: Path, files: dict[str, str]) -> LatticeFit | None:
 
 def spot_scale(folder: Path, path: str, columns: dict[str, str], separator: str, lattice: Lattice) -> LatticeFit | None:
     """The same from a spot file of legacy ST, for a guessed pitch."""
-    import pandas as pd
-
     try:
-        table = pd.read_csv(folder / path, sep=separator)
+        table = read_table(folder / path, name=path, sep=separator)
         array: NDArray[Any] = table[[columns["array_y"], columns["array_x"]]].to_numpy(float)
         xy_px = table[[columns["pixel_x"], columns["pixel_y"]]].to_numpy(float)
-    except (OSError, EOFError, ValueError, KeyError):
+    except (HumanstError, OSError, EOFError, ValueError, KeyError):
         return None
     if not (np.isfinite(array).all() and np.isfinite(xy_px).all()):
         return None
@@ -121,12 +116,12 @@ def scale_factors(folder: Path, files: dict[str, str]) -> dict[str, float]:
     try:
         path = folder / files["scalefactors"]
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        content = json.loads(raw)
-    except (OSError, EOFError, ValueError):
+        content = json.loads(raw, parse_int=float)
+    except (OSError, EOFError, ValueError, RecursionError):
         return {}
     if not isinstance(content, dict):
         return {}
-    return {str(key): float(value) for key, value in content.items() if isinstance(value, int | float)}
+    return {str(key): float(value) for key, value in content.items() if isinstance(value, float)}
 
 
 def picture_fault(folder: Path, path: str) -> str | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from humanst.curate.layouts import Bundle, folders_of
 from humanst.curate.tables import TEXT_SUFFIXES
+from humanst.errors import DataError
+from humanst.platforms.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,26 +67,22 @@ def find_labels(folder: Path, bundle: Bundle, paths: Iterable[str]) -> list[Labe
 
 
 def _barcodes(path: Path) -> frozenset[str]:
-    import pandas as pd
-
     if not path.name.removesuffix(".gz").endswith(".csv"):
         return frozenset()
     try:
-        table = pd.read_csv(path, header=None, usecols=[0], dtype=str)
-    except (OSError, EOFError, ValueError):
+        table = read_table(path, name=path.name, header=None, usecols=[0], dtype=str)
+    except (DataError, OSError, EOFError, ValueError):
         return frozenset()
     return frozenset(table[0].dropna()) - {"barcode"}
 
 
 def _read(folder: Path, path: str, known: frozenset[str]) -> LabelFile | None:
-    import pandas as pd
-
     try:
         with (folder / path).open("rb") as raw, gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw as handle:
             header = handle.readline(1 << 16).decode("utf-8")
         separator = max(("\t", ",", ";"), key=header.count)
-        table = pd.read_csv(folder / path, sep=separator, dtype=str, nrows=MAX_ROWS, index_col=False)
-    except (OSError, EOFError, ValueError):
+        table = read_table(folder / path, name=path, sep=separator, dtype=str, nrows=MAX_ROWS, index_col=False)
+    except (DataError, OSError, EOFError, ValueError):
         return None
     sequences = frozenset(_sequence(barcode) for barcode in known)
     for bare in (False, True):

@@ -46,7 +46,7 @@ def image_checks() -> list[Check]:
 def _vips_fault(pyvips: Any, suffix: str) -> str | None:
     try:
         picture = pyvips.Image.xyz(_SIDE_PX, _SIDE_PX).bandjoin(128).cast("uchar").copy(interpretation="srgb")
-        back = pyvips.Image.new_from_buffer(picture.write_to_buffer(suffix), "")
+        back = pyvips.Image.new_from_buffer(picture.write_to_buffer(suffix), "", fail_on="error")
         wrong = (picture - back).abs().max() > _SIDE_PX or (back.width, back.bands) != (_SIDE_PX, 3)
     except pyvips.Error as error:
         return str(error).strip().splitlines()[-1]

@@ -19,6 +19,7 @@ from humanst.files.aside import (
     write_with,
 )
 from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
+from humanst.files.documents import parse_json
 from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked, locks_hold
 from humanst.files.names import folded_name, safe_relative_path
@@ -55,6 +56,7 @@ __all__ = [
     "locked",
     "locks_hold",
     "ownerless_parts",
+    "parse_json",
     "part_bytes",
     "partial_path",
     "put_folder",

@@ -57,15 +57,35 @@ def read_index(release: Release, split: Split) -> pa.Table:
         raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=f"sha256 {digest}")
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise _bad_index(split, "a parquet table", str(error)) from error
+    if len(set(table.column_names)) != table.num_columns:
+        raise _bad_index(split, "each column once", f"columns {', '.join(table.column_names)}")
     if missing := [name for name in NEEDED_COLUMNS if name not in table.column_names]:
         raise _bad_index(split, f"columns {', '.join(missing)}", f"columns {', '.join(table.column_names)}")
     for name in ("uid", "key", "shard", *LOCATION_COLUMNS):
         if n_missing := table[name].null_count:
             raise _bad_index(split, f"a value of {name} in every row", f"{n_missing} rows without")
+    _check_kinds(table, split)
     _check_counts(table, split)
     return table
+
+
+def _check_kinds(table: pa.Table, split: Split) -> None:
+    """What is looked up is text, what is counted is whole, and all that describes a pair is one value."""
+    text = ("uid", "key", "shard", *(f"{member}_hash" for member in MEMBERS))
+    whole = [name for name in LOCATION_COLUMNS if name not in text]
+    checks = [(name, pa.types.is_string, "text") for name in text]
+    checks += [(name, pa.types.is_signed_integer, "whole numbers") for name in whole]
+    checks += [("log10_counts_z", pa.types.is_floating, "numbers")]
+    checks += [(name, _is_one_value, "text or numbers") for name in table.column_names]
+    for name, fits, expected in checks:
+        if not fits(kind := table.schema.field(name).type):
+            raise _bad_index(split, f"{expected} in {name}", str(kind))
+
+
+def _is_one_value(kind: pa.DataType) -> bool:
+    return not pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
 
 
 def _check_counts(table: pa.Table, split: Split) -> None:

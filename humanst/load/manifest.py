@@ -6,12 +6,11 @@ anything is built from it. Fields this version does not know are kept and ignore
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from humanst.errors import DataError
-from humanst.files import safe_relative_path
+from humanst.files import parse_json, safe_relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +76,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             todo="Let humanst build-shards finish, or give the folder that holds MANIFEST.json",
         ) from error
     try:
-        manifest = json.loads(text)
+        manifest = parse_json(text)
     except ValueError as error:
         raise invalid("", "a JSON document", str(error)) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:

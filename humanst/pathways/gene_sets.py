@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -151,7 +152,7 @@ def read_gmt(path: Path, *, name: str, license: str | None = None) -> GeneSets: 
         first_line[set_name] = number
         members[set_name] = tuple(dict.fromkeys(genes))
         if len(members[set_name]) < len(genes):
-            repeated[set_name] = tuple(sorted({gene for gene in genes if genes.count(gene) > 1}))
+            repeated[set_name] = tuple(sorted(gene for gene, n in Counter(genes).items() if n > 1))
     if not members:
         raise _malformed(path.name, None, "at least one gene set", "none", code="gmt-empty")
     return GeneSets(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from humanst.errors import DataError
+from humanst.vips import vips
 
 SAME_SCALE_WITHIN = 0.01
 # Slide scanners lie between these; a coarser tag is a print resolution (72 dpi is 353 um a pixel).
@@ -47,9 +48,9 @@ def read_image_header(path: Path, *, name: str) -> ImageHeader:
     DataError
         ``image-unreadable``; ``needs-extra`` for a vendor's slide without openslide.
     """
-    import pyvips
     import tifffile
 
+    pyvips = vips()
     if path.suffix.lower() in _OPENSLIDE_SUFFIXES:
         return _slide_header(path, name)
     try:

@@ -19,6 +19,11 @@ from humanst.findings import Findings
 
 # No spot holds this many transcripts of one gene; sums of larger values would wrap.
 MAX_COUNT = 2**31
+# What readers take of a line: pandas takes a quarter of a millisecond a column, and gigabytes for a line without end.
+MAX_FIELDS = 1_000
+MAX_GENE_FIELDS = 100_000
+MAX_LINE_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 20
 _TEXT_FAULTS = (UnicodeDecodeError, OSError, EOFError, zlib.error)
 
 if TYPE_CHECKING:
@@ -26,8 +31,13 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
-def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
+def read_table(path: Path, *, name: str, max_fields: int = MAX_FIELDS, **how: Any) -> pd.DataFrame:
     """Read a delimited text file with pandas; gzip is told by its first bytes, not by the file's name.
+
+    Parameters
+    ----------
+    max_fields
+        How many columns such a table may have.
 
     Raises
     ------
@@ -36,6 +46,7 @@ def read_table(path: Path, *, name: str, **how: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    _refuse_strange(path, name, str(how.get("sep", ",")), max_fields, whole="nrows" not in how)
     try:
         table: pd.DataFrame = pd.read_csv(path, compression="gzip" if is_gzip(path) else None, **how)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, *_TEXT_FAULTS) as error:
@@ -52,6 +63,29 @@ def _unreadable(name: str, found: str, expected: str = "a delimited text table")
         found=found,
         todo="Fetch the file again, correct it, or name its field separator in the recipe",
     )
+
+
+def _refuse_strange(path: Path, name: str, sep: str, most: int, *, whole: bool) -> None:
+    """Look at the first two lines, of which one says how many columns there are, and for NUL bytes.
+
+    A field ends at a NUL for pandas: 9 NUL 34 would be read as 9, without a word.
+    """
+    opened = gzip.open if is_gzip(path) else Path.open
+    try:
+        with opened(path, "rb") as handle:
+            lines = [handle.readline(MAX_LINE_BYTES) for _ in range(2)]
+            has_nul = any(b"\0" in line for line in lines)
+            while whole and not has_nul and (block := handle.read(_BLOCK_BYTES)):
+                has_nul = b"\0" in block
+    except _TEXT_FAULTS as error:
+        raise _unreadable(name, str(error)) from error
+    if any(len(line) == MAX_LINE_BYTES for line in lines):
+        raise _unreadable(name, f"a line of {MAX_LINE_BYTES:,} bytes or more")
+    if has_nul:
+        raise _unreadable(name, "a NUL byte")
+    n_fields = 1 + max(line.count(sep.encode()) for line in lines)
+    if n_fields > most:
+        raise _unreadable(name, f"{n_fields:,} fields in a line", f"a table of at most {most:,} columns")
 
 
 def missing_columns(
@@ -174,7 +208,7 @@ def read_count_table(path: Path, *, name: str, sep: str) -> tuple[NDArray[np.str
     (head,) = _first_lines(path, 1, name=name, sep=sep)
     # A converter and no index, for a row may be called NA: that is a gene, and no missing value.
     how = {"header": None, "skiprows": 1, "converters": {0: str}, "low_memory": False}
-    body = read_table(path, name=name, sep=sep, **how)
+    body = read_table(path, name=name, sep=sep, max_fields=MAX_GENE_FIELDS, **how)
     columns = _columns(head, body.shape[1] - 1, name)
     return body[0].to_numpy(str), columns, body.iloc[:, 1:].to_numpy()
 
@@ -200,7 +234,7 @@ def read_row_names(path: Path, *, name: str, sep: str) -> NDArray[np.str_]:
         ``table-unreadable``.
     """
     how = {"header": None, "skiprows": 1, "usecols": [0], "dtype": str, "keep_default_na": False}
-    return read_table(path, name=name, sep=sep, **how)[0].to_numpy(str)
+    return read_table(path, name=name, sep=sep, max_fields=MAX_GENE_FIELDS, **how)[0].to_numpy(str)
 
 
 def _columns(head: list[str], n_columns: int, name: str) -> NDArray[np.str_]:

@@ -127,6 +127,11 @@ def _batch(record: Any, name: str) -> Batch:
     for column in NEEDED[:3]:
         if held[column].null_count:
             raise invalid(name, column, f"{held[column].null_count:,} rows without one")
+    for column in NEEDED[1:]:
+        if not _is_number(held[column].type):
+            raise invalid(name, column, f"values of type {held[column].type}")
+    if not _is_text(held["feature_name"].type):
+        raise invalid(name, "feature_name", f"values of type {held['feature_name'].type}")
     xy = np.stack([_numbers(held["x_location"]), _numbers(held["y_location"])], axis=1)
     check_places(xy, name, "x_location")
     feature = _coded(held["feature_name"])
@@ -139,6 +144,19 @@ def _batch(record: Any, name: str) -> Batch:
         category=_coded(held["codeword_category"].fill_null("")) if "codeword_category" in held else None,
         is_gene=_flags(held["is_gene"]) if "is_gene" in held else None,
     )
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_integer(kind) or kinds.is_floating(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    kind = kind.value_type if kinds.is_dictionary(kind) else kind
+    return bool(kinds.is_string(kind) or kinds.is_binary(kind) or kinds.is_large_string(kind))
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:

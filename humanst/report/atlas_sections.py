@@ -103,7 +103,7 @@ def small_picture(uri: str | None) -> bytes:
 
     if uri is None:
         return b""
-    image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+    image = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])), formats=["JPEG", "PNG"])
     image.thumbnail((2 * PICTURE_PX, 2 * PICTURE_PX), Image.Resampling.BOX)
     held = io.BytesIO()
     image.save(held, "JPEG", quality=_PICTURE_QUALITY, optimize=True)

@@ -6,7 +6,6 @@ and the whole takes the release's place in one step. Whatever fails before that 
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def read_manifest(release: Path) -> dict[str, Any]:
         When it is not JSON.
     """
     try:
-        manifest = json.loads((release / MANIFEST).read_bytes())
+        manifest = files.parse_json((release / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise DataError(
             "This folder holds no finished release",

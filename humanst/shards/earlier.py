@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from humanst.files import parse_json
 from humanst.shards.extract import Extracted
 from humanst.shards.pack import SectionFacts
 from humanst.shards.spec import ReleaseSpec
@@ -74,7 +75,7 @@ class Earlier:
 
 def _content(manifest: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(manifest)
+        content = parse_json(manifest)
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

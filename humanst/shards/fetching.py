@@ -6,7 +6,6 @@ manifest; then section stores are unpacked. What an interrupted run left is gone
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -121,7 +120,7 @@ def _require_ours(plan: FetchPlan) -> bool:
 
 def _read(manifest: Path) -> dict[str, Any]:
     try:
-        content = json.loads(manifest.read_bytes())
+        content = files.parse_json(manifest.read_bytes())
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -7,13 +7,13 @@ both together are the whole.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanst.errors import DataError, UsageError
+from humanst.files import parse_json
 from humanst.findings import Finding, Findings
 from humanst.pathways import PathwayChoice
 from humanst.schemas import check_document
@@ -158,7 +158,7 @@ def read_like(release: Path) -> Like:
     path = release / MANIFEST if release.is_dir() else release
     try:
         text = path.read_bytes()
-        manifest = json.loads(text)
+        manifest = parse_json(text)
     except (OSError, ValueError) as error:
         raise UsageError(
             "This is no manifest of a release", code="no-manifest", file=path.name, field="--like", found=str(error)

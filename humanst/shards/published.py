@@ -6,7 +6,6 @@ of every index and shard, SHA256SUMS that of every other file, the index that of
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from humanst.fetch.engine import Wanted, fetch_file
 from humanst.fetch.jobs import fetch_files
 from humanst.fetch.receive import Progress
 from humanst.fetch.releases import ReleaseRoot
-from humanst.files import safe_relative_path
+from humanst.files import parse_json, safe_relative_path
 from humanst.findings import Findings
 from humanst.schemas import check_document
 from humanst.settings import Settings
@@ -124,7 +123,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         ``manifest-invalid``.
     """
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = parse_json(path.read_bytes())
     except ValueError as error:
         raise DataError("The manifest is not JSON", code="manifest-invalid", file=MANIFEST, found=error) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != RELEASE_SCHEMA:

@@ -5,12 +5,12 @@ They are read as those readers do, and compared with indexes and manifest; they 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from humanst.files import parse_json
 from humanst.findings import Findings
 
 _INFO = "data/_info.json"
@@ -55,7 +55,7 @@ def _check(release: Path, name: str, findings: Findings, counts: Any, expected: 
     if not path.is_file():
         return
     try:
-        found = counts(json.loads(path.read_bytes()))
+        found = counts(parse_json(path.read_bytes()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         found = f"unreadable: {type(error).__name__}: {error}"
     if found != expected:

@@ -7,12 +7,12 @@ zarr metadata in the zip, without zarr.
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from humanst.files import parse_json
 from humanst.findings import Findings
 from humanst.shards.folder import unpacked_section
 
@@ -103,7 +103,7 @@ def _check_zip(row: Mapping[str, Any], path: Path, findings: Findings) -> None:
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
-    return json.loads(archive.read(name))
+    return parse_json(archive.read(name))
 
 
 def _is_inside(name: str) -> bool:

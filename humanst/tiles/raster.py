@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from humanst.tiles.faults import named, not_rgb, require_size, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
 from humanst.tiles.vendor import open_slide, vendor_image, vendor_kind
+from humanst.vips import vips
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     HostileError
         ``image-too-large``.
     """
-    import pyvips
+    pyvips = vips()
 
     if (vendor := vendor_kind(path)) is not None:
         if access != "sequential":
@@ -100,7 +101,7 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
 
 
 def _tiff(path: Path, access: Access, level: TileTable | None) -> pyvips.Image:
-    import pyvips
+    pyvips = vips()
 
     fail_on = "warning" if read_layout(path).has_tags_in_order else "error"
     where = {} if level is None else {"page": level.page}

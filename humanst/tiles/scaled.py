@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from humanst.vips import vips
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -46,7 +48,8 @@ def scaled_image(path: Path, shrink: float, *, halvings: int = 0) -> ScaledImage
         halving cover exactly the same field.
     """
     import dask.array as da
-    import pyvips
+
+    pyvips = vips()
 
     factor = max(1.0, shrink)
     source = pyvips.Image.new_from_file(str(path), access="random", fail_on="error", revalidate=True)

@@ -20,6 +20,7 @@ from humanst.errors import DataError, HumanstError
 from humanst.tiles.codestream import claimed_px
 from humanst.tiles.faults import not_rgb, require_size, turned, unreadable
 from humanst.tiles.tiff import DAMAGED_HEADER, TIFF_MAGIC, TileTable, read_layout
+from humanst.vips import vips
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,7 +109,7 @@ def vendor_image(path: Path, kind: Kind, *, shrink: float = 1.0) -> pyvips.Image
     DataError, HostileError
         See :func:`open_slide`.
     """
-    import pyvips
+    pyvips = vips()
 
     slide = open_slide(path, kind)
     fine_enough = [number for number, (_, _, downsample) in enumerate(slide.levels) if downsample <= shrink / 2]
