@@ -91,7 +91,7 @@ def test_the_filter_changes_which_rows_are_shown_and_says_how_many(
             fits = sum(row[name] == value for row in rows)
             assert (page.locator(SHOWN).count(), told.inner_text()) == (fits, f"{fits} of 3 sections")
             page.get_by_role("button", name="Show all").click()
-            page.wait_for_function("document.getElementById('shown').textContent === '3 of 3 sections'")
+            page.locator("#shown", has_text="3 of 3 sections").wait_for()
         page.get_by_label("Search in names").fill(f"{rows[2]['sample_id'].upper()} {rows[2]['platform']}")
         assert texts(page, f"{SHOWN} td.name a") == [rows[2]["sample_id"]]
         page.get_by_label("Search in names").fill("no such section")

@@ -260,7 +260,7 @@ def test_a_patch_leads_to_its_spot(visium: Opened) -> None:
 
 def test_bibtex_is_copied_or_at_least_selected(visium: Opened, demo_release: Path) -> None:
     visium.page.click(".hs-copy")
-    visium.page.wait_for_function("document.querySelector('.hs-copied').textContent !== ''")
+    visium.page.locator(".hs-copied:not(:empty)").wait_for()
     told = visium.page.locator(".hs-copied").text_content() or ""
     text = visium.page.locator(".hs-bib").text_content() or ""
     assert "demo_visium" in text
