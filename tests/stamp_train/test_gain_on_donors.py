@@ -5,8 +5,6 @@ The whole measurement, with more donors, a better base and every arm, is ``bench
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
