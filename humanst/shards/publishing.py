@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -187,11 +188,13 @@ def _to_folder(source: OpenedRelease, target: Target, folder: Path, send: bool, 
     digests = _names(source)
     look = look_at(digests, folder)
     if send:
-        look = copy_release(source, digests, folder, tell)
-        result = verify_release(folder, progress=lambda done, total: tell("verify the copy", done, total, 0))
-        result.raise_if_bad()
+        look = copy_release(source, digests, folder, tell, partial(_check_copy, folder, tell))
     states: dict[str, State] = {name: "send" if name in look.missing else "there" for name in digests}
     return _publication(source, target, states, look.gone, sent=send)
+
+
+def _check_copy(folder: Path, tell: Progress) -> None:
+    verify_release(folder, progress=lambda done, total: tell("verify the copy", done, total, 0)).raise_if_bad()
 
 
 def _to_hub(source: OpenedRelease, target: Target, send: bool, tell: Progress) -> Publication:

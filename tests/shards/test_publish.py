@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from humanst.cli import humanst
 from humanst.errors import HumanstError, NetworkError
 from humanst.fetch import hub
+from humanst.files import partial_path
 from humanst.shards import publishing, publishing_folder
 from humanst.shards.seal import seal
 from humanst.shards.verify import verify_release
@@ -235,6 +237,69 @@ def test_a_file_that_changed_since_it_was_checked_is_not_placed(
     run(folder, "--to", tmp_path / "out", "--confirm", code=6)
     assert not (tmp_path / "out" / "CHANGES.md").exists()
     assert not (tmp_path / "out" / "MANIFEST.json").exists()
+
+
+def test_what_somebody_puts_there_while_the_release_is_verified_stays(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        out.mkdir(exist_ok=True)
+        (out / "thesis.tex").write_text("mine")
+        return real(path, **more)
+
+    monkeypatch.setattr(publishing, "verify_release", verify)
+    assert "thesis.tex" in run(release, "--to", out, "--confirm", code=2)["found"]
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_nothing_is_changed_through_a_link_and_hidden_files_are_told(
+    release: Path, smaller: Path, tmp_path: Path
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    run(release, "--to", other, "--confirm")
+    out.mkdir()
+    (out / "data").symlink_to(other / "data")
+    assert "data" in run(smaller, "--to", out, "--confirm", code=2)["found"]
+    assert digests(other) == digests(release)
+    (out / "data").unlink()
+    (out / ".gitignore").write_text("*")
+    for confirm in ((), ("--confirm",)):
+        assert ".gitignore" in run(smaller, "--to", out, *confirm, code=2)["found"]
+    assert [path.name for path in out.iterdir()] == [".gitignore"]
+
+
+def test_what_a_killed_run_left_where_this_release_has_nothing_is_swept(release: Path, tmp_path: Path) -> None:
+    left = partial_path(tmp_path / "out" / "targets" / "another" / "train-00000.npy")
+    left.parent.mkdir(parents=True)
+    # No process has this number.
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))
+    left.write_bytes(b"half")
+    run(release, "--to", tmp_path / "out", "--confirm")
+    assert digests(tmp_path / "out") == digests(release)
+    assert not left.exists()
+
+
+def test_a_copy_that_is_not_as_sent_does_not_look_whole(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk does it that loses what it was given."""
+    out = tmp_path / "out"
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        if path == out:
+            next(out.glob("data/train/*.tar")).write_bytes(b"damaged")
+        return real(path, **more)
+
+    with monkeypatch.context() as damaged:
+        damaged.setattr(publishing, "verify_release", verify)
+        run(release, "--to", out, "--confirm", code=6)
+    assert not (out / "MANIFEST.json").exists()
+    assert run(release, "--to", out, "--confirm")["send_files"] == 2
+    assert digests(out) == digests(release)
 
 
 @pytest.fixture
