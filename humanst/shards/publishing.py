@@ -12,7 +12,9 @@ from typing import Any, Literal
 from humanst.errors import LicenseError, UsageError
 from humanst.fetch.hub import Sent, send_to_hub
 from humanst.settings import settings
+from humanst.shards.departures import may_be_passed_on
 from humanst.shards.documents.facts import licenses_of
+from humanst.shards.exporting import require_known_files
 from humanst.shards.folder import MANIFEST, SUMS, is_ours
 from humanst.shards.opened import OpenedRelease, open_folder
 from humanst.shards.publishing_folder import copy_release, look_at, require_target
@@ -113,7 +115,8 @@ def publish(release: Path, target: Target, *, send: bool, progress: Progress | N
     LicenseError
         ``not-redistributable``, naming the sections that may not be passed on.
     DataError, IntegrityError
-        What ``humanst verify`` says of it, or of the copy.
+        What ``humanst verify`` says of it, or of the copy; ``unknown-file`` for files that the manifest does not speak
+        of, whose licences nobody knows.
     UsageError
         For a target that holds anything but a release, or lies inside this one.
     NetworkError, HostileError
@@ -128,6 +131,7 @@ def publish(release: Path, target: Target, *, send: bool, progress: Progress | N
         require_target(source, target.folder)
     result = verify_release(release, progress=lambda done, total: tell("verify", done, total, 0))
     result.raise_if_bad()
+    require_known_files(source)
     if target.folder is not None:
         return _to_folder(source, target, target.folder, send, tell)
     return _to_hub(source, target, send, tell)
@@ -138,14 +142,14 @@ def _silent(step: str, done: int, total: int, pairs: int) -> None:
 
 
 def _require_redistributable(manifest: Mapping[str, Any]) -> None:
-    closed = [row["sample_id"] for row in manifest["sections"] if row.get("redistributable") is not True]
+    closed = [row["sample_id"] for row in manifest["sections"] if not may_be_passed_on(row)]
     if not closed:
         return
     more = f" and {len(closed) - _NAMED:,} more" if len(closed) > _NAMED else ""
     raise LicenseError(
         "The release holds sections that may not be passed on",
         code="not-redistributable",
-        expected="redistributable: true for every section in MANIFEST.json",
+        expected="redistributable: true for every section in MANIFEST.json, and licences that allow it",
         found=f"{len(closed):,} of {len(manifest['sections']):,} are not: {', '.join(closed[:_NAMED])}{more}",
         done="Nothing was sent",
         todo="`humanst export RELEASE --redistributable -o PUBLIC` makes the release that can be published",

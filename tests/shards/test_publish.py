@@ -182,6 +182,31 @@ def test_what_may_not_be_passed_on_is_not(release: Path, tmp_path: Path, monkeyp
     assert digests(tmp_path / "out") == digests(tmp_path / "public")
 
 
+def test_a_licence_outweighs_what_a_manifest_says_of_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "closed", {"train": [[A, SHUT], [SHUT]], "val": [], "test": []})
+    manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+    for row in manifest["sections"]:
+        row["redistributable"] = True
+    seal(folder, manifest)
+    verify_release(folder).raise_if_bad()
+    assert "sample_3" in run(folder, "--to", tmp_path / "out", "--confirm", code=3)["found"]
+    export = ["export", str(folder), "--redistributable", "-o", str(tmp_path / "public")]
+    assert CliRunner().invoke(humanst, export).exit_code == 0
+    assert not [name for name in digests(tmp_path / "public") if "sample_3" in name]
+    run(tmp_path / "public", "--to", tmp_path / "out", "--confirm")
+
+
+def test_what_the_manifest_does_not_speak_of_is_not_sent(release: Path, tmp_path: Path) -> None:
+    """A shard that an earlier build left is on record with the rest, and of nobody knows which sections."""
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    shutil.copy(next(folder.glob("data/val/*.tar")), folder / "data" / "val" / "val-00009.tar")
+    seal(folder, json.loads((folder / "MANIFEST.json").read_bytes()))
+    verify_release(folder).raise_if_bad()
+    told = run(folder, "--to", tmp_path / "out", "--confirm", code=5)
+    assert (told["code"], told["file"]) == ("unknown-file", "data/val/val-00009.tar")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_verify_does_not_accept_is_not_sent(release: Path, tmp_path: Path) -> None:
     for name, damage in (
         ("flipped", lambda folder: next(folder.glob("data/train/*.tar")).write_bytes(b"x")),
