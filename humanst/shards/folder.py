@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from humanst import files
@@ -105,6 +105,15 @@ def names_in(release: Path) -> list[str]:
 def is_ours(name: str) -> bool:
     """Whether a path is one that a release has; anybody's ``README.md`` has such a name too."""
     return (_UNMISTAKABLE.fullmatch(name) or _GENERIC.fullmatch(name)) is not None
+
+
+def strangers_among(names: Collection[str]) -> list[str]:
+    """The paths that are no part of a release of humanst, of a place whose files nobody looks into.
+
+    A name that other people use too is ours only beside a shard, or another file that nobody else has.
+    """
+    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names)
+    return [name for name in names if not (in_company and is_ours(name))]
 
 
 def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) -> list[str]:

@@ -15,7 +15,7 @@ from humanst.settings import settings
 from humanst.shards.departures import may_be_passed_on
 from humanst.shards.documents.facts import licenses_of
 from humanst.shards.exporting import require_known_files
-from humanst.shards.folder import MANIFEST, SUMS, is_ours
+from humanst.shards.folder import MANIFEST, SUMS, strangers_among
 from humanst.shards.opened import OpenedRelease, open_folder
 from humanst.shards.publishing_folder import copy_release, look_at, require_target
 from humanst.shards.verify import verify_release
@@ -217,7 +217,7 @@ def _to_hub(source: OpenedRelease, target: Target, send: bool, tell: Progress) -
         MANIFEST,
         f"humanst {source.manifest['version']}",
         settings(),
-        may_remove=is_ours,
+        strangers=strangers_among,
         progress=lambda done, total: tell("send", done, total, 0),
     )
     states = {name: "there" if name in upload.there else "send" for name in digests}

@@ -463,3 +463,46 @@ def test_what_the_hub_leaves_out_is_noticed(release: Path, server: HubServer, mo
     with pytest.raises(NetworkError, match=r"samples\.parquet") as caught:
         publishing.publish(release, publishing.target_of(f"hf://{REPOSITORY}"), send=True)
     assert caught.value.facts.code == "not-as-sent"
+
+
+def test_an_earlier_release_is_withdrawn_before_several_commits_replace_it(
+    release: Path, smaller: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(release, *TO)
+    server.trees.clear()
+    monkeypatch.setattr(hub, "_COMMIT_FILES", 5)
+    run(smaller, *TO)
+    assert on_hub(server) == digests(smaller)
+    assert len(server.trees) > 2
+    assert [("MANIFEST.json" in tree) for tree in server.trees] == [False] * (len(server.trees) - 1) + [True]
+    assert set(digests(release)) - {"MANIFEST.json"} == server.trees[0] - {".gitattributes"}, "and nothing else yet"
+
+
+def test_a_file_that_changed_since_it_was_checked_does_not_reach_the_hub(
+    release: Path, tmp_path: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        result = real(path, **more)
+        shard = next(folder.glob("data/train/*.tar"))
+        shard.write_bytes(shard.read_bytes()[::-1])
+        return result
+
+    monkeypatch.setattr(publishing, "verify_release", verify)
+    assert run(folder, *TO, code=6)["code"] == "hash-differs"
+    assert on_hub(server) == {}
+    assert not server.objects
+
+
+def test_names_that_anybody_uses_are_no_release(release: Path, server: HubServer) -> None:
+    """But for the card that the form for a new data set writes."""
+    server.tree["README.md"] = b"---\nlicense: cc0-1.0\n---\n"
+    server.tree["samples.parquet"] = b"mine"
+    told = run(release, *TO, code=2)
+    assert (told["code"], "samples.parquet" in told["found"]) == ("strangers", True)
+    assert not server.trees
+    del server.tree["samples.parquet"]
+    run(release, *TO)
+    assert on_hub(server) == digests(release)
