@@ -87,7 +87,8 @@ def target_of(text: str) -> Target:
     UsageError
         For an address that is neither a folder nor a data set on the Hub.
     """
-    if "://" not in text:
+    # A slash too few in `hf://a/b`, or a variable that is not set, is no folder.
+    if "://" not in text and text.strip() and not text.casefold().startswith("hf:"):
         return Target(folder=Path(text).expanduser().resolve())
     match = _HUB.fullmatch(text)
     if match is None:

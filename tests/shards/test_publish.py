@@ -233,6 +233,8 @@ def test_folders_that_are_refused(release: Path, tmp_path: Path, monkeypatch: py
         tmp_path / "file",
         "s3://bucket/x",
         "hf://x",
+        "hf:/lab/atlas",
+        "",
     ):
         run(release, "--to", to, "--confirm", code=2)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
