@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ _HINTS = {
     "ramfs": "it is memory, and gone when the machine starts anew",
 }
 _MEMORY = frozenset({"tmpfs", "ramfs"})
+# How the table of mounts writes spaces, tabs, newlines and backslashes; other letters are as they are.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def disk_checks(known: Settings, outputs: Sequence[Path]) -> list[Check]:
@@ -77,7 +80,7 @@ def file_system(folder: Path, table: str | None = None) -> str:
     here, best, kind = folder.resolve(), -1, "unknown"
     for line in lines:
         mount, _, source = line.partition(" - ")
-        point = Path(mount.split()[4].encode().decode("unicode_escape"))
+        point = Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), mount.split()[4]))
         # Of several mounts on one folder the last is seen.
         if (here == point or point in here.parents) and len(point.parts) >= best:
             best, kind = len(point.parts), source.split()[0]

@@ -362,6 +362,7 @@ MOUNTS = """
 25 22 0:23 / /data2 rw shared:1 - xfs /dev/sdb rw
 26 23 0:24 / /data/scratch rw - beegfs b rw
 27 26 0:25 / /data/scratch rw - tmpfs t rw
+28 22 0:26 / /données rw - gpfs g rw
 """
 
 
@@ -369,7 +370,7 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
     table = MOUNTS.strip()
     expected = {
         "/home/me": "ext4", "/data": "nfs4", "/data/x/y": "nfs4", "/data/of many/x": "lustre", "/data2/x": "xfs",
-        "/data/scratch/a": "tmpfs",
+        "/data/scratch/a": "tmpfs", "/données/x": "gpfs",
     }  # fmt: skip
     assert {name: file_system(Path(name), table) for name in expected} == expected
     told = subprocess.run(["df", "--output=fstype", str(tmp_path)], capture_output=True, text=True, check=True)
