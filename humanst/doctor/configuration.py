@@ -57,4 +57,7 @@ def catalog_checks(known: Settings) -> list[Check]:
     except HumanstError as error:
         todo = "Correct HUMANST_CATALOG" if known.catalog is not None else "Install humanst again"
         return [Check("catalog", "catalog.yaml", "fail", str(error), todo, type(error))]
+    except OSError as error:
+        found = f"{error.strerror or error} ({known.catalog or 'catalog.yaml'})"
+        return [Check("catalog", "catalog.yaml", "fail", found, "Ask its owner to let you read it", UsageError)]
     return [Check("catalog", "catalog.yaml", "ok", f"{len(catalog.studies)} studies")]

@@ -57,14 +57,14 @@ def _mirror(mirror: str, known: Settings) -> Check:
         found = "neither a folder nor file:// nor https://"
         return Check("mirrors", masked(mirror), "fail", found, "Correct HUMANST_MIRROR", UsageError)
     folder = Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(mirror).expanduser()
-    if not folder.is_dir():
-        todo = "Mount it, or correct HUMANST_MIRROR"
-        return Check("mirrors", mirror, "fail", "no such folder", todo, NetworkError)
     return _readable(mirror, folder)
 
 
 def _readable(mirror: str, folder: Path) -> Check:
     try:
+        if not folder.is_dir():
+            todo = "Mount it, or correct HUMANST_MIRROR"
+            return Check("mirrors", mirror, "fail", "no such folder", todo, NetworkError)
         owners = sum(entry.is_dir() for entry in folder.iterdir())
     except OSError as error:
         todo = "Ask its owner to let you read it"

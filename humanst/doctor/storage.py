@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -28,13 +29,27 @@ _HINTS = {
     "ramfs": "it is memory, and gone when the machine starts anew",
 }
 _MEMORY = frozenset({"tmpfs", "ramfs"})
+# How the table of mounts writes spaces, tabs, newlines and backslashes; other letters are as they are.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def disk_checks(known: Settings, outputs: Sequence[Path]) -> list[Check]:
     """Free room, and the file system, of the cache, of the folders that results go to and of temporary files."""
     places = {"cache": known.resolved_cache_dir(), "temporary files": Path(tempfile.gettempdir())}
     places |= {f"output {folder}": folder for folder in outputs or (Path.cwd(),)}
-    return [_room(item, folder) for item, folder in places.items()]
+    checks = []
+    for item, folder in places.items():
+        try:
+            checks.append(_room(item, folder))
+        except OSError as error:
+            checks.append(_closed("disk", item, folder, error))
+    return checks
+
+
+def _closed(group: str, item: str, folder: Path, error: OSError) -> Check:
+    """A folder that cannot even be looked for."""
+    found = f"{error.strerror or error} ({folder})"
+    return Check(group, item, "fail", found, "Ask its owner to let you in, or choose another folder", UsageError)
 
 
 def _room(item: str, folder: Path) -> Check:
@@ -65,7 +80,7 @@ def file_system(folder: Path, table: str | None = None) -> str:
     here, best, kind = folder.resolve(), -1, "unknown"
     for line in lines:
         mount, _, source = line.partition(" - ")
-        point = Path(mount.split()[4].encode().decode("unicode_escape"))
+        point = Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), mount.split()[4]))
         # Of several mounts on one folder the last is seen.
         if (here == point or point in here.parents) and len(point.parts) >= best:
             best, kind = len(point.parts), source.split()[0]
@@ -75,6 +90,14 @@ def file_system(folder: Path, table: str | None = None) -> str:
 def cache_checks(known: Settings) -> list[Check]:
     """Whether files can be written, renamed and locked in the cache, or where it will be made; the caches of others."""
     cache = known.resolved_cache_dir()
+    try:
+        checks = _tries(cache)
+    except OSError as error:
+        checks = [_closed("cache", "folder", cache, error)]
+    return [*checks, *(_shared(Path(folder).expanduser()) for folder in known.shared_cache)]
+
+
+def _tries(cache: Path) -> list[Check]:
     here = files.existing_folder(cache)
     shown = str(cache) if here == cache else f"{cache} (to be made in {here})"
     if not here.is_dir():
@@ -87,7 +110,7 @@ def cache_checks(known: Settings) -> list[Check]:
             checks.append(_locks(shown, files.locks_hold(trial)))
     finally:
         files.remove(trial)
-    return [*checks, *(_shared(Path(folder).expanduser()) for folder in known.shared_cache)]
+    return checks
 
 
 def _writes(trial: Path) -> bool:
@@ -122,7 +145,11 @@ def _locks(shown: str, hold: bool) -> Check:
 
 
 def _shared(folder: Path) -> Check:
-    if (folder / "sources").is_dir():
-        return Check("cache", f"shared {folder}", "ok", "can be read")
+    found = "holds nothing that can be read"
+    try:
+        if (folder / "sources").is_dir():
+            return Check("cache", f"shared {folder}", "ok", "can be read")
+    except OSError as error:
+        found = error.strerror or str(error)
     todo = "Correct HUMANST_SHARED_CACHE, or ask its owner to let you read it"
-    return Check("cache", f"shared {folder}", "warn", "holds nothing that can be read", todo)
+    return Check("cache", f"shared {folder}", "warn", found, todo)

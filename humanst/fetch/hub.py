@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from humanst.errors import HumanstError, NetworkError, UsageError
+from humanst.errors import HumanstError, IntegrityError, NetworkError, UsageError
 from humanst.fetch.mirrors import check_url, host_and_port
 from humanst.fetch.patience import Patience, TransientError, with_patience
 from humanst.files import CHUNK_BYTES
@@ -28,8 +28,10 @@ _BATCH_FILES, _BATCH_BYTES = 50, 4 << 30
 # The Hub takes at most 25,000 large files a commit.
 _COMMIT_FILES = 20_000
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
-# What the Hub itself puts there.
+# What the Hub itself puts there, and what its form for a new data set writes.
 _OF_THE_HUB = frozenset({".gitattributes"})
+_OF_THE_FORM = frozenset({"README.md"})
+_Strangers = Callable[[Collection[str]], Collection[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def send_to_hub(
     message: str,
     settings: Settings,
     *,
-    may_remove: Callable[[str], bool],
+    strangers: _Strangers,
     progress: Callable[[int, int], None] | None = None,
 ) -> Upload:
     """Make a data set on the Hub hold these files and no others.
@@ -71,9 +73,9 @@ def send_to_hub(
     wanted
         Path in the data set -> file.
     last
-        The path that appears last, should it take several commits.
-    may_remove
-        Whether a path that is there and not wanted is one of ours.
+        The path that appears last, should it take several commits; an earlier file of this name goes first then.
+    strangers
+        Which of the paths that are there are not ours, so that they may be neither removed nor replaced.
     progress
         Called with (files done, files in all).
 
@@ -86,6 +88,8 @@ def send_to_hub(
     ------
     UsageError
         ``backend-missing`` without huggingface_hub; ``no-token``; ``strangers`` when the data set holds other files.
+    IntegrityError
+        ``hash-differs`` when a file is not what it is to be: nothing of it is sent.
     NetworkError
         Offline, refused, or no answer after three tries. What was sent by then is not sent again.
     HostileError
@@ -93,7 +97,7 @@ def send_to_hub(
     """
     hub = _Hub(repository, revision, _token(), settings)
     with hub.faults():
-        return hub.send(wanted, last, message, may_remove, progress or _silent)
+        return hub.send(wanted, last, message, strangers, progress or _silent)
 
 
 def _silent(done: int, total: int) -> None:
@@ -137,7 +141,7 @@ class _Hub:
         wanted: Mapping[str, Sent],
         last: str,
         message: str,
-        may_remove: Callable[[str], bool],
+        strangers: _Strangers,
         tell: Callable[[int, int], None],
     ) -> Upload:
         sent: dict[str, None] = {}
@@ -148,9 +152,13 @@ class _Hub:
                 head, listed = self._listed()
                 missing = [name for name, file in wanted.items() if not _is_there(file, listed.get(name))]
                 gone = sorted(set(listed) - set(wanted) - _OF_THE_HUB)
-                self._require_ours([name for name in gone if not may_remove(name)])
+                changed = (set(missing).intersection(listed) - _OF_THE_FORM).union(gone)
+                self._require_ours(sorted(changed.intersection(strangers(listed.keys()))))
+                # Where one commit is too small, nobody is to take what lies between the first and the last for whole.
+                withdrawn = [last] if last in listed and len(missing) + len(gone) > _COMMIT_FILES else []
+                missing += [name for name in withdrawn if name not in missing]
                 if missing or gone:
-                    head = self._bring(wanted, missing, gone, last, message, head, tell)
+                    head = self._bring(wanted, missing, gone, withdrawn, message, head, tell, last)
                 sent.update(dict.fromkeys(missing))
                 removed.update(dict.fromkeys(gone))
                 return head
@@ -192,14 +200,15 @@ class _Hub:
         wanted: Mapping[str, Sent],
         missing: Sequence[str],
         gone: Sequence[str],
-        last: str,
+        withdrawn: Sequence[str],
         message: str,
         head: str,
         tell: Callable[[int, int], None],
+        last: str,
     ) -> str:
         """Send the missing files and make them visible; returns the new head."""
         ordered = sorted(missing, key=lambda name: (name == last, name))
-        adds = {name: self._library.CommitOperationAdd(name, str(wanted[name].path)) for name in ordered}
+        adds = {name: self._add(name, wanted[name]) for name in ordered}
         done = len(wanted) - len(missing)
         for batch in _batches(ordered, wanted):
             self._api.preupload_lfs_files(
@@ -212,15 +221,27 @@ class _Hub:
             done += len(batch)
             tell(done, len(wanted))
         operations = [self._library.CommitOperationDelete(name) for name in gone] + list(adds.values())
-        for start in range(0, len(operations), _COMMIT_FILES):
-            made = self._api.create_commit(
-                operations=operations[start : start + _COMMIT_FILES],
-                commit_message=message,
-                parent_commit=head,
-                **self._where,
-            )
+        steps = [[self._library.CommitOperationDelete(name) for name in withdrawn]] if withdrawn else []
+        steps += [operations[start : start + _COMMIT_FILES] for start in range(0, len(operations), _COMMIT_FILES)]
+        for step in steps:
+            made = self._api.create_commit(operations=step, commit_message=message, parent_commit=head, **self._where)
             head = str(made.oid)
         return head
+
+    def _add(self, name: str, file: Sent) -> Any:
+        """A file to be added. The library hashes it anew: it may have changed since it was found to be fit."""
+        add = self._library.CommitOperationAdd(name, str(file.path))
+        if (found := add.upload_info.sha256.hex()) != file.sha256:
+            raise IntegrityError(
+                "A file changed since it was checked",
+                code="hash-differs",
+                file=name,
+                expected=file.sha256,
+                found=found,
+                done="Nothing of it was sent",
+                todo="Run the same command again once nobody works on the release",
+            )
+        return add
 
     @contextmanager
     def faults(self, *, transient: bool = False) -> Iterator[None]:

@@ -18,7 +18,7 @@ from humanst.files.aside import (
     write_json,
     write_with,
 )
-from humanst.files.disk import CHUNK_BYTES, let_group_read, remove, sha256_file
+from humanst.files.disk import CHUNK_BYTES, fsync_folder, let_group_read, remove, sha256_file
 from humanst.files.documents import parse_json
 from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked, locks_hold
@@ -47,6 +47,7 @@ __all__ = [
     "existing_folder",
     "folded_name",
     "folder_aside",
+    "fsync_folder",
     "hoist",
     "is_aside",
     "is_running",

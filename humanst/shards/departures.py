@@ -61,8 +61,7 @@ def departures(manifest: Mapping[str, Any], *, redistributable: bool, without: S
             found.setdefault(departure.sample_id, departure)
     if redistributable:
         for row in manifest["sections"]:
-            # What nobody said may be passed on may not.
-            if not row.get("redistributable", False):
+            if not may_be_passed_on(row):
                 departure = Departure(
                     row["sample_id"], "not-redistributable", ", ".join(closed_licenses(manifest, row)), row
                 )
@@ -70,10 +69,22 @@ def departures(manifest: Mapping[str, Any], *, redistributable: bool, without: S
     return [found[name] for name in sorted(found)]
 
 
+def may_be_passed_on(row: Mapping[str, Any]) -> bool:
+    """Whether a section may be passed on: its row says so, and none of its licences says otherwise.
+
+    What nobody said may be passed on may not, and what a manifest says is only as good as who wrote it.
+    """
+    return row.get("redistributable") is True and all(terms_of(name).redistributable for name in _own_licenses(row))
+
+
+def _own_licenses(row: Mapping[str, Any]) -> list[str]:
+    return [str(name) for name in row.get("licenses") or (row.get("license", "LicenseRef-unknown"),)]
+
+
 def closed_licenses(manifest: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
     """The licences because of which a section may not be passed on."""
     accepted: Mapping[str, Iterable[str]] = manifest.get("accepted_licenses", {})
-    own = [str(name) for name in row.get("licenses") or (row.get("license", "LicenseRef-unknown"),)]
+    own = _own_licenses(row)
     names = dict.fromkeys([*own, *(name for name, studies in accepted.items() if row["study_id"] in studies)])
     return [name for name in names if not terms_of(name).redistributable] or own
 

@@ -106,7 +106,7 @@ def export_release(request: ExportRequest, *, progress: Progress | None = None) 
         leaving = departures(source.manifest, redistributable=request.redistributable, without=request.without)
         _require_something_left(source.manifest, leaving)
         require_release_folder(request.output, unpacked=request.in_place)
-        _require_known_files(source)
+        require_known_files(source)
         before = _bytes_of(request.output / MANIFEST)
         _require_room(source, request.output)
         with files.folder_aside(request.output, keep_hidden=True) as staging:
@@ -166,7 +166,14 @@ def _require_something_left(manifest: Mapping[str, Any], leaving: Sequence[Depar
         )
 
 
-def _require_known_files(source: OpenedRelease) -> None:
+def require_known_files(source: OpenedRelease) -> None:
+    """Refuse a release with files on record that its manifest does not speak of.
+
+    Raises
+    ------
+    DataError
+        ``unknown-file``.
+    """
     manifest = source.manifest
     known = {*document_names(), SAMPLES, STATS, RELIABILITY, *target_names(manifest)}
     known |= {f"{SECTION_STORES}{row['sample_id']}{STORE_SUFFIX}" for row in manifest["sections"]}
@@ -177,7 +184,7 @@ def _require_known_files(source: OpenedRelease) -> None:
     strangers = sorted(set(source.sums) - known)
     if strangers:
         raise DataError(
-            "The release holds files that this version of humanst does not know, and they may speak of what leaves",
+            "The release holds files that this version of humanst does not know: they may be of what must not leave it",
             code="unknown-file",
             file=strangers[0],
             expected="the files of a release",

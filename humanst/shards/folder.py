@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from humanst import files
@@ -107,6 +107,15 @@ def is_ours(name: str) -> bool:
     return (_UNMISTAKABLE.fullmatch(name) or _GENERIC.fullmatch(name)) is not None
 
 
+def strangers_among(names: Collection[str]) -> list[str]:
+    """The paths that are no part of a release of humanst, of a place whose files nobody looks into.
+
+    A name that other people use too is ours only beside a shard, or another file that nobody else has.
+    """
+    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names)
+    return [name for name in names if not (in_company and is_ours(name))]
+
+
 def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) -> list[str]:
     """The files of a folder that are no part of a release of humanst.
 
@@ -121,7 +130,7 @@ def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) ->
     """
     known = known or {}
     names = names_in(folder)
-    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names) or _is_our_manifest(folder / MANIFEST)
+    in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names) or is_our_manifest(folder / MANIFEST)
     here = {name for name in names if in_company and (is_ours(name) or name in known)}
     return [name for name in names if name not in here and not _is_just(folder / name, known.get(name))]
 
@@ -130,10 +139,11 @@ def _is_just(path: Path, sha256: str | None) -> bool:
     return sha256 is not None and files.sha256_file(path) == sha256
 
 
-def _is_our_manifest(path: Path) -> bool:
+def is_our_manifest(path: Path) -> bool:
+    """Whether a file is the manifest of a release; one that cannot be read is none."""
     try:
         content = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("schema") == RELEASE_SCHEMA
 

@@ -13,6 +13,7 @@ from humanst.shards.documents.card import card
 from humanst.shards.documents.croissant import croissant
 from humanst.shards.documents.datasheet_page import datasheet_page
 from humanst.shards.documents.facts import read_tables
+from humanst.shards.folder import MANIFEST, is_our_manifest
 from humanst.shards.opened import OpenedRelease, open_folder
 
 HELD = {"card": "README.md", "croissant": "croissant.json"}
@@ -53,7 +54,7 @@ def write_form(form: str, release: Path, output: Path) -> WrittenForm:
     Raises
     ------
     UsageError
-        For an output that is a folder or lies inside the release, where it would be a stranger.
+        For an output that is no plain file, or lies inside a release, where it would be a stranger.
     DataError
         ``no-manifest`` for what is no finished release.
     IntegrityError
@@ -83,16 +84,16 @@ def put_form(data: bytes, release: Path, output: Path, *, version: str, document
     Raises
     ------
     UsageError
-        For an output that is a folder or lies inside the release.
+        For an output that is no plain file, such as a folder or a device, or lies inside a release.
     NoRoomError
         When the disk is full.
     """
-    if output.is_dir() or release.resolve() in output.resolve().parents:
+    if place := _unfit(output, release):
         raise UsageError(
-            "A document goes to a file outside of the release",
+            "A document goes to a file outside of a release",
             field="-o",
             expected="a file",
-            found=f"{output.name}, a folder" if output.is_dir() else f"{output.name}, inside the release",
+            found=f"{output.name}, {place}",
             done="Nothing was written",
         )
     earlier: Literal["none", "same", "other"] = "none"
@@ -100,3 +101,17 @@ def put_form(data: bytes, release: Path, output: Path, *, version: str, document
         earlier = "same" if output.read_bytes() == data else "other"
     digest = files.write_bytes(output, data)
     return WrittenForm(output, version, document, len(data), digest, earlier)
+
+
+def _unfit(output: Path, release: Path) -> str | None:
+    """Why nothing can be put there: what is replaced is gone, be it a device or a document of another release."""
+    above = output.resolve().parents
+    if output.is_dir():
+        return "a folder"
+    if release.resolve() in above:
+        return "inside the release"
+    if output.exists() and not output.is_file():
+        return "neither a file nor a folder"
+    if any(is_our_manifest(folder / MANIFEST) for folder in above):
+        return "inside another release"
+    return None

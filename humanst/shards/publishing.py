@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from humanst.errors import LicenseError, UsageError
 from humanst.fetch.hub import Sent, send_to_hub
 from humanst.settings import settings
+from humanst.shards.departures import may_be_passed_on
 from humanst.shards.documents.facts import licenses_of
-from humanst.shards.folder import MANIFEST, SUMS, is_ours
+from humanst.shards.exporting import require_known_files
+from humanst.shards.folder import MANIFEST, SUMS, strangers_among
 from humanst.shards.opened import OpenedRelease, open_folder
 from humanst.shards.publishing_folder import copy_release, look_at, require_target
 from humanst.shards.verify import verify_release
@@ -84,7 +87,8 @@ def target_of(text: str) -> Target:
     UsageError
         For an address that is neither a folder nor a data set on the Hub.
     """
-    if "://" not in text:
+    # A slash too few in `hf://a/b`, or a variable that is not set, is no folder.
+    if "://" not in text and text.strip() and not text.casefold().startswith("hf:"):
         return Target(folder=Path(text).expanduser().resolve())
     match = _HUB.fullmatch(text)
     if match is None:
@@ -112,7 +116,8 @@ def publish(release: Path, target: Target, *, send: bool, progress: Progress | N
     LicenseError
         ``not-redistributable``, naming the sections that may not be passed on.
     DataError, IntegrityError
-        What ``humanst verify`` says of it, or of the copy.
+        What ``humanst verify`` says of it, or of the copy; ``unknown-file`` for files that the manifest does not speak
+        of, whose licences nobody knows.
     UsageError
         For a target that holds anything but a release, or lies inside this one.
     NetworkError, HostileError
@@ -127,6 +132,7 @@ def publish(release: Path, target: Target, *, send: bool, progress: Progress | N
         require_target(source, target.folder)
     result = verify_release(release, progress=lambda done, total: tell("verify", done, total, 0))
     result.raise_if_bad()
+    require_known_files(source)
     if target.folder is not None:
         return _to_folder(source, target, target.folder, send, tell)
     return _to_hub(source, target, send, tell)
@@ -137,14 +143,14 @@ def _silent(step: str, done: int, total: int, pairs: int) -> None:
 
 
 def _require_redistributable(manifest: Mapping[str, Any]) -> None:
-    closed = [row["sample_id"] for row in manifest["sections"] if row.get("redistributable") is not True]
+    closed = [row["sample_id"] for row in manifest["sections"] if not may_be_passed_on(row)]
     if not closed:
         return
     more = f" and {len(closed) - _NAMED:,} more" if len(closed) > _NAMED else ""
     raise LicenseError(
         "The release holds sections that may not be passed on",
         code="not-redistributable",
-        expected="redistributable: true for every section in MANIFEST.json",
+        expected="redistributable: true for every section in MANIFEST.json, and licences that allow it",
         found=f"{len(closed):,} of {len(manifest['sections']):,} are not: {', '.join(closed[:_NAMED])}{more}",
         done="Nothing was sent",
         todo="`humanst export RELEASE --redistributable -o PUBLIC` makes the release that can be published",
@@ -187,11 +193,13 @@ def _to_folder(source: OpenedRelease, target: Target, folder: Path, send: bool, 
     digests = _names(source)
     look = look_at(digests, folder)
     if send:
-        look = copy_release(source, digests, folder, tell)
-        result = verify_release(folder, progress=lambda done, total: tell("verify the copy", done, total, 0))
-        result.raise_if_bad()
+        look = copy_release(source, digests, folder, tell, partial(_check_copy, folder, tell))
     states: dict[str, State] = {name: "send" if name in look.missing else "there" for name in digests}
     return _publication(source, target, states, look.gone, sent=send)
+
+
+def _check_copy(folder: Path, tell: Progress) -> None:
+    verify_release(folder, progress=lambda done, total: tell("verify the copy", done, total, 0)).raise_if_bad()
 
 
 def _to_hub(source: OpenedRelease, target: Target, send: bool, tell: Progress) -> Publication:
@@ -210,7 +218,7 @@ def _to_hub(source: OpenedRelease, target: Target, send: bool, tell: Progress) -
         MANIFEST,
         f"humanst {source.manifest['version']}",
         settings(),
-        may_remove=is_ours,
+        strangers=strangers_among,
         progress=lambda done, total: tell("send", done, total, 0),
     )
     states = {name: "there" if name in upload.there else "send" for name in digests}

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humanst import files
-from humanst.errors import UsageError
+from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.locks import held
-from humanst.shards.folder import MANIFEST, names_in, strangers_in
+from humanst.shards.folder import MANIFEST, is_ours, names_in, strangers_in
 from humanst.shards.opened import OpenedRelease, broken
 
 Progress = Callable[[str, int, int, int], None]
@@ -42,7 +42,7 @@ def require_target(source: OpenedRelease, folder: Path) -> None:
         )
     if next(place for place in (folder, *folder.parents) if place.exists()).is_file():
         raise UsageError("This is a file, not a folder", field="--to", found=folder.name, done="Nothing was sent")
-    if strangers := strangers_in(folder, source.sums) if folder.is_dir() else []:
+    if strangers := _others(source, folder) if folder.is_dir() else []:
         raise UsageError(
             "The folder holds files that are no release of humanst",
             field="--to",
@@ -54,40 +54,62 @@ def require_target(source: OpenedRelease, folder: Path) -> None:
         )
 
 
+def _others(source: OpenedRelease, folder: Path) -> list[str]:
+    """What is no part of a release: files, hidden ones too, and links to folders, through which others would change."""
+    found = strangers_in(folder, source.sums)
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        is_aside = any(files.is_aside(part) for part in name.parts)
+        is_link = path.is_symlink() and not path.is_file()
+        if is_link or (path.name.startswith(".") and path.is_file() and not is_aside):
+            found.append(name.as_posix())
+    return sorted(set(found))
+
+
 def look_at(digests: Mapping[str, str], folder: Path) -> Look:
     """Compare a folder with a release, every file by its hash."""
     here = names_in(folder) if folder.is_dir() else []
     same = {name for name in here if name in digests and files.sha256_file(folder / name) == digests[name]}
-    gone = {name: (folder / name).stat().st_size for name in here if name not in digests}
+    gone = {name: (folder / name).stat().st_size for name in here if name not in digests and is_ours(name)}
     return Look(tuple(name for name in digests if name not in same), gone)
 
 
-def copy_release(source: OpenedRelease, digests: Mapping[str, str], folder: Path, tell: Progress) -> Look:
+def copy_release(
+    source: OpenedRelease, digests: Mapping[str, str], folder: Path, tell: Progress, check: Callable[[], None]
+) -> Look:
     """Bring what is missing, each file hashed on its way, and remove what another release left there.
 
     From the first change to the last the folder has no manifest: whoever reads it meanwhile is told it is unfinished.
+    A copy that is refused at the end has none either.
 
     Parameters
     ----------
     digests
         Path -> sha256 of all files, the manifest last.
+    check
+        Raises what is wrong with the copy.
 
     Raises
     ------
-    IntegrityError
-        ``hash-differs`` when a file of the release changed since it was checked.
+    UsageError
+        When something else came into the folder since it was looked at.
+    DataError, IntegrityError
+        ``hash-differs`` when a file of the release changed since it was checked; what ``check`` raises.
     NoRoomError
         Before anything is copied, or as soon as the disk is full.
     """
     with held(folder, what=folder.name):
-        for place in {folder, *((folder / name).parent for name in digests)}:
+        for place in [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]:
             files.sweep_partials(place)
+        # To verify a release takes hours, and somebody may have put something here meanwhile.
+        require_target(source, folder)
         look = look_at(digests, folder)
         if not look.missing and not look.gone:
+            check()
             return look
         sizes = {name: (source.folder / name).stat().st_size for name in look.missing}
         files.require_room(folder, sum(sizes.values()))
-        files.remove(folder / MANIFEST)
+        _withdraw(folder)
         for name in look.gone:
             files.remove(folder / name)
         brought = [name for name in digests if name in look.missing and name != MANIFEST]
@@ -96,7 +118,19 @@ def copy_release(source: OpenedRelease, digests: Mapping[str, str], folder: Path
             tell("copy", number, len(brought) + 1, 0)
         _copy(source.folder / MANIFEST, folder / MANIFEST, MANIFEST, digests[MANIFEST])
         tell("copy", len(brought) + 1, len(brought) + 1, 0)
+        try:
+            check()
+        except (DataError, IntegrityError):
+            _withdraw(folder)
+            raise
         return look
+
+
+def _withdraw(folder: Path) -> None:
+    """Take the manifest away, for good before anything else changes."""
+    files.remove(folder / MANIFEST)
+    if folder.is_dir():
+        files.fsync_folder(folder)
 
 
 def _copy(path: Path, target: Path, name: str, sha256: str) -> None:

@@ -83,7 +83,7 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
         # What is not the bytes on record is not worth reading any further.
         return Verification(str(manifest["version"]), n_files, 0, 0, findings)
     indexes = read_indexes(release, manifest, findings)
-    if findings.refused:
+    if findings.of("refuse"):
         return Verification(str(manifest["version"]), n_files, 0, 0, findings)
     shards = [(name, shard) for name, split in manifest["splits"].items() for shard in split["shards"]]
     keys: set[str] = set()

@@ -212,6 +212,26 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     assert "HUMANST_CACHE_DIR" in content["checks"][0]["todo"]
 
 
+def test_places_that_cannot_be_looked_at_are_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As below a folder of others: the system refuses the question itself, here because of the length of the name."""
+    nowhere = f"/{'x' * 300}"
+    for name in ("CACHE_DIR", "SHARED_CACHE", "MIRROR", "CATALOG"):
+        monkeypatch.setenv(f"HUMANST_{name}", nowhere)
+    code, content, said = run("cache", "disk", "mirrors", "catalog", "-o", f"{nowhere}/out")
+    assert code == 4, said
+    told = {(check["check"], check["item"]): (check["status"], check["exit_code"]) for check in content["checks"]}
+    assert told.pop(("disk", "temporary files"))[0] != "fail"
+    assert told == {
+        ("catalog", "catalog.yaml"): ("fail", 2),
+        ("disk", "cache"): ("fail", 2),
+        ("disk", f"output {nowhere}/out"): ("fail", 2),
+        ("cache", "folder"): ("fail", 2),
+        ("cache", f"shared {nowhere}"): ("warn", 0),
+        ("mirrors", nowhere): ("fail", 7),
+    }
+    assert all(check["todo"] for check in content["checks"] if check["status"] == "fail")
+
+
 def test_a_file_system_without_locks_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As NFS without a lock service may be: everybody gets the lock at once."""
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
@@ -342,6 +362,7 @@ MOUNTS = """
 25 22 0:23 / /data2 rw shared:1 - xfs /dev/sdb rw
 26 23 0:24 / /data/scratch rw - beegfs b rw
 27 26 0:25 / /data/scratch rw - tmpfs t rw
+28 22 0:26 / /données rw - gpfs g rw
 """
 
 
@@ -349,7 +370,7 @@ def test_the_file_system_is_that_of_the_nearest_mount(tmp_path: Path) -> None:
     table = MOUNTS.strip()
     expected = {
         "/home/me": "ext4", "/data": "nfs4", "/data/x/y": "nfs4", "/data/of many/x": "lustre", "/data2/x": "xfs",
-        "/data/scratch/a": "tmpfs",
+        "/data/scratch/a": "tmpfs", "/données/x": "gpfs",
     }  # fmt: skip
     assert {name: file_system(Path(name), table) for name in expected} == expected
     told = subprocess.run(["df", "--output=fstype", str(tmp_path)], capture_output=True, text=True, check=True)

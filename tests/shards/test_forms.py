@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
+import stat
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,13 @@ def test_refusals(release: Path, tmp_path: Path) -> None:
     assert failure("datasheet", str(release), "-o", out, "--without", "open_A1").exit_code == 2
     assert failure("card", str(release), "-o", str(tmp_path)).exit_code == 2
     assert failure("card", str(release), "-o", str(release / "CARD.md")).exit_code == 2
+    other = tmp_path / "other" / "MANIFEST.json"
+    other.parent.mkdir()
+    shutil.copy(release / "MANIFEST.json", other)
+    assert failure("card", str(release), "-o", str(other.with_name("README.md"))).exit_code == 2
+    os.mkfifo(tmp_path / "pipe")
+    assert failure("card", str(release), "-o", str(tmp_path / "pipe")).exit_code == 2
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     assert failure("poster", str(release), "-o", out).exit_code == 2
     assert failure("card", str(tmp_path), "-o", out).exit_code == 5
     damaged = tmp_path / "damaged"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from humanst.cli import humanst
 from humanst.errors import HumanstError, NetworkError
 from humanst.fetch import hub
+from humanst.files import partial_path
 from humanst.shards import publishing, publishing_folder
 from humanst.shards.seal import seal
 from humanst.shards.verify import verify_release
@@ -180,6 +182,31 @@ def test_what_may_not_be_passed_on_is_not(release: Path, tmp_path: Path, monkeyp
     assert digests(tmp_path / "out") == digests(tmp_path / "public")
 
 
+def test_a_licence_outweighs_what_a_manifest_says_of_it(tmp_path: Path) -> None:
+    folder = made(tmp_path / "closed", {"train": [[A, SHUT], [SHUT]], "val": [], "test": []})
+    manifest = json.loads((folder / "MANIFEST.json").read_bytes())
+    for row in manifest["sections"]:
+        row["redistributable"] = True
+    seal(folder, manifest)
+    verify_release(folder).raise_if_bad()
+    assert "sample_3" in run(folder, "--to", tmp_path / "out", "--confirm", code=3)["found"]
+    export = ["export", str(folder), "--redistributable", "-o", str(tmp_path / "public")]
+    assert CliRunner().invoke(humanst, export).exit_code == 0
+    assert not [name for name in digests(tmp_path / "public") if "sample_3" in name]
+    run(tmp_path / "public", "--to", tmp_path / "out", "--confirm")
+
+
+def test_what_the_manifest_does_not_speak_of_is_not_sent(release: Path, tmp_path: Path) -> None:
+    """A shard that an earlier build left is on record with the rest, and of nobody knows which sections."""
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    shutil.copy(next(folder.glob("data/val/*.tar")), folder / "data" / "val" / "val-00009.tar")
+    seal(folder, json.loads((folder / "MANIFEST.json").read_bytes()))
+    verify_release(folder).raise_if_bad()
+    told = run(folder, "--to", tmp_path / "out", "--confirm", code=5)
+    assert (told["code"], told["file"]) == ("unknown-file", "data/val/val-00009.tar")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_verify_does_not_accept_is_not_sent(release: Path, tmp_path: Path) -> None:
     for name, damage in (
         ("flipped", lambda folder: next(folder.glob("data/train/*.tar")).write_bytes(b"x")),
@@ -206,6 +233,8 @@ def test_folders_that_are_refused(release: Path, tmp_path: Path, monkeypatch: py
         tmp_path / "file",
         "s3://bucket/x",
         "hf://x",
+        "hf:/lab/atlas",
+        "",
     ):
         run(release, "--to", to, "--confirm", code=2)
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
@@ -235,6 +264,69 @@ def test_a_file_that_changed_since_it_was_checked_is_not_placed(
     run(folder, "--to", tmp_path / "out", "--confirm", code=6)
     assert not (tmp_path / "out" / "CHANGES.md").exists()
     assert not (tmp_path / "out" / "MANIFEST.json").exists()
+
+
+def test_what_somebody_puts_there_while_the_release_is_verified_stays(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        out.mkdir(exist_ok=True)
+        (out / "thesis.tex").write_text("mine")
+        return real(path, **more)
+
+    monkeypatch.setattr(publishing, "verify_release", verify)
+    assert "thesis.tex" in run(release, "--to", out, "--confirm", code=2)["found"]
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_nothing_is_changed_through_a_link_and_hidden_files_are_told(
+    release: Path, smaller: Path, tmp_path: Path
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    run(release, "--to", other, "--confirm")
+    out.mkdir()
+    (out / "data").symlink_to(other / "data")
+    assert "data" in run(smaller, "--to", out, "--confirm", code=2)["found"]
+    assert digests(other) == digests(release)
+    (out / "data").unlink()
+    (out / ".gitignore").write_text("*")
+    for confirm in ((), ("--confirm",)):
+        assert ".gitignore" in run(smaller, "--to", out, *confirm, code=2)["found"]
+    assert [path.name for path in out.iterdir()] == [".gitignore"]
+
+
+def test_what_a_killed_run_left_where_this_release_has_nothing_is_swept(release: Path, tmp_path: Path) -> None:
+    left = partial_path(tmp_path / "out" / "targets" / "another" / "train-00000.npy")
+    left.parent.mkdir(parents=True)
+    # No process has this number.
+    left = left.with_name(left.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))
+    left.write_bytes(b"half")
+    run(release, "--to", tmp_path / "out", "--confirm")
+    assert digests(tmp_path / "out") == digests(release)
+    assert not left.exists()
+
+
+def test_a_copy_that_is_not_as_sent_does_not_look_whole(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a disk does it that loses what it was given."""
+    out = tmp_path / "out"
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        if path == out:
+            next(out.glob("data/train/*.tar")).write_bytes(b"damaged")
+        return real(path, **more)
+
+    with monkeypatch.context() as damaged:
+        damaged.setattr(publishing, "verify_release", verify)
+        run(release, "--to", out, "--confirm", code=6)
+    assert not (out / "MANIFEST.json").exists()
+    assert run(release, "--to", out, "--confirm")["send_files"] == 2
+    assert digests(out) == digests(release)
 
 
 @pytest.fixture
@@ -373,3 +465,46 @@ def test_what_the_hub_leaves_out_is_noticed(release: Path, server: HubServer, mo
     with pytest.raises(NetworkError, match=r"samples\.parquet") as caught:
         publishing.publish(release, publishing.target_of(f"hf://{REPOSITORY}"), send=True)
     assert caught.value.facts.code == "not-as-sent"
+
+
+def test_an_earlier_release_is_withdrawn_before_several_commits_replace_it(
+    release: Path, smaller: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(release, *TO)
+    server.trees.clear()
+    monkeypatch.setattr(hub, "_COMMIT_FILES", 5)
+    run(smaller, *TO)
+    assert on_hub(server) == digests(smaller)
+    assert len(server.trees) > 2
+    assert [("MANIFEST.json" in tree) for tree in server.trees] == [False] * (len(server.trees) - 1) + [True]
+    assert set(digests(release)) - {"MANIFEST.json"} == server.trees[0] - {".gitattributes"}, "and nothing else yet"
+
+
+def test_a_file_that_changed_since_it_was_checked_does_not_reach_the_hub(
+    release: Path, tmp_path: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    real = publishing.verify_release
+
+    def verify(path: Path, **more: Any) -> Any:
+        result = real(path, **more)
+        shard = next(folder.glob("data/train/*.tar"))
+        shard.write_bytes(shard.read_bytes()[::-1])
+        return result
+
+    monkeypatch.setattr(publishing, "verify_release", verify)
+    assert run(folder, *TO, code=6)["code"] == "hash-differs"
+    assert on_hub(server) == {}
+    assert not server.objects
+
+
+def test_names_that_anybody_uses_are_no_release(release: Path, server: HubServer) -> None:
+    """But for the card that the form for a new data set writes."""
+    server.tree["README.md"] = b"---\nlicense: cc0-1.0\n---\n"
+    server.tree["samples.parquet"] = b"mine"
+    told = run(release, *TO, code=2)
+    assert (told["code"], "samples.parquet" in told["found"]) == ("strangers", True)
+    assert not server.trees
+    del server.tree["samples.parquet"]
+    run(release, *TO)
+    assert on_hub(server) == digests(release)
