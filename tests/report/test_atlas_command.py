@@ -179,7 +179,9 @@ def test_stores_are_shown_without_a_release_and_an_unfinished_one_is_named(made:
     assert all(name in (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").read_text() for name in names[:3])
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "sections/mine.csv", "index.html"])
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", "sections/mine.csv", "index.html", "report.json", "sections", "sections/a.html/mine.txt"]
+)
 def test_a_folder_of_something_else_is_left_alone(made: Made, tmp_path: Path, stranger: str) -> None:
     path = tmp_path / "site" / stranger
     path.parent.mkdir(parents=True)
