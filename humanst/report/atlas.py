@@ -124,16 +124,16 @@ def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> 
     facts = atlas_facts(request.source, made, failures)
     n_bytes = {f"{SECTIONS}/{path.name}": path.stat().st_size for path in sorted((folder / SECTIONS).glob("*.html"))}
 
-    def write(name: str, text: str) -> None:
-        data = text.encode()
+    def write(name: str, data: bytes) -> None:
         files.write_bytes(folder / name, data)
         n_bytes[name] = len(data)
 
     if request.audit is not None:
-        write(AUDIT, request.audit.read_text("utf-8"))
+        write(AUDIT, request.audit.read_bytes())
     fragments = {name: done.fragment for name, done in made.items() if request.is_single_file}
-    write(PAGE, atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None))
-    write(MQC, mqc_table(request.source))
+    page = atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None)
+    write(PAGE, page.encode())
+    write(MQC, mqc_table(request.source).encode())
     card = {
         "schema": REPORT_SCHEMA,
         "title": request.source.title,
