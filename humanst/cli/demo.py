@@ -27,6 +27,8 @@ def demo(folder: str, only_write: bool, seed: int, workers: int | None, as_json:
     from humanst.demo import write_atlas
 
     root = Path(folder)
+    if not only_write:
+        _require_room_for_pages(root)
     say(f"Writing the mini atlas to {root}/atlas")
     began = time.monotonic()
     atlas = root / "atlas"
@@ -83,6 +85,13 @@ def _build_and_read(root: Path, atlas: Path, workers: int | None, as_json: bool)
         "read": _read_back(request.release),
         "page": str(_write_page(root, request.workers)),
     }
+
+
+def _require_room_for_pages(root: Path) -> None:
+    """What others keep where the pages go is found before minutes of work, not after."""
+    from humanst.report.atlas import require_report_folder
+
+    require_report_folder((root / "site").resolve())
 
 
 def _write_page(root: Path, workers: int) -> Path:

@@ -24,6 +24,7 @@ from humanst.errors import UsageError
 
 if TYPE_CHECKING:
     from humanst.report.atlas import Report, ReportRequest
+    from humanst.report.atlas_source import AtlasSource
 
 
 @click.command()
@@ -128,9 +129,14 @@ def _request(source: Path, target: Path, scratch: Path, options: dict[str, Any],
         gene_sets=sets,
         choice=choice,
         single_file=options["single_file"],
-        audit=find_audit(options["audit"], (target.parent, source.parent), opened.title),
+        audit=find_audit(options["audit"], (target.parent, source.parent), _title_of_one(opened)),
         workers=options["workers"] or default_workers(),
     )
+
+
+def _title_of_one(source: AtlasSource) -> str | None:
+    """The title of a release or of one section; that of many sections just counts them, as another folder's may."""
+    return source.title if source.kind == "release" or len(source.sample_ids) == 1 else None
 
 
 def _require_no_choice(options: dict[str, Any]) -> None:

@@ -124,16 +124,16 @@ def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> 
     facts = atlas_facts(request.source, made, failures)
     n_bytes = {f"{SECTIONS}/{path.name}": path.stat().st_size for path in sorted((folder / SECTIONS).glob("*.html"))}
 
-    def write(name: str, text: str) -> None:
-        data = text.encode()
+    def write(name: str, data: bytes) -> None:
         files.write_bytes(folder / name, data)
         n_bytes[name] = len(data)
 
     if request.audit is not None:
-        write(AUDIT, request.audit.read_text("utf-8"))
+        write(AUDIT, request.audit.read_bytes())
     fragments = {name: done.fragment for name, done in made.items() if request.is_single_file}
-    write(PAGE, atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None))
-    write(MQC, mqc_table(request.source))
+    page = atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None)
+    write(PAGE, page.encode())
+    write(MQC, mqc_table(request.source).encode())
     card = {
         "schema": REPORT_SCHEMA,
         "title": request.source.title,
@@ -191,13 +191,7 @@ def require_report_folder(output: Path) -> None:
     UsageError
         ``not-a-report``, naming the first stranger.
     """
-    ours = {PAGE, CARD, AUDIT, MQC, SECTIONS}
-    here = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    strangers = sorted(here - ours)
-    if here and not strangers and CARD not in here:
-        strangers = sorted(here)
-    below = output / SECTIONS
-    strangers += sorted(f"{SECTIONS}/{path.name}" for path in below.glob("*") if path.suffix != ".html")
+    strangers = _strangers(output)
     if output.is_file() or strangers:
         raise UsageError(
             "The output folder holds something else",
@@ -209,3 +203,26 @@ def require_report_folder(output: Path) -> None:
             done="Nothing was written",
             todo="Name another folder with -o",
         )
+
+
+def _strangers(output: Path) -> list[str]:
+    """What in a folder is no part of a report, by name; all of it where no card says that it is one."""
+    entries = sorted(output.iterdir()) if output.is_dir() else []
+    pages = sorted((output / SECTIONS).iterdir()) if (output / SECTIONS).is_dir() else []
+    found = [path.name for path in entries if not _may_be_ours(path)]
+    found += [f"{SECTIONS}/{path.name}" for path in pages if path.suffix != ".html" or not path.is_file()]
+    # Others keep an index.html and a report.json too.
+    return found or ([] if _is_card(output / CARD) else [path.name for path in entries])
+
+
+def _may_be_ours(path: Path) -> bool:
+    return path.is_dir() if path.name == SECTIONS else path.is_file() and path.name in {PAGE, CARD, AUDIT, MQC}
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a file is the card of a report."""
+    try:
+        content = files.parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == REPORT_SCHEMA

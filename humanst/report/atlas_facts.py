@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humanst.report.atlas_source import UNKNOWN, AtlasSource
+from humanst.report.atlas_source import AtlasSource
 from humanst.report.atlas_splits import Splits, splits_of
+from humanst.splits import is_unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SEVERITIES = ("refuse", "warn", "note")
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ class AtlasFacts:
         One a section: the columns of :meth:`AtlasSource.samples`, and ``href``, ``genes``, ``picture``, ``failure``.
     failures
         ``(sample_id, message)`` of sections whose page was not made.
+    apart
+        What belongs to the release and is not in this folder, a sentence each.
     """
 
     title: str
@@ -125,6 +129,7 @@ class AtlasFacts:
     findings: tuple[FindingGroup, ...]
     rows: tuple[Mapping[str, Any], ...]
     failures: tuple[tuple[str, str], ...]
+    apart: tuple[str, ...] = ()
 
 
 def atlas_facts(
@@ -156,11 +161,29 @@ def atlas_facts(
         findings=_findings(source),
         rows=tuple(_rows(samples, made, dict(failures))),
         failures=tuple((name, str(error)) for name, error in failures),
+        apart=tuple(_apart(source.manifest)),
     )
 
 
+def _apart(manifest: Mapping[str, Any]) -> Iterator[str]:
+    part = manifest.get("selection")
+    if part:
+        where = f" where {part['where']}" if part["where"] else ""
+        of = "" if part["sections"] is None else f", of the sections asked for ({len(part['sections']):,})"
+        yield f"A part of release {part['version']}: pairs of {', '.join(part['splits'])}{where}{of}."
+    recipes = manifest.get("recipe_only") or ()
+    if recipes:
+        pairs = sum(int(entry["pairs"]) for entry in recipes)
+        names = ", ".join(str(entry["sample_id"]) for entry in recipes[:MOST_NAMED])
+        more = f" and {len(recipes) - MOST_NAMED:,} more" if len(recipes) > MOST_NAMED else ""
+        yield (
+            f"Not to be passed on, here as recipes alone and in no figure below: {pairs:,} pairs of {len(recipes):,} "
+            f"section{'' if len(recipes) == 1 else 's'}, {names}{more}."
+        )
+
+
 def _totals(source: AtlasSource, samples: pd.DataFrame) -> dict[str, int | None]:
-    known = samples["donor_id"][samples["donor_id"] != UNKNOWN]
+    known = samples["donor_id"][~samples["donor_id"].map(is_unknown)]
     is_release = source.kind == "release"
     may = samples["redistributable"].eq(True)
     shards = [shard for split in source.manifest.get("splits", {}).values() for shard in split["shards"]]

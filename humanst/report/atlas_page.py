@@ -83,7 +83,10 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
 
 def web_address(url: str) -> str:
     """An address that a link may lead to; any other, such as a script, leads nowhere."""
-    return url if urlsplit(url).scheme in ("http", "https") else "#"
+    try:
+        return url if urlsplit(url).scheme in ("http", "https") else "#"
+    except ValueError:  # A bracket that never closes, say.
+        return "#"
 
 
 def _subtitle(facts: AtlasFacts) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from humanst.report.atlas_source import UNKNOWN, AtlasSource
+from humanst.report.atlas_source import AtlasSource
+from humanst.splits import is_unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,8 @@ def splits_of(source: AtlasSource) -> Splits:
     samples, manifest = source.samples(), source.manifest
     return Splits(
         rows=tuple(_split(name, manifest["splits"][name], samples) for name in _in_order(manifest["splits"])),
-        groups_in_two=_in_two(samples, "group"),
-        donors_in_two=_in_two(samples[samples["donor_id"] != UNKNOWN], "donor_id"),
+        groups_in_two=_groups_in_two(samples, manifest.get("recipe_only") or ()),
+        donors_in_two=_in_two(samples[~samples["donor_id"].map(is_unknown)], "donor_id"),
         excluded=tuple(
             Excluded(name, tuple(members), _splits_of(samples, members))
             for name, members in sorted(manifest.get("exclusion_groups", {}).items())
@@ -101,6 +102,14 @@ def _split(name: str, entry: Mapping[str, Any], samples: pd.DataFrame) -> SplitR
         n_shards=len(entry["shards"]),
         share=n_pairs / all_pairs if all_pairs else 0.0,
     )
+
+
+def _groups_in_two(samples: pd.DataFrame, recipes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Sections that are there as recipes count: whoever makes their pairs has them in their split."""
+    import pandas as pd
+
+    columns = ["group", "split"]
+    return _in_two(pd.concat([samples[columns], pd.DataFrame(list(recipes), columns=columns)]), "group")
 
 
 def _in_two(samples: pd.DataFrame, column: str) -> tuple[str, ...]:

@@ -81,5 +81,5 @@ def _picture(jpeg: bytes) -> str | None:
             if max(image.size) > MOST_PX:
                 return None
             return jpeg_uri(np.asarray(image.convert("RGB")), QUALITY)
-    except (UnidentifiedImageError, OSError):
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         return None

@@ -17,9 +17,11 @@ from humanst.report import atlas
 from humanst.report.atlas_facts import QUANTILES, atlas_facts
 from humanst.report.atlas_sections import SectionTask, make_section, page_name
 from humanst.report.atlas_source import open_source
+from humanst.report.page import audit_page
 from humanst.store import card_path
 from tests.cli.test_json import keep_promise
 from tests.helpers import run_humanst
+from tests.report import test_page
 from tests.report.atlas_world import LONG, SCRIPT, change_manifest, copy_release, report
 from tests.shards.conftest import SECTIONS, Made, digests
 
@@ -179,7 +181,9 @@ def test_stores_are_shown_without_a_release_and_an_unfinished_one_is_named(made:
     assert all(name in (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").read_text() for name in names[:3])
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "sections/mine.csv", "index.html"])
+@pytest.mark.parametrize(
+    "stranger", ["notes.txt", "sections/mine.csv", "index.html", "report.json", "sections", "sections/a.html/mine.txt"]
+)
 def test_a_folder_of_something_else_is_left_alone(made: Made, tmp_path: Path, stranger: str) -> None:
     path = tmp_path / "site" / stranger
     path.parent.mkdir(parents=True)
@@ -237,11 +241,16 @@ def test_an_audit_of_the_same_release_goes_along_and_another_does_not(made: Made
     version = json.loads((made.release / "MANIFEST.json").read_bytes())["version"]
     page = tmp_path / "audit" / "index.html"
     page.parent.mkdir()
+    as_written = audit_page({**test_page.FACTS, "title": "WHICH"}, test_page.made("A", "B"))
     for title, goes in ((f"release {version}", True), ("release 99", False)):
-        page.write_text(f"<!doctype html><title>Audit: {title}</title>")
+        page.write_text(as_written.replace("WHICH", title))
         assert report(made.release, "-o", tmp_path / "site").exception is None
         assert (tmp_path / "site" / "audit.html").exists() == goes
         assert ('href="audit.html"' in (tmp_path / "site" / "index.html").read_text()) == goes
+    # Of another hand, it could run what it likes.
+    page.write_text(f"<!doctype html><script>window.hacked = 1</script><title>Audit: release {version}</title>")
+    assert report(made.release, "-o", tmp_path / "site").exception is None
+    assert not (tmp_path / "site" / "audit.html").exists()
     # One that is asked for is taken at its word.
     assert report(made.release, "-o", tmp_path / "site", "--audit", page.parent).exception is None
     assert (tmp_path / "site" / "audit.html").read_text() == page.read_text()

@@ -226,4 +226,5 @@ def test_the_policy_of_the_page_lets_nothing_else_run(browser: Browser, site: Pa
         assert page.evaluate("window.late") is None
         assert any("Content Security Policy" in line for line in found.errors), "and says so"
     assert "default-src 'none'" in text
+    assert "base-uri 'none'; form-action 'none'" in text, "which no default covers"
     assert SCRIPT not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from humanst.errors import DataError
 from humanst.report.atlas_source import ReleaseSource, open_source
 from humanst.report.frame import empty_frame
+from humanst.report.gallery import shots_of
 from humanst.report.overlay import layer_of, spots_of
 from humanst.report.section_facts import SectionFacts, section_facts
-from humanst.store import card_path, read_card, tree_digest
+from humanst.store import card_path, read_card, read_picture, tree_digest
 from tests.report.browsing import chromium
 from tests.report.maps import page, shown
 from tests.report.sections import index_rows
@@ -151,3 +155,46 @@ def test_scores_that_are_no_z_are_told_so_and_coloured_by_their_own_range(
     assert "no z" in text
     assert "z within the section" not in text
     assert painted > 10_000
+
+
+def test_a_patch_that_claims_too_many_pixels_is_told_of_and_the_others_are_shown() -> None:
+    """Size is read from the head of a JPEG: a few bytes there, and a decoder would fill the memory."""
+    held = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(held, "JPEG")
+    small = held.getvalue()
+    at = small.index(b"\xff\xc0") + 5
+    row = {"key": "k", "spot_id": "s", "n_counts": 1, "n_genes": 1, "tissue_fraction": 1.0, "blur": 1.0}
+    shots = {}
+    for name, side in (("small", 64), ("large", 2000), ("huge", 60_000)):
+        claimed = small[:at] + side.to_bytes(2, "big") * 2 + small[at + 4 :]
+        source = Patches(claimed)
+        (shots[name],) = shots_of(source, "s", pd.DataFrame([row]))  # type: ignore[arg-type]
+    assert shots["small"].picture is not None
+    assert (shots["large"].picture, shots["huge"].picture) == (None, None)
+
+
+def test_a_picture_that_claims_too_many_pixels_is_not_read(tmp_path: Path) -> None:
+    import zarr
+
+    def store(side: int) -> Path:
+        path = tmp_path / f"{side}.zarr"
+        zarr.create_group(path).create_array("images/he/s0", shape=(3, side, side), chunks=(3, 512, 512), dtype="u1")
+        assert sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) < 10_000
+        return path
+
+    attrs = {"picture": {"width_px": 1000}, "um_per_pixel": 0.5}
+    rgb, um_per_pixel = read_picture(store(100), attrs, 1100) or (np.zeros(0), 0.0)
+    assert (rgb.shape, um_per_pixel) == ((100, 100, 3), 5.0)
+    with pytest.raises(DataError) as caught:
+        read_picture(store(100_000), attrs, 1100)
+    assert caught.value.facts.code == "picture-too-large"
+
+
+class Patches:
+    """One patch of a stranger's."""
+
+    def __init__(self, jpeg: bytes) -> None:
+        self.jpeg = jpeg
+
+    def patches(self, sample_id: str, n: int) -> list[tuple[str, bytes]]:
+        return [("k", self.jpeg)]

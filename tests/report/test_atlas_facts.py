@@ -1,0 +1,78 @@
+"""The first page of an atlas: what is not in the folder is said, and 200 sections are one small page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from humanst.report import atlas
+from humanst.report.atlas_facts import atlas_facts
+from humanst.report.atlas_page import atlas_page, web_address
+from humanst.report.atlas_sections import SectionTask, make_section
+from humanst.report.atlas_source import open_source
+from tests.report.atlas_world import change_manifest, copy_release, report
+from tests.shards.conftest import SECTIONS, Made
+
+pytestmark = pytest.mark.xdist_group("atlas-command")
+
+
+def test_what_a_release_has_not_got_is_said_and_its_leaks_are_seen(made: Made, tmp_path: Path) -> None:
+    release = copy_release(made, tmp_path)
+
+    def away(manifest: dict[str, Any]) -> None:
+        gone, row = dict.fromkeys(("uids", "targets", "members"), "0" * 64), manifest["sections"][0]
+        row["split"], row["donor_id"] = "train", " "
+        manifest["recipe_only"] = [
+            {
+                **{key: row[key] for key in ("study_id", "group")}, "sample_id": "away", "split": "test", "pairs": 1234,
+                "licenses": ["LicenseRef-x"], "reason": "not-redistributable", "extract_inputs": "", "hashes": gone,
+            }
+        ]  # fmt: skip
+        manifest["selection"] = {
+            "version": "9.9", "manifest_sha256": "0" * 64, "splits": ["val", "test"], "where": "tissue_fraction > 0.5",
+            "sections": None, "n_pairs": 5, "left_out": [],
+        }  # fmt: skip
+        for study in manifest["studies"]:
+            study["license_url"] = "https://[no end"
+
+    rows = change_manifest(release, away)["sections"]
+    result = report(release, "-o", tmp_path / "site", "--folder")
+    assert result.exception is None, result.exception
+    text = (tmp_path / "site" / "index.html").read_text()
+    assert "in no figure below: 1,234 pairs of 1 section, away." in text
+    assert "A part of release 9.9: pairs of val, test where tissue_fraction &gt; 0.5." in text
+    facts = atlas_facts(open_source(release), {}, [])
+    assert facts.splits.groups_in_two == (rows[0]["group"],)
+    assert facts.totals["donors"] == len({row["donor_id"] for row in rows[1:]}), "a blank is nobody"
+    assert facts.totals["sections_of_unknown_donors"] == 1
+
+
+def test_the_first_page_of_200_sections_has_a_row_of_each_below_3_mb(made: Made, tmp_path: Path) -> None:
+    release = copy_release(made, tmp_path)
+    names = [f"{SECTIONS[number % 3]}_{number:03d}" for number in range(200)]
+
+    def many(manifest: dict[str, Any]) -> None:
+        rows = {row["sample_id"]: row for row in manifest["sections"]}
+        manifest["sections"] = [{**rows[name[:-4]], "sample_id": name} for name in names]
+
+    change_manifest(release, many)
+    opened = (("work", made.work),)
+    real = {name: make_section(SectionTask(made.release, opened, name, tmp_path / "pages")) for name in SECTIONS}
+    assert all(len(one.picture) > 500 for one in real.values())
+    source = open_source(release)
+    assert not atlas.ReportRequest(source, tmp_path).is_single_file
+    done = {name: replace(real[name[:-4]], sample_id=name, href=f"sections/{name}.html") for name in names}
+    text = atlas_page(atlas_facts(source, done, []), fragments={}, audit=None)
+    assert len(text.encode()) < 3_000_000
+    assert text.count('<td class="name"') == text.count("<img src=") == 200
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", " java\nscript:alert(1)", "data:text/html,x", "//x", "https://[", "file:///etc"]
+)
+def test_an_address_that_is_none_leads_nowhere(url: str) -> None:
+    assert web_address(url) == "#"
+    assert web_address("https://creativecommons.org/licenses/by/4.0/").startswith("https:")
