@@ -85,6 +85,8 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
         for section in study.sections
         if section.sample_id in wanted or isinstance(study, FolderStudy) or _is_pinned(section)
     ]
+    # Here once, for every process that is forked.
+    load_gene_table()
     for outcome in run_tasks(tables, partial(_genes_of, study, pin=pin), apart=True):
         if outcome.result is not None:
             union |= outcome.result

@@ -213,6 +213,8 @@ def build_sections(
     tasks = [SectionTask(study, section, options, measured) for section in sections]
     logger.info("%s: %d sections to build, %d at a time", study.study_id, len(tasks), min(workers, len(tasks)))
     outcomes = []
+    # Here once, for every process that is forked.
+    load_gene_table()
     for outcome in run_tasks(tasks, build_section, workers=workers, apart=True):
         if outcome.error is not None:
             # A task that crashed could not say where it was.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import cast
 
 from humanst.runner.cluster import Cluster, run_on_cluster
-from humanst.runner.limits import can_fork, task_limits
+from humanst.runner.limits import can_fork, import_libraries, task_limits
 from humanst.runner.outcomes import Outcome, Result, Task, attempt
 from humanst.runner.processes import run_in_processes
 from humanst.runner.stopping import stop_asked
@@ -60,6 +60,7 @@ def run_tasks(
             n_workers = min(workers, len(tasks))
             yield from run_in_processes(tasks, work, n_workers, stop, limits=task_limits(n_workers) if apart else None)
         elif apart and tasks and can_fork():
+            import_libraries()
             yield from run_in_processes(tasks, work, 1, stop, limits=task_limits(1), forked=True)
         else:
             yield from _here(tasks, work, stop)

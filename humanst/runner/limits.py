@@ -10,6 +10,8 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from humanst.settings import settings
@@ -20,6 +22,22 @@ LEAST_MEMORY_BYTES = 6 * GIB
 MEMORY_SHARE = 0.9
 CPU_SECONDS = 6 * 3600
 FILE_BYTES = 256 * GIB
+# What reading and building a section imports: here once, and not in every process that is forked.
+_LIBRARIES = (
+    "anndata",
+    "cv2",
+    "pandera.pandas",
+    "pyarrow.parquet",
+    "scipy.ndimage",
+    "scipy.spatial",
+    "skimage.color",
+    "skimage.measure",
+    "skimage.transform",
+    "spatialdata.models",
+    "spatialdata.transformations",
+    "tifffile",
+    "zarr",
+)
 # They start threads, which a forked process has not, and does not know that it has not.
 _THREADED = frozenset({"pyvips", "torch"})
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -100,6 +118,13 @@ def begin_apart(limits: Limits | None) -> None:
     _apart = True
     if limits is not None:
         limits.apply()
+
+
+@cache
+def import_libraries() -> None:
+    """Import what every task would."""
+    for name in _LIBRARIES:
+        import_module(name)
 
 
 def can_fork() -> bool:
