@@ -33,16 +33,21 @@ def headline(found: dict[str, dict[str, Any]]) -> str:
     """Caught of all, silent, leftovers, false alarms."""
     verdicts = Counter(row["verdict"] for name, row in found.items() if name in FAULTS)
     lost = len(FAULTS) - sum(verdicts.values())
-    clean = found.get("clean", {"sections": 0, "refused": -1})
+    clean = clean_rows(found)
     told = f"**{verdicts['caught']} / {len(FAULTS)} caught, {verdicts['silent']} silent, {verdicts['leftover']} with leftovers"
-    told += f", {clean['refused']} false alarms** over {clean['sections']} clean sections"
+    told += f", {sum(row['refused'] for row in clean)} false alarms** over {sum(row['sections'] for row in clean)} clean sections"
     return f"{told}; {lost} did not run" if lost else told
+
+
+def clean_rows(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Clean sections and refusals, by platform."""
+    return [row for name, row in sorted(found.items()) if name.startswith("clean_")]
 
 
 def page(found: dict[str, dict[str, Any]]) -> str:
     """The page, which depends on what was shown alone: no time, no path, no port."""
     lines = [INTRO, headline(found) + ".", "", *_table(found), "", *_messages(found), ""]
-    return "\n".join([*lines, *_clean(found.get("clean", {})), *_notes(found)]) + "\n"
+    return "\n".join([*lines, *_clean(clean_rows(found)), *_notes(found)]) + "\n"
 
 
 def _table(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -72,11 +77,9 @@ def _messages(found: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _clean(clean: dict[str, Any]) -> list[str]:
-    if not clean:
-        return []
-    lines = ["## False alarms", "", "| sections | number | refused |", "|---|---|---|"]
-    return [*lines, *(f"| {row['name']} | {row['sections']} | {row['refused']} |" for row in clean["rows"]), ""]
+def _clean(clean: list[dict[str, Any]]) -> list[str]:
+    lines = ["## False alarms", "", "| clean sections | number | refused |", "|---|---|---|"]
+    return [*lines, *(f"| {row['name']} | {row['sections']} | {row['refused']} |" for row in clean), ""]
 
 
 def _notes(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -104,7 +107,8 @@ def main(folder: str, target: str) -> int:
         sys.stdout.write(f"{fault.id}  {fault.name:16} {row['verdict']:12} exit {row['exits']:12} {len(row['seen'])} cases\n")
     sys.stdout.write(headline(found).replace("**", "") + "\n")
     caught = all(found.get(name, {}).get("verdict") == "caught" for name in FAULTS)
-    return 0 if caught and found.get("clean", {}).get("refused") == 0 else 1
+    clean = clean_rows(found)
+    return 0 if caught and clean and not any(row["refused"] for row in clean) else 1
 
 
 if __name__ == "__main__":

@@ -216,7 +216,8 @@ def unsynced(events: Sequence[tuple[str, str, str]]) -> tuple[int, list[str]]:
         if kind == "fsync":
             synced.add(source)
             continue
-        if Path(target).name.startswith("."):
+        # What lies in a folder that is being filled has no name yet.
+        if any(part.startswith(".") for part in Path(target).parts):
             continue
         n_named += 1
         inside = [path for path in Path(target).rglob("*") if path.is_file()] if Path(target).is_dir() else []
