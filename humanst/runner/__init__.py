@@ -82,7 +82,7 @@ def call_apart(function: Callable[[Task], Result], argument: Task) -> Result:
     (outcome,) = run_tasks([argument], function, apart=True)
     if outcome.error is not None:
         raise outcome.error
-    return cast(Result, outcome.result)
+    return cast("Result", outcome.result)
 
 
 def _here(

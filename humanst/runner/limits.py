@@ -114,7 +114,7 @@ def task_limits(workers: int) -> Limits | None:
 
 def begin_apart(limits: Limits | None) -> None:
     """Say that this process is one for tasks, and bound it."""
-    global _apart  # noqa: PLW0603 - a fact about the process
+    global _apart
     _apart = True
     if limits is not None:
         limits.apply()

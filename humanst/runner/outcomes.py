@@ -86,7 +86,9 @@ def crashed(position: int, task: Task, by: signal.Signals) -> Outcome[Task, Resu
     error = HostileError(
         "It takes more processor time than a task may have" if slow else "The program that reads its files crashed",
         code="task-time" if slow else "reader-crashed",
-        expected="an end within HUMANST_TASK_CPU_S" if slow else "files that can be read, or an error that says why not",
+        expected="an end within HUMANST_TASK_CPU_S"
+        if slow
+        else "files that can be read, or an error that says why not",
         found=f"the process was ended by {by.name}",
         done="The task was given up; the others go on",
         todo="Check where its files come from; do not open them with other programs until it is known what they are",

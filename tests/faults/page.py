@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.faults.board import FAULTS
+from tests.faults.rows import FAULTS
 
 INTRO = """# Reliability: 28 faults, and what becomes of them
 
@@ -104,7 +104,9 @@ def main(folder: str, target: str) -> int:
     Path(target).write_text(page(found), encoding="utf-8")
     for fault in FAULTS.values():
         row = found.get(fault.id, {"exits": "", "verdict": "did not run", "seen": []})
-        sys.stdout.write(f"{fault.id}  {fault.name:16} {row['verdict']:12} exit {row['exits']:12} {len(row['seen'])} cases\n")
+        sys.stdout.write(
+            f"{fault.id}  {fault.name:16} {row['verdict']:12} exit {row['exits']:12} {len(row['seen'])} cases\n"
+        )
     sys.stdout.write(headline(found).replace("**", "") + "\n")
     caught = all(found.get(name, {}).get("verdict") == "caught" for name in FAULTS)
     clean = clean_rows(found)

@@ -86,7 +86,11 @@ def test_f16_bombs(tmp_path: Path) -> None:
         first = _BOUNDED.format(seconds=BUILD_S)
         built = build_spoiled(atlas.mirror / "lab", recipe_of(atlas), cases, tmp_path / f"{kind} built", first=first)
         seen += built.seen(cases)
-    judge("F16", seen, [f"each within {FETCH_S} s of a processor (a build {BUILD_S} s) and 512 MiB, or the system ends it"])
+    judge(
+        "F16",
+        seen,
+        [f"each within {FETCH_S} s of a processor (a build {BUILD_S} s) and 512 MiB, or the system ends it"],
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import yaml
 
 from humanst.demo import DemoAtlas
 from tests.cli.test_scale_faults import a_file
-from tests.faults.board import Seen, judge, seen_of
+from tests.faults.board import Message, Seen, judge, seen_of
 from tests.faults.sections import Cases, build_spoiled, one_section, recipe_of
 from tests.fetch.one_file import write_catalog
 from tests.helpers import run_humanst
@@ -135,7 +135,12 @@ def in_a_shard(tmp_path: Path, made: Made) -> list[Seen]:
             else:
                 out.addfile(member, io.BytesIO(body))
     result = run_humanst("verify", str(release), "--json")
-    return [seen_of("pickled targets in a shard", result.returncode, result.stdout, (6, 8))]
+    # It lists all faults as findings, and says the first of them as its error.
+    first = json.loads(result.stdout)["findings"][0]
+    said = result.stderr.splitlines()[-1].removeprefix("error: ")
+    todo = "Fetch or build it again"
+    message = Message.of({**first, "message": said, "exit_code": result.returncode, "todo": todo})
+    return [Seen("pickled targets in a shard", (6,), result.returncode, message)]
 
 
 def test_f17_code_in_data(made: Made, tmp_path: Path) -> None:

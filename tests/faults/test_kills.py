@@ -86,7 +86,9 @@ def test_f09_kill_fetch(tmp_path: Path) -> None:
             wrong = torn or ("" if target.read_bytes() == BODY else "other bytes")
             wrong = wrong or (f"{again:,} bytes asked again" if again > len(BODY) - before + MIB else "")
             seen.append(ended(f"{how} {number}", result, unfinished(cache), wrong))
-    judge("F09", seen, [f"{len(seen)} fetches started to be killed, by bytes sent; {MIB:,} bytes may be asked for twice"])
+    judge(
+        "F09", seen, [f"{len(seen)} fetches started to be killed, by bytes sent; {MIB:,} bytes may be asked for twice"]
+    )
 
 
 def wait_for(process: Any, there: Callable[[], bool]) -> None:
@@ -129,7 +131,9 @@ def test_f10_kill_shards(made: Made, tmp_path: Path) -> None:
         same = release.exists() and digests(release) == digests(good)
         wrong = "" if whole and same else "a torn release" if not whole else "other bytes"
         seen.append(ended(f"{how} {number}", result, unfinished(release.parent), wrong))
-    judge("F10", seen, [f"{len(seen)} kills over the time that a build writes, every other one over an earlier release"])
+    judge(
+        "F10", seen, [f"{len(seen)} kills over the time that a build writes, every other one over an earlier release"]
+    )
 
 
 def test_f11_kill_section(made: Made, tmp_path: Path) -> None:
@@ -177,7 +181,9 @@ def test_f12_disk_full(full_disk: FullDisk, earlier: Path, humanst_here: Run, tm
         error = humanst_here(arguments).exception
         # What it left is looked at with the disk as full as it was.
         wrong = "" if digests(earlier) == before else "the earlier release changed"
-        wrong = wrong or ("" if all(json.loads(c.read_bytes()) for c in tmp_path.rglob("*card.json")) else "a torn card")
+        wrong = wrong or (
+            "" if all(json.loads(c.read_bytes()) for c in tmp_path.rglob("*card.json")) else "a torn card"
+        )
         message = Message.of(error.to_dict()) if isinstance(error, HumanstError) else None
         exit_code = message.exit_code if message else int(error is not None)
         left = [name for name in unfinished(tmp_path) if ".partial-" in name]

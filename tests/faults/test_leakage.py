@@ -80,7 +80,9 @@ def test_f28_leakage(little_atlas: Path, tmp_path: Path) -> None:
     seen.append(added(worlds, {"one": {one: a1}}, {"more": {"S9": b1}}))
     moved = sum(bool(random_catalog(worlds, a1, seed)) for seed in range(N_CATALOGS))
     assert moved == 0
-    judge("F28", seen, [f"{N_CATALOGS} random catalogues, each with studies added: no donor on two sides, nobody moved"])
+    judge(
+        "F28", seen, [f"{N_CATALOGS} random catalogues, each with studies added: no donor on two sides, nobody moved"]
+    )
 
 
 def added(worlds: Worlds, before: dict[str, dict[str, Files]], more: dict[str, dict[str, Files]]) -> Seen:

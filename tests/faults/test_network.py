@@ -176,5 +176,3 @@ def test_f08_local_rot(net: Net) -> None:
     code, out, err, _ = net.fetch("ok", cache)
     wrong = right(cache) or ("" if "large.bin" in err else "nothing was said")
     judge("F08", [offline, seen_of("online", code, out, 0, left=unfinished(cache), wrong=wrong)])
-
-

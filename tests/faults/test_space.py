@@ -72,7 +72,9 @@ def test_f23_turned_image(tmp_path: Path) -> None:
     turns = [one for one in seen if "turned" in one.case]
     refused = sum(one.exit_code == 5 for one in turns)
     assert refused >= 0.95 * len(turns), [one.case for one in turns if one.exit_code == 0]
-    judge("F23", seen, [f"{refused} of {len(turns)} turned and mirrored images refused, {len(turns) - refused} warned of"])
+    judge(
+        "F23", seen, [f"{refused} of {len(turns)} turned and mirrored images refused, {len(turns) - refused} warned of"]
+    )
 
 
 def spoilt_copy(source: Path, spoil: Spoil, folder: Path) -> None:
