@@ -20,7 +20,8 @@ nothing but the last good state is left on disk, and the message says where it i
 what to do next. It is **silent** when wrong data come out, or a command ends with 0 that should not. Each fault is a
 test of `tests/faults/`, too, and fails when this page says another verdict or other exit codes than the run.
 
-Exit codes: 0 done, 1 a bug, 2 usage, 3 licence, 4 some of several failed, 5 data, 6 integrity, 7 network, 8 hostile, 9 no room, 75 interrupted.
+Exit codes: 0 done, 1 a bug, 2 usage, 3 licence, 4 some of several failed, 5 data, 6 integrity, 7 network, 8 hostile,
+9 no room, 75 interrupted.
 """
 
 
@@ -34,8 +35,9 @@ def headline(found: dict[str, dict[str, Any]]) -> str:
     verdicts = Counter(row["verdict"] for name, row in found.items() if name in FAULTS)
     lost = len(FAULTS) - sum(verdicts.values())
     clean = clean_rows(found)
-    told = f"**{verdicts['caught']} / {len(FAULTS)} caught, {verdicts['silent']} silent, {verdicts['leftover']} with leftovers"
-    told += f", {sum(row['refused'] for row in clean)} false alarms** over {sum(row['sections'] for row in clean)} clean sections"
+    alarms, sections = (sum(row[key] for row in clean) for key in ("refused", "sections"))
+    told = f"**{verdicts['caught']} / {len(FAULTS)} caught, {verdicts['silent']} silent, "
+    told += f"{verdicts['leftover']} with leftovers, {alarms} false alarms** over {sections} clean sections"
     return f"{told}; {lost} did not run" if lost else told
 
 

@@ -173,9 +173,9 @@ def by_structure(tmp_path: Path) -> list[Seen]:
 
 def test_f21_cut_files(tmp_path: Path) -> None:
     hashed, structured = by_hash(tmp_path), by_structure(tmp_path / "by structure")
+    blind = "plain tables (csv, tsv), npy and tar that end at a border of theirs are told by their hash alone"
     notes = [
         f"{len(hashed)} cuts of 10 formats refused by hash, {len(structured)} of 7 formats by structure alone",
-        "plain tables (csv, tsv), npy and tar that end at a border of theirs are told by their hash alone; so are bits "
-        "flipped inside pixels",
+        f"{blind}, and so are bits flipped inside pixels",
     ]
     judge("F21", hashed + structured, notes)

@@ -54,7 +54,7 @@ TURNS = ("orientation", "orientation-weak")
 
 
 def test_f23_turned_image(tmp_path: Path) -> None:
-    """Every orientation of every section, through the whole command; 2/9 lets a turn that cannot be told be warned of."""
+    """Every orientation of every section, through the whole command; a turn that cannot be told is warned of."""
     n_sections = 10 if WHOLE else 1
     study = random_study("visium", n_sections, seed=3)
     atlas = write_atlas(tmp_path / "atlas", studies=(study,))
