@@ -140,7 +140,10 @@ def judge(fault_id: str, seen: Iterable[Seen], notes: Sequence[str] = ()) -> Non
     complaints = [text for one in result.seen for text in one.complaints()]
     assert result.verdict == "caught", "\n".join([result.verdict, *complaints])
     if not RESULTS:
-        assert page_row(fault_id) == (result.verdict, result.exits), "docs/reliability.md is not this run: make faults"
+        verdict, exits = page_row(fault_id)
+        # The page is of the whole board, which has more cases.
+        known = set(result.exits.split(", ")) <= set(exits.split(", "))
+        assert verdict == result.verdict and known, "docs/reliability.md is not this run: make faults"  # noqa: PT018
 
 
 def write_down(name: str, content: Mapping[str, Any]) -> None:

@@ -41,9 +41,7 @@ FAULTS: dict[str, Fault] = {
             "SIGKILL in the write of a store, new or over an old one",
             "the old one intact, next run clean",
         ),
-        Fault(
-            "F12", "disk-full", "the write fails at call 1 to 40; files that may not grow", "9, the old release intact"
-        ),
+        Fault("F12", "disk-full", "every write fails, from call 1 to 40 on", "9, the old release intact"),
         Fault(
             "F13",
             "unsynced",
