@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 DEMO ?= build/demo
 JOBS ?= 2
 
-.PHONY: help demo test faults-long check format docs types layers clean
+.PHONY: help demo test faults faults-long check format docs types layers clean
 
 help:
 	@echo "make demo    install humanst in $(VENV) and run the main job on the embedded mini atlas"
 	@echo "make test    install everything the tests need and run the whole suite"
+	@echo "make faults  inject 28 faults, print the scoreboard and write docs/reliability.md (some minutes on 2 cores)"
 	@echo "make faults-long  kill 50 fetches and 100 builds, mutate 2,000 files of each kind, load a cache for 5 minutes"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make format  rewrite the code with ruff"
@@ -39,6 +40,11 @@ demo: $(VENV)/.base
 test: $(VENV)/.dev
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+
+faults: $(VENV)/.dev
+	rm -rf build/faults
+	-HUMANST_FAULTS=whole HUMANST_FAULTS_RESULTS=$(CURDIR)/build/faults $(BIN)/python -m pytest tests/faults -q -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m tests.faults.page build/faults docs/reliability.md
 
 faults-long: $(VENV)/.dev
 	HUMANST_FETCH_KILLS=50 $(BIN)/python -m pytest tests/fetch/test_faults_http.py -k killed -n $(JOBS)

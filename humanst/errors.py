@@ -87,9 +87,12 @@ class HumanstError(Exception):
 
     exit_code: ClassVar[int] = 1
     default_code: ClassVar[str] = "error"
+    # What to do next, where whoever raises it has nothing better to say.
+    default_todo: ClassVar[str | None] = None
 
     def __init__(self, what: str, *, code: str | None = None, **where_and_why: Any) -> None:
-        self.facts = Facts(what=what, code=code or self.default_code, **_as_text(where_and_why))
+        told = {"todo": self.default_todo, **{key: text for key, text in where_and_why.items() if text is not None}}
+        self.facts = Facts(what=what, code=code or self.default_code, **_as_text(told))
         super().__init__(self.facts.sentence())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -149,6 +152,7 @@ class DataError(HumanstError):
 
     exit_code = 5
     default_code = "data-invalid"
+    default_todo = "Correct it and run the same command again, or leave it out"
     also: tuple[Facts, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -167,6 +171,7 @@ class IntegrityError(HumanstError):
 
     exit_code = 6
     default_code = "integrity"
+    default_todo = "Get the file again, and ask where it comes from if it is the same"
 
 
 class NetworkError(HumanstError):
@@ -181,6 +186,7 @@ class HostileError(HumanstError):
 
     exit_code = 8
     default_code = "hostile"
+    default_todo = "Check where it comes from"
 
 
 class NoRoomError(HumanstError):

@@ -59,8 +59,8 @@ class Findings:
         self.items.append(Finding(severity, Facts(what=what, code=code, **texts)))
 
     def refuse(self, code: str, what: str, **where_and_why: Any) -> None:
-        """Add a finding that stops the section."""
-        self._add("refuse", code, what, **where_and_why)
+        """Add a finding that stops the section; without a ``todo`` it has that of every :class:`DataError`."""
+        self._add("refuse", code, what, **{"todo": DataError.default_todo, **where_and_why})
 
     def warn(self, code: str, what: str, **where_and_why: Any) -> None:
         """Add a finding that the section carries with it."""

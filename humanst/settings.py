@@ -39,6 +39,12 @@ class Settings(BaseSettings):
         ``HUMANST_ACCEPT_LICENSES``: SPDX ids of gated licences that are accepted, comma-separated.
     allow_loopback_http
         ``HUMANST_ALLOW_LOOPBACK_HTTP``: let plain http to 127.0.0.1 through, for local test servers.
+    task_memory_gib, task_cpu_s
+        ``HUMANST_TASK_MEMORY_GIB``, ``HUMANST_TASK_CPU_S``: memory and processor seconds that reading and building one
+        section may take (default: this machine's memory shared out among the workers, at least 6 GiB; six hours).
+    one_process
+        ``HUMANST_ONE_PROCESS``: with one worker do everything in this process, for debuggers; a reader that crashes
+        ends the command then.
     """
 
     model_config = SettingsConfigDict(env_prefix="HUMANST_", extra="ignore")
@@ -51,6 +57,9 @@ class Settings(BaseSettings):
     catalog: Path | None = None
     accept_licenses: Annotated[tuple[str, ...], NoDecode] = ()
     allow_loopback_http: bool = False
+    task_memory_gib: float | None = Field(default=None, gt=0)
+    task_cpu_s: float | None = Field(default=None, ge=1)
+    one_process: bool = False
 
     @field_validator("mirror", "shared_cache", "accept_licenses", mode="before")
     @classmethod

@@ -86,6 +86,8 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HUMANST_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("HUMANST_OFFLINE", "1")
+    # What a test changes in this process is meant for the command, and what it counts is counted here.
+    monkeypatch.setenv("HUMANST_ONE_PROCESS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,11 @@ def run_humanst(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = 600,
+    first: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run ``humanst ARGUMENTS`` offline; ``atlas`` sets catalog and mirror to a demo atlas.
+
+    ``first`` is code that the process runs before the command.
 
     Builds have one worker unless they say how many: tests run side by side themselves.
     """
@@ -42,7 +45,7 @@ def run_humanst(
     environment["HUMANST_CACHE_DIR"] = str(cache or os.environ.get("HUMANST_CACHE_DIR", ""))
     environment.update(env or {})
     if "PYTHONHASHSEED" not in (env or {}):
-        return _run_warm(arguments, environment, cwd or Path.cwd(), timeout)
+        return _run_warm(arguments, environment, cwd or Path.cwd(), timeout, first)
     command = [sys.executable, "-c", "from humanst.cli import main; main()", *arguments]
     return subprocess.run(
         command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
@@ -50,10 +53,11 @@ def run_humanst(
 
 
 def _run_warm(
-    arguments: Sequence[str], environment: dict[str, str], cwd: Path, timeout_s: float
+    arguments: Sequence[str], environment: dict[str, str], cwd: Path, timeout_s: float, first: str
 ) -> subprocess.CompletedProcess[str]:
     with NamedTemporaryFile() as out, NamedTemporaryFile() as err:
         request = {"arguments": arguments, "env": environment, "cwd": str(cwd), "stdout": out.name, "stderr": err.name}
+        request["first"] = first
         code = warm_parent().run(request, timeout_s)
         return subprocess.CompletedProcess(["humanst", *arguments], code, out.read().decode(), err.read().decode())
 

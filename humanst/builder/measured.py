@@ -11,20 +11,20 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from humanst import files
 from humanst.builder.folders import FolderStudy, section_files
 from humanst.catalog import Section, Study
-from humanst.errors import HumanstError
 from humanst.fetch.members import is_archive
 from humanst.findings import Findings
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.genes import map_genes
 from humanst.locks import held
 from humanst.platforms import read_genes
+from humanst.runner import run_tasks
 
 # What a reader takes the names of the genes from.
 _TABLES = ("counts", "features")
@@ -80,14 +80,19 @@ def measured_genes(study: Study, asked: Iterable[Section], *, pin: bool) -> Meas
     union: set[str] = set()
     read: list[str] = []
     missing: list[str] = []
-    for section in study.sections:
-        if section.sample_id not in wanted and not (isinstance(study, FolderStudy) or _is_pinned(section)):
-            continue
-        try:
-            union |= _genes_of(study, section, pin=pin)
-            read.append(section.sample_id)
-        except HumanstError:
-            missing.append(section.sample_id)
+    tables = [
+        section
+        for section in study.sections
+        if section.sample_id in wanted or isinstance(study, FolderStudy) or _is_pinned(section)
+    ]
+    # Here once, for every process that is forked.
+    load_gene_table()
+    for outcome in run_tasks(tables, partial(_genes_of, study, pin=pin), apart=True):
+        if outcome.result is not None:
+            union |= outcome.result
+            read.append(outcome.task.sample_id)
+        else:
+            missing.append(outcome.task.sample_id)
     return MeasuredGenes(frozenset(union), tuple(read), tuple(missing))
 
 

@@ -213,7 +213,12 @@ def build_sections(
     tasks = [SectionTask(study, section, options, measured) for section in sections]
     logger.info("%s: %d sections to build, %d at a time", study.study_id, len(tasks), min(workers, len(tasks)))
     outcomes = []
-    for outcome in run_tasks(tasks, build_section, workers=workers):
+    # Here once, for every process that is forked.
+    load_gene_table()
+    for outcome in run_tasks(tasks, build_section, workers=workers, apart=True):
+        if outcome.error is not None:
+            # A task that crashed could not say where it was.
+            outcome.error.located(study=study.study_id, section=outcome.task.section.section_id)
         outcomes.append(outcome)
         _log(outcome)
         if done is not None:

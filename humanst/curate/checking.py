@@ -12,7 +12,7 @@ from humanst.catalog import Recipe
 from humanst.curate.draft import Proposal, propose
 from humanst.errors import HumanstError
 from humanst.findings import Finding, Findings
-from humanst.runner import run_tasks
+from humanst.runner import call_apart, run_tasks
 from humanst.validate import Report
 
 
@@ -49,8 +49,11 @@ def validate_paths(
     """
     tasks = [(path, task) for path in dict.fromkeys(paths) for task in _tasks(path, recipe)]
     found: dict[int, Report] = {}
-    for outcome in run_tasks([task for _, task in tasks], _check, workers=workers):
+    for outcome in run_tasks([task for _, task in tasks], _check, workers=workers, apart=True):
         error = outcome.error
+        if error is not None and isinstance(outcome.task, SourceTask):
+            of = outcome.task.task
+            error.located(study=of.study.study_id, section=of.section.section_id)
         found[outcome.position] = outcome.result if outcome.result else _refused(_item(*tasks[outcome.position]), error)
         if progress is not None:
             progress(len(found), len(tasks))
@@ -80,7 +83,7 @@ def _tasks(path: str, recipe: Recipe | None) -> Iterator[Task]:
     proposal: Proposal | None = None
     try:
         if recipe is None:
-            proposal = propose(folder)
+            proposal = call_apart(propose, folder)
         for place, one in _recipes(recipe, proposal):
             study = study_from_folder(folder, one)
             yield from source_tasks(study, study.sections, "/".join(filter(None, (_label(folder), place))))

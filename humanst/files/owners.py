@@ -73,14 +73,17 @@ def is_partial(name: str) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine lives, ours or anybody's."""
+    """Whether a process of this machine lives, ours or anybody's; one that nobody has buried yet does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        return not Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].lstrip().startswith(b"Z")
+    except OSError:
+        return True
 
 
 def is_owned(partial: re.Match[str], entry: Path, stale_seconds: float = STALE_PARTIAL_SECONDS) -> bool:

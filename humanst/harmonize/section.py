@@ -194,7 +194,9 @@ def harmonize(
         picture=picture,
         tissue=tissue,
         targeted=recipe.targeted,
-        counts_in=int(raw.counts.sum()) + sum(drop.counts for drop in raw.drops),
+        counts_in=int(raw.counts.sum()) + sum(drop.counts for drop in raw.drops)
+        if raw.counts_in is None
+        else raw.counts_in,
         spots_in=len(raw.spot_ids) + sum(drop.n for drop in raw.drops if drop.what == "spots"),
         drops=drops,
         findings=findings,

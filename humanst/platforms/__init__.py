@@ -61,6 +61,9 @@ class RawSection:
         Per-spot annotations, by column name; empty string where a spot has none.
     drops, findings
         What the reader left out, and what it saw.
+    counts_in
+        Transcripts of the files, counted before anything was pooled: ``counts`` and the drops must add up to it.
+        ``None`` where nothing is pooled.
     """
 
     study_id: str
@@ -89,6 +92,7 @@ class RawSection:
     drops: tuple[Drop, ...] = ()
     target_shape: Literal["circle", "square"] = "circle"
     facts: Mapping[str, Any] = field(default_factory=dict)
+    counts_in: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,10 +112,13 @@ class PooledBins:
         ``(n_squares, n_columns)`` int64 CSR, sorted.
     lost
         Reason -> ``(n_columns,)`` int64 transcripts, for every one of :data:`REASONS`.
+    n_transcripts
+        What came in, counted apart; ``counts.sum()`` plus all of ``lost``.
     """
 
     counts: csr_matrix
     lost: Mapping[str, NDArray[np.int64]]
+    n_transcripts: int
 
 
 class BinPool:
@@ -127,11 +130,13 @@ class BinPool:
         self._plan = plan
         self._n_rows = len(plan.spot_ids) + len(REASONS)
         self._sum = csr_matrix((self._n_rows, n_columns), dtype=np.int64)
+        self._n_transcripts = 0
 
     def add(self, bins: NDArray[np.int64], counts: csr_matrix) -> None:
         """Add ``(m, n_columns)`` int64 counts of the bins at ``(m,)`` positions of the plan's array."""
         from scipy.sparse import csr_matrix
 
+        self._n_transcripts += int(counts.sum())
         rows, m = self._plan.fate[bins], len(bins)
         indicator = csr_matrix((np.ones(m, dtype=np.int64), (rows, np.arange(m))), shape=(self._n_rows, m))
         self._sum = self._sum + indicator @ counts
@@ -143,7 +148,7 @@ class BinPool:
         counts.eliminate_zeros()
         counts.sort_indices()
         lost = self._sum[n_squares:].toarray()
-        return PooledBins(counts, dict(zip(REASONS, lost, strict=True)))
+        return PooledBins(counts, dict(zip(REASONS, lost, strict=True)), self._n_transcripts)
 
 
 def pooling_drops(plan: SquarePlan, pooled: PooledBins) -> tuple[Drop, ...]:

@@ -23,12 +23,23 @@ def read_scalefactors(files: LocalFiles, findings: Findings) -> dict[str, float]
     try:
         content = json.loads(files.paths["scalefactors"].read_bytes(), parse_int=float)
     except (ValueError, RecursionError, OSError) as error:
-        findings.refuse("scalefactors-unreadable", "Scale factors are not JSON", file=name, found=str(error))
+        _unreadable(findings, name, str(error))
         return {}
     if not isinstance(content, dict):
-        findings.refuse("scalefactors-unreadable", "Scale factors are not a JSON object", file=name)
+        _unreadable(findings, name, f"a {type(content).__name__}")
         return {}
     return {str(key): value for key, value in content.items() if isinstance(value, float)}
+
+
+def _unreadable(findings: Findings, name: str, found: str) -> None:
+    findings.refuse(
+        "scalefactors-unreadable",
+        "Scale factors are not a JSON object",
+        file=name,
+        expected="one JSON object of numbers, as Space Ranger writes it",
+        found=found,
+        todo="Get the file again",
+    )
 
 
 def finest_image(files: LocalFiles, factors: Mapping[str, float], findings: Findings) -> tuple[str | None, float]:

@@ -95,6 +95,7 @@ def read(files: LocalFiles, recipe: Recipe) -> RawSection:
         drops=pooling_drops(plan, pooled),
         target_shape="square",
         facts=_facts(plan, bins, where, lattice),
+        counts_in=pooled.n_transcripts,
     )
 
 

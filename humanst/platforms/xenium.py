@@ -105,6 +105,7 @@ def _raw_section(
         findings=findings,
         drops=_drops(pooled),
         target_shape="square",
+        counts_in=pooled.n_transcripts,
     )
 
 

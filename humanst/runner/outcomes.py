@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import logging
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from humanst.errors import HumanstError, NoRoomError
+from humanst.errors import HostileError, HumanstError, NoRoomError
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ def attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcom
         return Outcome(position, task, work(task), None)
     except HumanstError as error:
         return Outcome(position, task, None, error)
+    except MemoryError as error:
+        return Outcome(position, task, None, _too_large(error))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             logger.exception("Unexpected error in a task")
@@ -62,6 +65,35 @@ def _bug(error: Exception) -> HumanstError:
         done="The task was given up; the others go on",
         todo="This is a bug in humanst: please report it with the traceback above",
     )
+
+
+def _too_large(error: MemoryError) -> HumanstError:
+    from humanst.runner.limits import machine_memory_bytes
+
+    return HostileError(
+        "It needs more memory than a task may have",
+        code="task-memory",
+        expected=f"its share of {machine_memory_bytes() >> 20:,} MiB, or HUMANST_TASK_MEMORY_GIB",
+        found=f"more ({error or 'out of memory'})"[:200],
+        done="The task was given up; the others go on",
+        todo="Check where its files come from; give it more memory, or fewer --workers, if they are right",
+    )
+
+
+def crashed(position: int, task: Task, by: signal.Signals) -> Outcome[Task, Result]:
+    """The outcome of a task that ended its process by a signal: a crash of a reader, or its processor time."""
+    slow = by == signal.SIGXCPU
+    error = HostileError(
+        "It takes more processor time than a task may have" if slow else "The program that reads its files crashed",
+        code="task-time" if slow else "reader-crashed",
+        expected="an end within HUMANST_TASK_CPU_S"
+        if slow
+        else "files that can be read, or an error that says why not",
+        found=f"the process was ended by {by.name}",
+        done="The task was given up; the others go on",
+        todo="Check where its files come from; do not open them with other programs until it is known what they are",
+    )
+    return Outcome(position, task, None, error)
 
 
 def worker_died(position: int, task: Task, found: str) -> Outcome[Task, Result]:

@@ -9,11 +9,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import BaseContext
 from typing import Any
 
 from humanst.errors import HumanstError
-from humanst.runner.outcomes import Outcome, Result, Task, attempt, worker_died
+from humanst.runner.limits import Limits, begin_apart
+from humanst.runner.outcomes import Outcome, Result, Task, attempt, crashed, worker_died
 
 logger = logging.getLogger(__name__)
 
@@ -24,9 +25,11 @@ TRIES = 2
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, context: SpawnContext) -> None:
+    def __init__(self, context: BaseContext, limits: Limits | None) -> None:
         self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,))
+        # A forked process has this end too, and must close it to hear when the pipe ends.
+        ours = self._pipe if context.get_start_method() == "fork" else None
+        self.process = context.Process(target=_serve, args=(theirs, limits, ours))  # type: ignore[attr-defined]
         self.process.start()
         # With this copy closed, the pipe ends when the process does.
         theirs.close()
@@ -63,17 +66,31 @@ class _Worker:
 
 
 def run_in_processes(
-    tasks: Sequence[Task], work: Callable[[Task], Result], workers: int, stop: Callable[[], bool]
+    tasks: Sequence[Task],
+    work: Callable[[Task], Result],
+    workers: int,
+    stop: Callable[[], bool],
+    *,
+    limits: Limits | None = None,
+    forked: bool = False,
 ) -> Iterator[Outcome[Task, Result]]:
-    """Yield an outcome for every task, in the order they finish; no task is begun once ``stop`` says so."""
+    """Yield an outcome for every task, in the order they finish; no task is begun once ``stop`` says so.
+
+    Parameters
+    ----------
+    limits
+        What a task may take of the machine.
+    forked
+        Fork the worker from this process (:func:`humanst.runner.limits.can_fork`), for one worker alone.
+    """
     # "spawn" gives every worker a clean interpreter: libvips and other threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork" if forked else "spawn")
     waiting = deque(range(len(tasks)))
     tries = [0] * len(tasks)
     crew: list[_Worker] = []
     try:
         while True:
-            gone = _hand_out(tasks, work, waiting, crew, workers, context, stop)
+            gone = _hand_out(tasks, work, waiting, crew, workers, lambda: _Worker(context, limits), stop)
             ready = [worker for worker in crew if worker in gone or worker.position is not None]
             if not ready:
                 return
@@ -103,7 +120,7 @@ def _hand_out(
     waiting: deque[int],
     crew: list[_Worker],
     workers: int,
-    context: SpawnContext,
+    hire: Callable[[], _Worker],
     stop: Callable[[], bool],
 ) -> list[_Worker]:
     """Give every idle process a task, starting processes as they are needed; returns those that died before."""
@@ -113,7 +130,7 @@ def _hand_out(
         if idle is None:
             if len(crew) >= workers:
                 break
-            idle = _Worker(context)
+            idle = hire()
             crew.append(idle)
         position = waiting.popleft()
         if not idle.give(position, tasks[position], work):
@@ -124,24 +141,35 @@ def _hand_out(
 def _again_or_never(
     tasks: Sequence[Task], position: int, tried: int, waiting: deque[int], worker: _Worker
 ) -> Iterator[Outcome[Task, Any]]:
-    found = f"exit code {worker.process.exitcode}"
-    if tried < TRIES:
+    code = worker.process.exitcode or 0
+    found = f"exit code {code}"
+    # Whoever kills a process, the system that is short of memory too, does so with SIGKILL; other signals are its own.
+    if code < 0 and -code not in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
+        yield crashed(position, tasks[position], signal.Signals(-code))
+    elif tried < TRIES:
         logger.warning("A worker process died (%s); its task is tried once more", found)
         waiting.appendleft(position)
     else:
         yield worker_died(position, tasks[position], f"{found}, {tried} times")
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, limits: Limits | None, ours: Connection | None) -> None:
     """Work off tasks until the pipe ends. Whether to stop is decided by the process that hands them out."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
+    if ours is not None:
+        ours.close()
+        # Those of a progress display belong to a thread that this process has not.
+        sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+    begin_apart(limits)
     while True:
         try:
             position, task, work = pipe.recv()
         except EOFError:
             return
+        if limits is not None:
+            limits.begin_task()
         outcome = attempt(position, task, work)
         try:
             pipe.send(outcome)

@@ -13,9 +13,10 @@ from types import FrameType
 def stop_asked() -> Iterator[Callable[[], bool]]:
     """Yield a function that says whether SIGTERM has come since; a second SIGTERM is a ``KeyboardInterrupt``.
 
-    Outside the main thread, where no signal arrives, it always says no.
+    Outside the main thread, where no signal arrives, it always says no; so it does in a worker, which leaves it to the
+    process that hands out the tasks.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:
         yield lambda: False
         return
     asked = False

@@ -112,7 +112,9 @@ def extract_stage(request: ReleaseRequest, plan: Plan, tell: Progress) -> Genera
     tasks = _tasks(request, plan)
     n_pairs = 0
     tell("extract", 0, len(tasks), 0)
-    with closing(run_tasks(tasks, do_section, workers=request.workers, cluster=request.cluster)) as outcomes:
+    with closing(
+        run_tasks(tasks, do_section, workers=request.workers, cluster=request.cluster, apart=True)
+    ) as outcomes:
         for n_done, outcome in enumerate(outcomes, 1):
             if isinstance(outcome.error, NoRoomError):
                 raise outcome.error

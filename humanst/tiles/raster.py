@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from humanst.tiles.faults import named, not_rgb, require_size, turned, unreadable
+from humanst.tiles.faults import named, not_rgb, require_growth, require_size, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
 from humanst.tiles.vendor import open_slide, vendor_image, vendor_kind
 from humanst.vips import vips
@@ -75,7 +75,7 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     DataError
         ``image-unreadable``, ``image-orientation``, ``needs-extra``.
     HostileError
-        ``image-too-large``.
+        ``image-too-large``, ``image-bomb``.
     """
     pyvips = vips()
 
@@ -94,6 +94,7 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     except pyvips.Error as error:
         raise unreadable(path, f"a whole {kind.upper()} image", error) from error
     require_size(path, image.width, image.height)
+    require_growth(path, image.width, image.height)
     orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
     if orientation != 1:
         raise turned(path, orientation)
@@ -118,7 +119,7 @@ def open_rgb(path: Path, *, access: Access = "sequential") -> pyvips.Image:
     DataError
         ``image-not-rgb`` for gray, CMYK, 16-bit and see-through images, and all of :func:`open_raster`.
     HostileError
-        ``image-too-large``.
+        ``image-too-large``, ``image-bomb``.
     """
     image = open_raster(path, access=access)
     found = f"{image.bands} channels, {image.format}, {image.interpretation}"
@@ -147,7 +148,7 @@ def image_size(path: Path, *, name: str | None = None) -> tuple[int, int]:
     DataError
         ``image-unreadable``, ``image-orientation``, ``needs-extra``.
     HostileError
-        ``image-too-large`` above 2**34 pixels.
+        ``image-too-large`` above 2**34 pixels, ``image-bomb``.
     """
     with named(name):
         if (vendor := vendor_kind(Path(path))) is not None:
@@ -181,7 +182,7 @@ def thumbnail(path: Path, um_per_pixel_in: float, um_per_pixel_out: float) -> ND
     DataError
         ``image-unreadable``, ``image-orientation``, ``image-not-rgb`` (more than three colours).
     HostileError
-        ``image-too-large``.
+        ``image-too-large``, ``image-bomb``.
     """
     path = Path(path)
     factor = max(1.0, um_per_pixel_out / um_per_pixel_in)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from humanst import files
 from humanst.cli import humanst
@@ -29,14 +28,14 @@ from humanst.fetch.jobs import fetch_files
 from humanst.fetch.local import wanted_files
 from humanst.settings import settings
 from tests.fetch.conftest import on_disk, source, study
+from tests.fetch.one_file import BODY, NAME, online_env, write_catalog
 from tests.helpers import ROOT, run_humanst
 from tests.server import FaultServer, serving
 
-BODY = random.Random(4).randbytes(3 << 20)
-NAME = "data/large.bin"
 MIB = 1 << 20
 Command = Callable[..., tuple[int, str]]
-KILLS = int(os.environ.get("HUMANST_FETCH_KILLS", "5"))
+# `make faults-long` kills fifty; the five of every run are fault F09 of ``tests/faults``.
+KILLS = int(os.environ.get("HUMANST_FETCH_KILLS", "1"))
 
 
 @pytest.fixture
@@ -52,56 +51,7 @@ def large(server: FaultServer, fault: str, **record: Any) -> Any:
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """A catalog of one study of one section with one file."""
-    document = {
-        "schema": "humanst.catalog/1",
-        "studies": {
-            "tiny": {
-                "title": "Tiny",
-                "platform": "st",
-                "license": "CC0-1.0",
-                "license_source": "made here",
-                "citation": "none",
-                "hosts": [],
-                "sections": {
-                    "S1": {
-                        "files": {
-                            "counts": {
-                                "path": NAME,
-                                "url": None,
-                                "bytes": len(BODY),
-                                "sha256": hashlib.sha256(BODY).hexdigest(),
-                            }
-                        }
-                    }
-                },
-            }
-        },
-        "listed": {},
-        "resources": {},
-        "releases": {},
-    }
-    (tmp_path / "curation" / "tiny").mkdir(parents=True)
-    path = tmp_path / "catalog.yaml"
-    path.write_text(yaml.safe_dump(document))
-    with (ROOT / "curation/her2st/samples.csv").open() as lines:
-        header, first = next(lines), next(lines)
-    samples = header + first.replace("her2st_A1,A1,", "tiny_S1,S1,")
-    (tmp_path / "curation" / "tiny" / "samples.csv").write_text(samples)
-    (tmp_path / "curation" / "tiny" / "recipe.yaml").write_text((ROOT / "curation/her2st/recipe.yaml").read_text())
-    return path
-
-
-def online_env(server: FaultServer, fault: str, catalog: Path, cache: Path, **more: str) -> dict[str, str]:
-    return {
-        "HUMANST_MIRROR": f"http://{server.host}/{fault}",
-        "HUMANST_CATALOG": str(catalog),
-        "HUMANST_CACHE_DIR": str(cache),
-        "HUMANST_OFFLINE": "0",
-        "HUMANST_ALLOW_LOOPBACK_HTTP": "1",
-        "NO_PROXY": "*",
-        **more,
-    }
+    return write_catalog(tmp_path)
 
 
 @pytest.fixture
@@ -369,7 +319,7 @@ if sys.argv[1] == "unlocked":
     files.locked = lambda *args, **more: contextlib.nullcontext()
 from humanst.fetch import fetch_section
 from tests.fetch.conftest import source, study
-from tests.fetch.test_faults_http import BODY, NAME
+from tests.fetch.one_file import BODY, NAME
 
 # Processes of their own, which have not to import all that one by one.
 children = []

@@ -44,7 +44,7 @@ from tests.fetch.test_archives import (
     through_a_link,
     zip_with_twins,
 )
-from tests.studies import ST_RECIPE, write_world
+from tests.studies import ST_RECIPE, World, write_world
 
 NAME = "S1/GSE1_RAW.bin"
 Run = Callable[..., tuple[int, str]]
@@ -69,6 +69,34 @@ def allowed(name: str) -> bool:
     return re.fullmatch(rf"cache(/{fetched}|/{unpacked})?", name) is not None
 
 
+def world_of(
+    folder: Path, body: bytes, *, member: str | None = None, pattern: str | None = None, path: str = NAME
+) -> World:
+    """A mirror with an archive, and a catalog that asks for a member of it."""
+    source = folder / "GSE1_RAW.bin"
+    source.write_bytes(body)
+    recipe = ST_RECIPE | ({"options": {"members": {"counts": pattern}}} if pattern is not None else {})
+    role = "counts" if pattern is None else "archive"
+    world = write_world(folder / "world", {"tiny": {"S1": {role: source}}}, {"tiny": recipe}, gene_sets=source)
+    catalog = world.folder / "catalog.yaml"
+    content = yaml.safe_load(catalog.read_text())
+    entry = content["studies"]["tiny"]["sections"]["S1"]["files"][role]
+    entry |= {"path": path} | ({} if member is None else {"member": member})
+    catalog.write_text(yaml.safe_dump(content))
+    (folder / "work").mkdir()
+    return world
+
+
+def strange(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What changed on disk that may not: all but folders, empty locks, and the archive with its stamp."""
+    found = [name for name in before if after.get(name) != before[name]]
+    new = set(after) - set(before)
+    found += [name for name in new if not allowed(name)]
+    return found + [
+        name for name in new if after[name][1] != 0 and not name.endswith(("/GSE1_RAW.bin", "/GSE1_RAW.bin.stamp"))
+    ]
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Put an archive into a mirror and fetch a member of it; what changed is looked at by the caller."""
@@ -76,31 +104,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     def fetch(
         body: bytes, *, member: str | None = None, pattern: str | None = None, path: str = NAME
     ) -> tuple[int, str]:
-        source = tmp_path / "GSE1_RAW.bin"
-        source.write_bytes(body)
-        recipe = ST_RECIPE | ({"options": {"members": {"counts": pattern}}} if pattern is not None else {})
-        role = "counts" if pattern is None else "archive"
-        world = write_world(tmp_path / "world", {"tiny": {"S1": {role: source}}}, {"tiny": recipe}, gene_sets=source)
-        catalog = world.folder / "catalog.yaml"
-        content = yaml.safe_load(catalog.read_text())
-        entry = content["studies"]["tiny"]["sections"]["S1"]["files"][role]
-        entry |= {"path": path} | ({} if member is None else {"member": member})
-        catalog.write_text(yaml.safe_dump(content))
-        (tmp_path / "work").mkdir()
+        world = world_of(tmp_path, body, member=member, pattern=pattern, path=path)
         monkeypatch.chdir(tmp_path / "work")
-        monkeypatch.setenv("HUMANST_CATALOG", str(catalog))
+        monkeypatch.setenv("HUMANST_CATALOG", str(world.folder / "catalog.yaml"))
         monkeypatch.setenv("HUMANST_MIRROR", str(world.mirror))
         before = snapshot(tmp_path)
         with pytest.raises(SystemExit) as ended:
             run_and_exit(humanst, ["fetch", "tiny", "--json"])
         out = capsys.readouterr().out
-        after = snapshot(tmp_path)
-        assert {name: after.get(name) for name in before} == before, "what was there is as it was"
-        strange = [name for name in set(after) - set(before) if not allowed(name)]
-        assert strange == []
-        for name in set(after) - set(before):
-            # Folders and empty locks, but for the archive and its stamp.
-            assert after[name][1] == 0 or name.endswith(("/GSE1_RAW.bin", "/GSE1_RAW.bin.stamp"))
+        assert strange(before, snapshot(tmp_path)) == []
         return int(ended.value.code or 0), out
 
     return fetch

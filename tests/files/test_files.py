@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from humanst import files
 from humanst.errors import HostileError, NoRoomError
+from humanst.files.owners import is_running
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -90,6 +91,17 @@ with files.write_aside(Path({str(tmp_path)!r}) / "a.bin") as aside:
         assert [path.name.startswith(".a.bin.partial-") for path in swept] == [True]
     assert (tmp_path / "b.bin").read_bytes() == b"mine"
     assert leftovers(tmp_path) == []
+
+
+def test_a_process_that_has_ended_and_that_nobody_has_buried_is_dead() -> None:
+    """In a container whose first process waits for nobody, such a one would own its partials for ever."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert not is_running(child)
+    os.waitpid(child, 0)
+    assert is_running(os.getpid())
 
 
 def test_a_swap_cut_in_the_middle_is_undone(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""A disk that fills up at any write: exit code 9, nothing half-written, and the earlier release as it was."""
+"""A disk that fills up: exit code 9, nothing half-written, and the earlier release as it was.
+
+The disk that fills up at any write is fault F12 of ``tests/faults``.
+"""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import shutil
@@ -15,10 +17,8 @@ import pytest
 from click.testing import Result
 
 from humanst import files
-from humanst.shards.verify import verify_release
 from tests.helpers import start_humanst
 from tests.shards.conftest import SECTIONS, Made, digests
-from tests.shards.test_same_bytes import leftovers
 
 Run = Callable[[Sequence[str]], Result]
 SECTION = "demo_st_A1"
@@ -62,34 +62,6 @@ def earlier(made: Made, tmp_path: Path) -> Path:
     for name in ("sections", "images", "genes"):
         shutil.copytree(made.work / name, tmp_path / "stores" / name, copy_function=os.link, ignore=others)
     return tmp_path / "out"
-
-
-def test_a_write_that_fails_at_call_1_to_40(
-    full_disk: FullDisk, earlier: Path, humanst_here: Run, tmp_path: Path
-) -> None:
-    before = digests(earlier)
-    work = tmp_path / "out.work"
-    arguments = ["build-shards", "-o", str(earlier), "--workers", "1", "--sections", SECTION]
-    arguments += ["--shard-pairs", "40", "--seed", "1"]
-    reached: set[str] = set()
-    for n in range(1, 41):
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(tmp_path / "stores", work, copy_function=os.link)
-        full_disk.left, full_disk.seen = n - 1, 0
-        error = humanst_here(arguments).exception
-        assert getattr(error, "exit_code", None) == 9, (n, error)
-        # What it left is looked at with the disk as full as it was.
-        assert digests(earlier) == before, n
-        left = [path.name for path in tmp_path.rglob(".*") if ".partial-" in path.name]
-        assert left == [], n
-        assert all(json.loads(card.read_bytes()) for card in tmp_path.rglob("*card.json")), n
-        reached |= {path.name for path in work.iterdir()}
-    assert {"extract", "done", "pack", "index"} <= reached, "the failures went from the first write to the last stages"
-    full_disk.left = None
-    assert humanst_here(arguments).exception is None
-    assert leftovers(tmp_path) == []
-    assert json.loads((earlier / "MANIFEST.json").read_bytes())["seed"] == 1
-    verify_release(earlier).raise_if_bad()
 
 
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on the size of files")

@@ -244,6 +244,18 @@ def test_an_image_larger_than_any_slide_is_refused_from_its_header(tmp_path: Pat
         assert "200,000 x 100,000" in str(caught.value)
 
 
+def test_an_image_that_grows_beyond_its_file_is_refused_from_its_header(tmp_path: Path) -> None:
+    """A blank page of 12,000 x 12,000 px is 432 MB in a file of half a megabyte."""
+    blank = pyvips.Image.black(12_000, 12_000, bands=3)
+    blank.copy(interpretation="srgb").pngsave(str(tmp_path / "bomb.png"), compression=9)
+    with pytest.raises(HostileError) as caught:
+        image_size(tmp_path / "bomb.png")
+    assert caught.value.facts.code == "image-bomb"
+    small = pyvips.Image.black(4_000, 4_000, bands=3).copy(interpretation="srgb")
+    small.pngsave(str(tmp_path / "small.png"), compression=9)
+    assert image_size(tmp_path / "small.png") == (4_000, 4_000)
+
+
 def test_a_scale_that_is_no_scale_is_refused(tmp_path: Path) -> None:
     source = save(tmp_path / "a.png")
     for um_per_pixel in (0.0, -1.0, float("nan"), float("inf")):
