@@ -91,13 +91,17 @@ class Citation:
             "journal": _latex(self.journal) if article and self.journal else None,
             "howpublished": None if article or not self.journal else _latex(self.journal),
             "year": self.year,
-            "doi": self.doi,
-            # Braces are all that would end a field early.
-            "url": self.url and self.url.replace("{", "%7B").replace("}", "%7D"),
+            "doi": self.doi and _without_braces(self.doi),
+            "url": self.url and _without_braces(self.url),
             "note": f"humanst: {', '.join(map(_latex, self.studies))}" if self.studies else None,
         }
         lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
         return "\n".join([f"@{'article' if article else 'misc'}{{{self.key},", *lines, "}"])
+
+
+def _without_braces(address: str) -> str:
+    """An address as BibTeX takes it: braces are all that would end a field early."""
+    return address.replace("{", "%7B").replace("}", "%7D")
 
 
 def citations(studies: Iterable[Citable], *, own: Citation | None = None) -> tuple[Citation, ...]:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from humanst.catalog.citing import Citation
 from humanst.cli import humanst
 from tests.helpers import ROOT, run_humanst
 
@@ -51,6 +52,12 @@ def bibtex(text: str) -> dict[str, dict[str, str]]:
         entries[key] = {"kind": kind, **fields}
     assert text.count("@") == len(entries)
     return entries
+
+
+def test_no_address_of_a_stranger_ends_its_field() -> None:
+    for field in ("doi", "url"):
+        entry = Citation("a", "dataset", "T", "T", **{field: "10.1/a}, note = {mine"}).bibtex()
+        assert set(bibtex(entry)["a"]) == {"kind", "title", field}
 
 
 def test_bibtex_names_the_papers_and_data_sets_of_the_chosen_sections_alone() -> None:
