@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst.catalog import Lattice
-from humanst.errors import HumanstError
+from humanst.errors import DataError, HumanstError
 from humanst.findings import Findings
 from humanst.harmonize.gene_names import foreign_mark, is_title_case
 from humanst.harmonize.gene_table import human_ensembl_id
@@ -40,7 +40,7 @@ def feature_ids(folder: Path, files: dict[str, str]) -> list[str]:
             path = folder / files["features"]
             with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as handle:
                 return [line.split("\t")[0].strip() for _, line in zip(range(MAX_NAMES), handle, strict=False)]
-    except (HumanstError, OSError, EOFError, UnicodeDecodeError, KeyError, ValueError):
+    except (DataError, OSError, EOFError, UnicodeDecodeError, KeyError, ValueError):
         return []
     return []
 
@@ -89,7 +89,7 @@ def visium_scale(folder: Path, files: dict[str, str]) -> LatticeFit | None:
         table = read_table(folder / path, name=path, header=None, dtype=str)
         rows = table.iloc[1:] if str(table.iloc[0, 0]) == "barcode" else table
         numbers = rows.iloc[:, 1:6].astype(float).to_numpy()
-    except (HumanstError, OSError, EOFError, ValueError, IndexError):
+    except (DataError, OSError, EOFError, ValueError, IndexError):
         return None
     if numbers.shape[1] != 5 or not np.isfinite(numbers).all():
         return None
@@ -102,7 +102,7 @@ def spot_scale(folder: Path, path: str, columns: dict[str, str], separator: str,
         table = read_table(folder / path, name=path, sep=separator)
         array: NDArray[Any] = table[[columns["array_y"], columns["array_x"]]].to_numpy(float)
         xy_px = table[[columns["pixel_x"], columns["pixel_y"]]].to_numpy(float)
-    except (HumanstError, OSError, EOFError, ValueError, KeyError):
+    except (DataError, OSError, EOFError, ValueError, KeyError):
         return None
     if not (np.isfinite(array).all() and np.isfinite(xy_px).all()):
         return None

@@ -56,7 +56,7 @@ def _table(found: dict[str, dict[str, Any]]) -> list[str]:
     lines = ["| fault | injected | expected | exit | got | cases | left on disk |", "|---|---|---|---|---|---|---|"]
     for fault in FAULTS.values():
         row = found.get(fault.id, {"exits": "", "verdict": "did not run", "seen": []})
-        left = sorted({_plain(name) for seen in row["seen"] for name in seen["left"]})
+        left = sorted({_shown(name) for seen in row["seen"] for name in seen["left"]})
         cells = [f"{fault.id} {fault.name}", fault.injected, fault.expected, row["exits"], row["verdict"]]
         lines.append("| " + " | ".join([*cells, str(len(row["seen"])), ", ".join(left) or "nothing"]) + " |")
     return lines
@@ -73,7 +73,7 @@ def _messages(found: dict[str, dict[str, Any]]) -> list[str]:
         kinds: dict[str, str] = {}
         for seen in found.get(fault.id, {}).get("seen", ()):
             if seen["message"]:
-                kinds.setdefault(seen["message"]["code"], _plain(seen["message"]["text"]))
+                kinds.setdefault(seen["message"]["code"], _shown(seen["message"]["text"]))
         lines += ["", f"**{fault.id} {fault.name}**", ""] if kinds else []
         lines += [f"- `{code}` {text}" for code, text in sorted(kinds.items())]
     return lines
@@ -85,7 +85,7 @@ def _clean(clean: list[dict[str, Any]]) -> list[str]:
 
 
 def _notes(found: dict[str, dict[str, Any]]) -> list[str]:
-    lines = [f"- {name}: {_plain(note)}" for name, row in sorted(found.items()) for note in row.get("notes", ())]
+    lines = [f"- {name}: {_shown(note)}" for name, row in sorted(found.items()) for note in row.get("notes", ())]
     return ["## Measured and noted", "", *lines] if lines else []
 
 
@@ -96,7 +96,12 @@ def _plain(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{16,64}\b", "HASH", text)
     text = re.sub(r"\b[\d,]+ bytes free", "N bytes free", text)
     text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("\n", " ")
+
+
+def _shown(text: str) -> str:
+    """The same for a page: as it stands, whatever Markdown would make of it."""
+    return re.sub(r"([|\[\]*_`<])", r"\\\1", _plain(text))
 
 
 def main(folder: str, target: str) -> int:

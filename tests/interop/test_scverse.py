@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import tifffile
 
 from humanst.pathways.audit.moran import morans_i, neighbours_on
-from tests.helpers import ROOT, run_humanst
+from tests.helpers import run_humanst
 
 # The imports of squidpy are slow, and so is the first call of what it compiles.
 pytestmark = pytest.mark.xdist_group("scverse")
@@ -242,23 +241,3 @@ def test_spots_are_drawn_at_their_places_in_the_colour_of_the_gene(
         places = place((spots[:, None] + share * radius * rim).reshape(-1, 2))
         changed = np.abs(pixels[places] - bare[places]).max(axis=1) > 0.02
         assert changed.mean() == pytest.approx(float(is_drawn), abs=0.03), "a spot is as wide as it was measured"
-
-
-def test_the_page_on_section_stores_says_it_as_it_is(
-    section: Any, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its blocks for squidpy and spatialdata-plot, as they stand there, on this section."""
-    import matplotlib.pyplot as plt
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "b4" / "sections").mkdir(parents=True)
-    (tmp_path / "b4" / "sections" / "her2st_B4.zarr").symlink_to(store)
-    page = (ROOT / "docs" / "sections.md").read_text()
-    blocks = [
-        block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "squidpy" in block or "plot" in block
-    ]
-    assert len(blocks) == 2
-    for block in blocks:
-        exec(compile(block, "docs/sections.md", "exec"), {})  # noqa: S102
-    plt.close("all")
-    assert (tmp_path / "b4.png").stat().st_size > 10_000

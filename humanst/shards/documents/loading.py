@@ -21,9 +21,6 @@ pairs = load_dataset(RELEASE, "pairs")  # the index: one row a pair
 patches = load_dataset(RELEASE, data_files={{"{split}": "data/{split}/*.tar"}})  # jpg, json, pathway.npy, txt"""
 
 _WEBDATASET = """\
-import os
-
-os.environ["WDS_SECURE"] = "1"  # webdataset unpickles what a shard holds unless it is told not to
 import webdataset
 
 shards = f"{{RELEASE}}/data/{split}/{split}-{python_shards}.tar"
