@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanst import files
-from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_failures
+from humanst.errors import HumanstError, raise_for_failures
 from humanst.report.atlas_facts import AtlasFacts, Made, atlas_facts
 from humanst.report.atlas_mqc import MQC, mqc_table
 from humanst.report.atlas_page import atlas_page
 from humanst.report.atlas_sections import SectionTask, forget_sources, make_section
 from humanst.report.atlas_source import AtlasSource
-from humanst.runner import run_tasks
+from humanst.report.whole import as_a_whole, each_section, require_folder_of
 
 if TYPE_CHECKING:
     from humanst.pathways import PathwayChoice
@@ -106,15 +105,11 @@ def write_report(request: ReportRequest, output: Path, *, progress: Callable[[st
         reached[0] = done
         progress("sections", done, len(request.source.sample_ids))
 
-    try:
-        with files.folder_aside(output) as folder:
-            return _fill(request, folder, tell)
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            f"The report was interrupted when {reached[0]} of {len(request.source.sample_ids)} sections were done",
-            done=f"Nothing of it was kept; {output.name} is as it was",
-            todo="Run the same command again: it begins anew",
-        ) from None
+    with (
+        as_a_whole("report", output, lambda: (reached[0], len(request.source.sample_ids))),
+        files.folder_aside(output) as folder,
+    ):
+        return _fill(request, folder, tell)
 
 
 def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> Report:
@@ -164,23 +159,11 @@ def _sections(
     ]
     if not single:
         (folder / SECTIONS).mkdir()
-    made: dict[int, Made] = {}
-    failures: dict[int, tuple[str, HumanstError]] = {}
-    tell(0)
     try:
-        with closing(run_tasks(tasks, make_section, workers=request.workers)) as outcomes:
-            for number, outcome in enumerate(outcomes, 1):
-                if outcome.error is not None:
-                    failures[outcome.position] = (tasks[outcome.position].sample_id, outcome.error)
-                elif outcome.result is not None:
-                    made[outcome.position] = outcome.result
-                tell(number)
+        made, failures = each_section(tasks, make_section, source.sample_ids, workers=request.workers, tell=tell)
     finally:
         forget_sources()
-    return (
-        {tasks[position].sample_id: made[position] for position in sorted(made)},
-        [failures[position] for position in sorted(failures)],
-    )
+    return dict(made), failures
 
 
 def require_report_folder(output: Path) -> None:
@@ -191,18 +174,7 @@ def require_report_folder(output: Path) -> None:
     UsageError
         ``not-a-report``, naming the first stranger.
     """
-    strangers = _strangers(output)
-    if output.is_file() or strangers:
-        raise UsageError(
-            "The output folder holds something else",
-            code="not-a-report",
-            field="-o",
-            file=output.name,
-            expected="an empty folder, none, or an earlier report",
-            found="a file" if output.is_file() else strangers[0],
-            done="Nothing was written",
-            todo="Name another folder with -o",
-        )
+    require_folder_of("report", output, _strangers(output), code="not-a-report", todo="Name another folder with -o")
 
 
 def _strangers(output: Path) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from humanst import files
-from humanst.errors import HumanstError, InterruptedRun, UsageError, raise_for_failures
+from humanst.errors import HumanstError, raise_for_failures
 from humanst.pathways import PathwayChoice
 from humanst.pathways.audit.inputs import AuditOptions
 from humanst.report.page import audit_page
 from humanst.report.panels import Panel
 from humanst.report.sources import AuditSource
 from humanst.report.verdicts import summary_of
-from humanst.runner import run_tasks
+from humanst.report.whole import as_a_whole, each_section, require_folder_of
 from humanst.shards.scoring import sets_of_file
 
 if TYPE_CHECKING:
@@ -121,15 +120,8 @@ def audit(request: AuditRequest, output: Path, *, progress: Callable[[str, int, 
         reached[step] = (done, total)
         progress(step, done, total)
 
-    try:
+    with as_a_whole("audit", output, lambda: reached.get("sections", (0, len(request.sources)))):
         return _audit(request, output, tell)
-    except KeyboardInterrupt:
-        done, total = reached.get("sections", (0, len(request.sources)))
-        raise InterruptedRun(
-            f"The audit was interrupted when {done} of {total} sections were done",
-            done=f"Nothing of it was kept; {output.name} is as it was",
-            todo="Run the same command again: it begins anew",
-        ) from None
 
 
 def _audit(request: AuditRequest, output: Path, progress: Callable[[str, int, int], None]) -> AuditReport:
@@ -177,16 +169,7 @@ def require_audit_folder(output: Path) -> None:
     """
     ours = {PAGE, *(f"{name}.parquet" for name in (*BY_SECTION, *BY_RELEASE, "pathways"))}
     here = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if output.is_file() or here - ours:
-        raise UsageError(
-            "The output folder holds something else",
-            code="not-an-audit",
-            field="-o",
-            file=output.name,
-            expected="an empty folder, none, or an earlier audit",
-            found="a file" if output.is_file() else sorted(here - ours)[0],
-            done="Nothing was written",
-        )
+    require_folder_of("audit", output, sorted(here - ours), code="not-an-audit")
 
 
 def _sections(
@@ -196,18 +179,13 @@ def _sections(
         _SectionTask(source, request.gene_sets, request.choice, request.options(), request.panels)
         for source in request.sources
     ]
-    found: dict[int, dict[str, pd.DataFrame]] = {}
-    failures: dict[int, tuple[str, HumanstError]] = {}
-    progress("sections", 0, len(tasks))
-    with closing(run_tasks(tasks, _audit_section, workers=request.workers)) as outcomes:
-        for number, outcome in enumerate(outcomes, 1):
-            if outcome.error is not None:
-                failures[outcome.position] = (tasks[outcome.position].source.sample_id, outcome.error)
-            elif outcome.result is not None:
-                found[outcome.position] = outcome.result
-            progress("sections", number, len(tasks))
-    tables = {name: _joined([found[position][name] for position in sorted(found)]) for name in BY_SECTION}
-    return tables, [failures[position] for position in sorted(failures)]
+    names = [source.sample_id for source in request.sources]
+
+    def tell(done: int) -> None:
+        progress("sections", done, len(tasks))
+
+    found, failures = each_section(tasks, _audit_section, names, workers=request.workers, tell=tell)
+    return {name: _joined([tables[name] for _, tables in found]) for name in BY_SECTION}, failures
 
 
 def _joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
