@@ -9,25 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from humanst.errors import HumanstError, IntegrityError, NetworkError, UsageError
+from humanst.errors import IntegrityError, NetworkError, UsageError
+from humanst.fetch.hub_faults import ENDPOINT, hub_faults
 from humanst.fetch.mirrors import check_url, host_and_port
-from humanst.fetch.patience import Patience, TransientError, with_patience
+from humanst.fetch.patience import Patience, with_patience
 from humanst.files import CHUNK_BYTES
 from humanst.settings import Settings
 
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 PATIENCE = Patience(tries=3, backoff_s=2.0, budget_s=24 * 3600.0)
-_ENDPOINT = "https://huggingface.co"
 _BATCH_FILES, _BATCH_BYTES = 50, 4 << 30
 # The Hub takes at most 25,000 large files a commit.
 _COMMIT_FILES = 20_000
-_BUSY = frozenset({408, 429, 500, 502, 503, 504})
 # What the Hub itself puts there, and what its form for a new data set writes.
 _OF_THE_HUB = frozenset({".gitattributes"})
 _OF_THE_FORM = frozenset({"README.md"})
@@ -115,7 +114,7 @@ def _token() -> str:
         expected="a token that may write to the data set, in the environment",
         found="none",
         done="Nothing was sent",
-        todo=f"Make one at {_ENDPOINT}/settings/tokens and export {TOKENS[0]}",
+        todo=f"Make one at {ENDPOINT}/settings/tokens and export {TOKENS[0]}",
     )
 
 
@@ -127,7 +126,7 @@ class _Hub:
             raise NetworkError(
                 "humanst is offline", code="offline", done="Nothing was sent", todo="Unset HUMANST_OFFLINE"
             )
-        endpoint = os.environ.get("HF_ENDPOINT", _ENDPOINT).rstrip("/")
+        endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
         host = host_and_port(urlsplit(endpoint))
         # The token goes there: over https, or not at all.
         check_url(endpoint, (host,), allow_loopback_http=settings.allow_loopback_http)
@@ -243,49 +242,9 @@ class _Hub:
             )
         return add
 
-    @contextmanager
-    def faults(self, *, transient: bool = False) -> Iterator[None]:
+    def faults(self, *, transient: bool = False) -> AbstractContextManager[None]:
         """Errors of the library as ours, without the token; those that pass may be tried again."""
-        errors = self._library.errors
-        base = next(kind for kind in errors.HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
-        try:
-            yield
-        except (base, errors.OfflineModeIsEnabled, OSError, RuntimeError, ValueError) as error:
-            status = _status(error)
-            told = self._told(error, status)
-            if transient and (status in _BUSY or (status is None and isinstance(error, (base, OSError, RuntimeError)))):
-                raise TransientError(told) from None
-            raise told from None
-
-    def _told(self, error: BaseException, status: int | None) -> HumanstError:
-        found = f"{f'HTTP {status}, ' if status else ''}{type(error).__name__}: {error}"
-        found = " ".join(found.replace(self._token, "***").split())[:400]
-        name = self._where["repo_id"]
-        what, code, todo = {
-            401: ("The Hub does not take the token", "not-allowed", f"Export a token that may write to {name}"),
-            403: ("The token may not write there", "not-allowed", f"Export a token that may write to {name}"),
-            404: (
-                "There is no such data set",
-                "not-found",
-                f"Make it first, with its visibility: {_ENDPOINT}/new-dataset",
-            ),
-            409: ("Somebody else changed the data set meanwhile", "changed-meanwhile", "Look at it, and run it again"),
-            412: ("Somebody else changed the data set meanwhile", "changed-meanwhile", "Look at it, and run it again"),
-        }.get(status or 0, ("The Hub did not take it", "unreachable", "Run the same command again: it goes on"))
-        done = "What was sent is not sent again"
-        return NetworkError(
-            what, code=code, field="--to", expected=f"the data set {name}", found=found, done=done, todo=todo
-        )
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The HTTP status behind an error, or behind its cause: what fails in a thread comes wrapped."""
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if status is not None:
-            return int(status)
-        error = error.__cause__
-    return None
+        return hub_faults(self._library.errors, self._where["repo_id"], self._token, transient=transient)
 
 
 def _batches(names: Sequence[str], wanted: Mapping[str, Sent]) -> Iterator[list[str]]:
