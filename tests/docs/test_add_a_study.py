@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import re
@@ -21,7 +20,7 @@ from humanst.cli.output import run_and_exit
 from humanst.demo.genes import load_genes
 from tests.docs.blocks import blocks_of, lines_of
 from tests.helpers import ROOT
-from tests.platforms.visium_outs import PITCH_PX, Outs
+from tests.platforms.visium_outs import PITCH_PX, Outs, add_geo_members
 
 SAMPLES = ("GSM100_A1", "GSM101_B2")
 STUDY = "smith2024_liver"
@@ -54,16 +53,7 @@ def deposit(folder: Path) -> None:
             height = int((800 + 12 * PITCH_PX * np.sqrt(3) / 2) * 0.1)
             image = io.BytesIO()
             tissue((width, height)).save(image, format="PNG")
-            members = {
-                "filtered_feature_bc_matrix.h5": local.paths["counts"].read_bytes(),
-                "tissue_positions_list.csv.gz": gzip.compress(local.paths["positions"].read_bytes()),
-                "scalefactors_json.json.gz": gzip.compress(local.paths["scalefactors"].read_bytes()),
-                "tissue_hires_image.png.gz": gzip.compress(image.getvalue()),
-            }
-            for member, data in members.items():
-                info = tarfile.TarInfo(f"{name}_{member}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+            add_geo_members(tar, name, local, image.getvalue())
 
 
 def real_genes() -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
 from dataclasses import replace
@@ -18,7 +17,7 @@ from humanst.errors import DataError
 from humanst.fetch import fetch_section
 from humanst.platforms.visium import read
 from humanst.tiles import image_size
-from tests.platforms.visium_outs import RECIPE, Outs, local_files
+from tests.platforms.visium_outs import RECIPE, Outs, add_geo_members, local_files
 from tests.studies import VISIUM_RECIPE, write_world
 
 SAMPLES = {"A1": "GSM100_A1", "B_2": "GSM101_B_2"}
@@ -46,16 +45,7 @@ def deposited(folder: Path) -> dict[str, Outs]:
             local = made[name].write()
             image = io.BytesIO()
             Image.new("RGB", HIRES_PX, (230, 200, 220)).save(image, format="PNG")
-            members = {
-                "filtered_feature_bc_matrix.h5": local.paths["counts"].read_bytes(),
-                "tissue_positions_list.csv.gz": gzip.compress(local.paths["positions"].read_bytes()),
-                "scalefactors_json.json.gz": gzip.compress(local.paths["scalefactors"].read_bytes()),
-                "tissue_hires_image.png.gz": gzip.compress(image.getvalue()),
-            }
-            for member, data in members.items():
-                info = tarfile.TarInfo(f"{prefix}_{member}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+            add_geo_members(tar, prefix, local, image.getvalue())
     return made
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,3 +141,17 @@ def local_files(paths: Mapping[str, Path]) -> LocalFiles:
     """The files of one section, as fetch gives them."""
     names = {role: path.name for role, path in paths.items()}
     return LocalFiles("study", "s1", dict(paths), dict.fromkeys(paths, "0" * 64), names)
+
+
+def add_geo_members(tar: tarfile.TarFile, prefix: str, local: LocalFiles, hires_png: bytes) -> None:
+    """Put a section into an archive as GEO has it: names with a prefix, and all but the matrix gzipped."""
+    members = {
+        "filtered_feature_bc_matrix.h5": local.paths["counts"].read_bytes(),
+        "tissue_positions_list.csv.gz": gzip.compress(local.paths["positions"].read_bytes()),
+        "scalefactors_json.json.gz": gzip.compress(local.paths["scalefactors"].read_bytes()),
+        "tissue_hires_image.png.gz": gzip.compress(hires_png),
+    }
+    for member, data in members.items():
+        info = tarfile.TarInfo(f"{prefix}_{member}")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))

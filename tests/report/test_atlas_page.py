@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.report.atlas_world import LONG, SCRIPT, change_manifest, copy_release, hostile, report
-from tests.report.browsing import chromium, opened
+from tests.report.browsing import opened
 from tests.shards.conftest import Made
 
 if TYPE_CHECKING:
@@ -30,12 +29,6 @@ def site(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = report(release, "-o", folder / "site", "--folder")
     assert result.exception is None, result.exception
     return folder / "site"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from humanst.demo import load_truth
 from humanst.report.atlas_source import open_source
 from humanst.report.section_facts import section_facts
 from humanst.report.section_page import section_page
-from tests.report.browsing import Opened, canvas_pixels, chromium
+from tests.report.browsing import Opened, canvas_pixels
 from tests.report.maps import CANVAS, assert_registered, at, choose, drawn, limits_by_legend, places_by_legend
 from tests.report.sections import expected_px, index_rows, npy_targets, pictures, pixels
 
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("section-map")
 VISIUM, XENIUM = "demo_visium_V1", "demo_xenium_X1"
 CLASSES = ("DEMO_TUMOUR_PROLIFERATION", "DEMO_STROMA_MATRIX", "DEMO_ADIPOSE_LIPID", "DEMO_IMMUNE_INFILTRATE")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

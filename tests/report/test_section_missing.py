@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,6 @@ from humanst.report.gallery import shots_of
 from humanst.report.overlay import layer_of, spots_of
 from humanst.report.section_facts import SectionFacts, section_facts
 from humanst.store import card_path, read_card, read_picture, tree_digest
-from tests.report.browsing import chromium
 from tests.report.maps import page, shown
 from tests.report.sections import index_rows
 
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
 # The browser and what pages are made of are made once.
 pytestmark = pytest.mark.xdist_group("section-page")
 VISIUM, XENIUM, LEGACY = "demo_visium_V1", "demo_xenium_X1", "demo_st_A1"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from humanst.report.overlay import layer_of, pathway_layers, spots_of
 from humanst.report.rendering import script_hash
 from humanst.report.section_facts import SectionFacts, section_facts
 from humanst.report.section_page import section_fragment, section_script, section_style
-from tests.report.browsing import canvas_pixels, chromium, opened
+from tests.report.browsing import canvas_pixels, opened
 from tests.report.maps import CANVAS, page, shown
 from tests.report.sections import index_rows, manifest_row, npy_targets
 from tests.report.test_page import HOSTILE, STEERING, Read
@@ -30,12 +29,6 @@ if TYPE_CHECKING:
 # The browser and what pages are made of are made once.
 pytestmark = pytest.mark.xdist_group("section-page")
 VISIUM, XENIUM, LEGACY = "demo_visium_V1", "demo_xenium_X1", "demo_st_A1"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,11 @@ from humanst.report.atlas_source import open_source
 from humanst.report.section_facts import section_facts
 from humanst.report.section_page import section_page
 from tests.real.test_her2st_release import built as built
-from tests.report.browsing import chromium
 from tests.report.maps import assert_registered, at, choose, drawn
 from tests.report.sections import expected_px, index_rows, pictures, pixels
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.mark.real
