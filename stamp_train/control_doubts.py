@@ -11,7 +11,8 @@ from stamp_train.control_arms import ALIGNED, told_of
 from stamp_train.control_tiers import organs_of
 from stamp_train.guard import TEST_SPLIT, check_leakage
 from stamp_train.merging import merged_before
-from stamp_train.tier_notes import adapters_of, release_sha256
+from stamp_train.run_facts import release_sha256
+from stamp_train.tier_notes import adapters_of
 
 if TYPE_CHECKING:
     from humanst.load.release import Release

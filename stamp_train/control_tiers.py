@@ -13,7 +13,7 @@ from humanst.load.sections import section_facts
 from stamp_train.control_table import MEASURES
 from stamp_train.counts import N_GENES
 from stamp_train.domains import METRICS
-from stamp_train.features import pairs_of
+from stamp_train.features import donors_of, pairs_of
 from stamp_train.tiers import cluster_release, probe_release
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def measure(embeddings: Path, release: Release, tiers: Tiers, *, arm: str, seed:
     """
     import pandas as pd
 
-    donors = sorted({name for split in tiers.splits for name in pairs_of(release, split)["donor_group"]})
+    donors = donors_of(release, tiers.splits)
     options = {"gmt": tiers.gmt, "n_genes": tiers.n_genes, "test_donors": donors}
     probed = probe_release(embeddings, release, tiers.every, **options)  # type: ignore[arg-type]
     names = {"column": "measure", "pcc": "value", "pcc_library_size": "library_alone"}

@@ -26,8 +26,7 @@ from stamp_train.embed_work import Settings
 from stamp_train.encoder import encoder_of
 from stamp_train.frozen import Frozen, frozen_encoder
 from stamp_train.ranks import find_device
-from stamp_train.run_facts import config_sha256
-from stamp_train.tier_notes import release_sha256
+from stamp_train.run_facts import config_sha256, release_sha256
 
 if TYPE_CHECKING:
     import pandas as pd

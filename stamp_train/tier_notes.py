@@ -10,7 +10,7 @@ from humanst.errors import IntegrityError
 from humanst.files import sha256_file
 from stamp_train.bootstrap import MIN_DONORS, TOO_FEW
 from stamp_train.guard import check_leakage
-from stamp_train.run_facts import release_sha256 as release_sha256
+from stamp_train.run_facts import release_sha256
 
 if TYPE_CHECKING:
     from humanst.load.release import Release

@@ -26,7 +26,7 @@ from stamp_train.control_tiers import Tiers
 from stamp_train.controls import Compared, run_controls
 from stamp_train.merging import merge_adapter
 from stamp_train.model_folder import write_folder
-from stamp_train.tier_notes import release_sha256
+from stamp_train.run_facts import release_sha256
 from tests.load.conftest import PATHWAYS
 from tests.load.test_load_targets import seal
 from tests.stamp_train import small_release
