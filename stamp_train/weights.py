@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import pickle  # noqa: TID251 - for the name of its error alone
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +50,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of compiled code, which is refused below
             found = torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
     except pickle.UnpicklingError as error:
-        if "Unsupported operand" in str(error):
+        if "Unsupported operand" in str(error) and not _is_pickle(path):
             raise _torn(path, "bytes that are no checkpoint") from error
         raise _code_in(path, error) from error
     except RuntimeError as error:
@@ -201,7 +203,29 @@ def _code_in(path: Path, error: Exception) -> HostileError:
     )
 
 
+def _is_pickle(path: Path) -> bool:
+    """Whether a file, or what torch keeps in its zip, begins as a pickle of Python's own (protocol 3 to 5) does.
+
+    torch writes protocol 2. The newer ones it cannot read without running them, and calls them bytes without sense.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inner = next((name for name in archive.namelist() if name.endswith("/data.pkl")), "")
+            start = archive.open(inner).read(2) if inner else b""
+    except zipfile.BadZipFile:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except (zlib.error, EOFError, RuntimeError):  # torn, or packed as torch never does
+        return False
+    return start[:1] == b"\x80" and start[1:] in {b"\3", b"\4", b"\5"}
+
+
 def _torn(path: Path, found: object) -> IntegrityError:
     return IntegrityError(
-        "The checkpoint cannot be read", code="checkpoint-torn", file=path, found=" ".join(str(found).split())[:300]
+        "The checkpoint cannot be read",
+        code="checkpoint-torn",
+        file=path,
+        expected="tensors as safetensors or torch.save writes them",
+        found=" ".join(str(found).split())[:300],
+        todo="Fetch it again, or save its state dict alone",
     )

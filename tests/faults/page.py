@@ -80,8 +80,10 @@ def _messages(found: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _clean(clean: list[dict[str, Any]]) -> list[str]:
-    lines = ["## False alarms", "", "| clean sections | number | refused |", "|---|---|---|"]
-    return [*lines, *(f"| {row['name']} | {row['sections']} | {row['refused']} |" for row in clean), ""]
+    lines = ["## False alarms", "", "| clean sections | number | refused | warned of their orientation |"]
+    lines.append("|---|---|---|---|")
+    keys = ("name", "sections", "refused", "warned")
+    return [*lines, *("| " + " | ".join(str(row[key]) for key in keys) + " |" for row in clean), ""]
 
 
 def _notes(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -96,6 +98,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"\b[0-9a-f]{16,64}\b", "HASH", text)
     text = re.sub(r"\b[\d,]+ bytes free", "N bytes free", text)
     text = re.sub(r"\b\d+(\.\d+)? s\b", "N s", text)
+    text = re.sub(r"\b[\d,]+ MiB, or HUMANST", "N MiB, or HUMANST", text)
     return text.replace("\n", " ")
 
 

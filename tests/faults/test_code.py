@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from humanst.demo import DemoAtlas
+from stamp_train.cli import main as stamp_train
 from tests.cli.test_scale_faults import a_file
 from tests.faults.board import Message, Seen, judge, seen_of
 from tests.faults.sections import Cases, build_spoiled, one_section, recipe_of
@@ -143,9 +144,28 @@ def in_a_shard(tmp_path: Path, made: Made) -> list[Seen]:
     return [Seen("pickled targets in a shard", (6,), result.returncode, message)]
 
 
-def test_f17_code_in_data(made: Made, tmp_path: Path) -> None:
+def in_weights(tmp_path: Path, made: Made, capsys: pytest.CaptureFixture[str]) -> list[Seen]:
+    """Weights of an encoder that are a pickle, as an old checkpoint is, and as torch writes one today."""
+    old, new, seen = tmp_path / "old.pt", tmp_path / "new.pt", []
+    old.write_bytes(bomb(tmp_path, "old weights"))
+    with zipfile.ZipFile(new, "w") as out:
+        for name, body in (("data.pkl", bomb(tmp_path, "weights")), ("version", b"3\n"), ("byteorder", b"little")):
+            out.writestr(f"archive/{name}", body)
+    for weights in (old, new):
+        arguments = ["embed", str(made.release), "--encoder", "test_vit", "--weights", str(weights), "--json"]
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            stamp_train([*arguments, "-o", str(tmp_path / "out.h5")])
+        seen.append(
+            seen_of(f"pickled weights: {weights.name}", int(ended.value.code or 0), capsys.readouterr().out, (8,))
+        )
+    return seen
+
+
+def test_f17_code_in_data(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     visium = one_section("visium", tmp_path / "clean" / "atlas")
-    seen = in_sections(tmp_path, visium) + in_documents(tmp_path, visium) + in_a_shard(tmp_path, made)
+    seen = in_sections(tmp_path, visium) + in_documents(tmp_path, visium)
+    seen += in_a_shard(tmp_path, made) + in_weights(tmp_path, made, capsys)
     assert len(seen) >= 9
     ran = sorted(path.name for path in tmp_path.glob("ran-*"))
     pickle.loads(bomb(tmp_path, "by us"))  # noqa: S301 - so that we know what a run one leaves
