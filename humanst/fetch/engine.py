@@ -175,8 +175,10 @@ def _verdict(wanted: Wanted, faults: list[tuple[str, HumanstError]], settings: S
     for kind in (IntegrityError, HostileError):
         for _, error in faults:
             if isinstance(error, kind):
+                # One place whose address stands in what was found need not be named again.
+                known = len(faults) == 1 and faults[0][0] in str(error.facts.found)
                 done = error.facts.done or "Nothing was placed"
-                error.facts = replace(error.facts, done=f"{done} (tried {tried})")
+                error.facts = replace(error.facts, done=done if known else f"{done} (tried {tried})")
                 return error.located(file=wanted.source.path)
     where = {"file": wanted.source.path, "expected": f"{wanted.key} in a mirror or at its host"}
     if settings.offline:
