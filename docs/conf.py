@@ -54,7 +54,11 @@ html_title = f"humanst {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
+# Light or dark as the reader's system is: without it the theme complains in the console of each page.
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    # One search is enough, that of the side bar.
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,
