@@ -9,7 +9,7 @@ from pathlib import Path
 from humanst import files
 from humanst.errors import DataError, IntegrityError, UsageError
 from humanst.locks import held
-from humanst.shards.folder import MANIFEST, is_ours, names_in, strangers_in
+from humanst.shards.folder import MANIFEST, is_ours, links_in, names_in, strangers_in
 from humanst.shards.opened import OpenedRelease, broken
 
 Progress = Callable[[str, int, int, int], None]
@@ -56,14 +56,12 @@ def require_target(source: OpenedRelease, folder: Path) -> None:
 
 def _others(source: OpenedRelease, folder: Path) -> list[str]:
     """What is no part of a release: files, hidden ones too, and links to folders, through which others would change."""
-    found = strangers_in(folder, source.sums)
-    for path in folder.rglob("*"):
+    found = {*strangers_in(folder, source.sums), *links_in(folder)}
+    for path in folder.rglob(".*"):
         name = path.relative_to(folder)
-        is_aside = any(files.is_aside(part) for part in name.parts)
-        is_link = path.is_symlink() and not path.is_file()
-        if is_link or (path.name.startswith(".") and path.is_file() and not is_aside):
-            found.append(name.as_posix())
-    return sorted(set(found))
+        if path.is_file() and not any(files.is_aside(part) for part in name.parts):
+            found.add(name.as_posix())
+    return sorted(found)
 
 
 def look_at(digests: Mapping[str, str], folder: Path) -> Look:
