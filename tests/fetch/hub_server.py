@@ -50,7 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: HubServer
 
     def do_GET(self) -> None:
-        self._answer("tree" if "/tree/" in self.path else "info")
+        kinds = {"/tree/": "tree", "/xet-write-token/": "xet"}
+        self._answer(next((kind for part, kind in kinds.items() if part in self.path), "info"))
 
     def do_PUT(self) -> None:
         self._answer("put")
@@ -91,7 +92,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
+    def _xet(self, _: bytes) -> None:
+        """It has no such store, as a hub of one's own has none."""
+        self._send(404, {"error": "Not found"})
+
     def _info(self, _: bytes) -> None:
+        if "/revision/" in self.path and not self.path.endswith("/revision/main"):
+            self._send(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
+            return
         facts = {"_id": "1", "id": REPOSITORY, "sha": self.server.head, "private": False, "tags": [], "siblings": []}
         self._send(200, facts)
 
