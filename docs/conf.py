@@ -13,7 +13,9 @@ HERE = Path(__file__).resolve().parent
 # The tree that these pages lie in, before any that is installed.
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
-from humanst import __version__  # noqa: E402
+from sphinx.ext.autodoc import mock  # noqa: E402
+
+from humanst import __version__, load  # noqa: E402
 
 project = "humanst"
 author = "The humanst founders"
@@ -33,6 +35,9 @@ myst_heading_anchors = 3
 myst_disable_syntax = ["math_inline", "math_block"]
 
 autodoc_mock_imports = ["torch"]
+# This class is made on first use, another one where torch is not installed: described is the one with torch.
+with mock(autodoc_mock_imports):
+    assert load.PairStream.__name__ == "PairStream"  # noqa: S101
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"
@@ -49,7 +54,11 @@ html_title = f"humanst {__version__}"
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
+# Light or dark as the reader's system is: without it the theme complains in the console of each page.
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    # One search is enough, that of the side bar.
+    "navbar_persistent": [],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "use_download_button": False,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
+import sys
 from pathlib import Path
 
 from humanst.doctor.checks import Check, Status
@@ -37,6 +37,8 @@ def _cores() -> Check:
 
 
 def _memory() -> Check:
+    if not hasattr(os, "sysconf"):
+        return Check("machine", "memory", "ok", f"not looked at: {sys.platform} does not say")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = min([total, *_group_limits()])
     found = f"{limit / _GIB:,.1f} GiB" + (f" (a limit; the machine has {total / _GIB:,.1f})" if limit < total else "")
@@ -81,24 +83,37 @@ def _shared_memory() -> list[Check]:
 
 
 def _limits() -> list[Check]:
+    try:
+        import resource
+    except ImportError:
+        return [Check("machine", "limits", "ok", f"not looked at: {sys.platform} has none that a process can ask for")]
+    unlimited = resource.RLIM_INFINITY
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    few = soft != resource.RLIM_INFINITY and soft < _OPEN_FILES
-    todo = f"ulimit -n {_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)}" if few else None
-    checks = [Check("machine", "open files", "warn" if few else "ok", f"{_told(soft)}, at most {_told(hard)}", todo)]
+    few = soft != unlimited and soft < _OPEN_FILES
+    todo = f"ulimit -n {_OPEN_FILES if hard == unlimited else min(hard, _OPEN_FILES)}" if few else None
+    checks = [
+        Check(
+            "machine",
+            "open files",
+            "warn" if few else "ok",
+            f"{_told(soft, unlimited)}, at most {_told(hard, unlimited)}",
+            todo,
+        )
+    ]
     size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if size != resource.RLIM_INFINITY:
+    if size != unlimited:
         todo = "A shard may be larger: ulimit -f unlimited"
         status: Status = "fail" if size < _GIB else "warn"
         checks.append(Check("machine", "size of a file", status, f"{size:,} bytes", todo, NoRoomError))
     space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if space != resource.RLIM_INFINITY:
+    if space != unlimited:
         todo = "Files that are mapped count too, and images of record are: ulimit -v unlimited"
         checks.append(Check("machine", "address space", "warn", f"{space / _GIB:,.1f} GiB", todo))
     return checks
 
 
-def _told(limit: int) -> str:
-    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}"
+def _told(limit: int, unlimited: int) -> str:
+    return "unlimited" if limit == unlimited else f"{limit:,}"
 
 
 def slurm_checks() -> list[Check]:

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from humanst.errors import IntegrityError, NetworkError, UsageError
-from humanst.fetch.hub_faults import ENDPOINT, hub_faults
+from humanst.fetch.hub_faults import ENDPOINT, Place, hub_faults, unreadable
+from humanst.fetch.hub_library import hub_library, without_xet
 from humanst.fetch.mirrors import check_url, host_and_port
 from humanst.fetch.patience import Patience, with_patience
 from humanst.files import CHUNK_BYTES
@@ -86,16 +87,18 @@ def send_to_hub(
     Raises
     ------
     UsageError
-        ``backend-missing`` without huggingface_hub; ``no-token``; ``strangers`` when the data set holds other files.
+        ``backend-missing`` without huggingface_hub; ``no-token``; ``no-branch``; ``strangers`` when the data set holds
+        other files.
     IntegrityError
-        ``hash-differs`` when a file is not what it is to be: nothing of it is sent.
+        ``hash-differs`` when a file is not what it is to be: nothing of it is sent; ``unreadable`` when it cannot be
+        read here.
     NetworkError
         Offline, refused, or no answer after three tries. What was sent by then is not sent again.
     HostileError
         For an ``HF_ENDPOINT`` that is not https.
     """
     hub = _Hub(repository, revision, _token(), settings)
-    with hub.faults():
+    with without_xet(hub.library), hub.faults():
         return hub.send(wanted, last, message, strangers, progress or _silent)
 
 
@@ -130,10 +133,11 @@ class _Hub:
         host = host_and_port(urlsplit(endpoint))
         # The token goes there: over https, or not at all.
         check_url(endpoint, (host,), allow_loopback_http=settings.allow_loopback_http)
-        self._library = _library()
-        self._library.utils.disable_progress_bars()
-        self._api = self._library.HfApi(endpoint=endpoint, token=token)
+        self.library = hub_library()
+        self.library.utils.disable_progress_bars()
+        self._api = self.library.HfApi(endpoint=endpoint, token=token)
         self._token, self._where = token, {"repo_id": repository, "repo_type": "dataset", "revision": revision}
+        self._names: dict[str, str] = {}
 
     def send(
         self,
@@ -143,6 +147,7 @@ class _Hub:
         strangers: _Strangers,
         tell: Callable[[int, int], None],
     ) -> Upload:
+        self._names = {str(file.path): name for name, file in wanted.items()}
         sent: dict[str, None] = {}
         removed: dict[str, None] = {}
 
@@ -219,8 +224,8 @@ class _Hub:
             )
             done += len(batch)
             tell(done, len(wanted))
-        operations = [self._library.CommitOperationDelete(name) for name in gone] + list(adds.values())
-        steps = [[self._library.CommitOperationDelete(name) for name in withdrawn]] if withdrawn else []
+        operations = [self.library.CommitOperationDelete(name) for name in gone] + list(adds.values())
+        steps = [[self.library.CommitOperationDelete(name) for name in withdrawn]] if withdrawn else []
         steps += [operations[start : start + _COMMIT_FILES] for start in range(0, len(operations), _COMMIT_FILES)]
         for step in steps:
             made = self._api.create_commit(operations=step, commit_message=message, parent_commit=head, **self._where)
@@ -229,7 +234,9 @@ class _Hub:
 
     def _add(self, name: str, file: Sent) -> Any:
         """A file to be added. The library hashes it anew: it may have changed since it was found to be fit."""
-        add = self._library.CommitOperationAdd(name, str(file.path))
+        if not file.path.is_file():
+            raise unreadable(name, "no file")
+        add = self.library.CommitOperationAdd(name, str(file.path))
         if (found := add.upload_info.sha256.hex()) != file.sha256:
             raise IntegrityError(
                 "A file changed since it was checked",
@@ -244,7 +251,9 @@ class _Hub:
 
     def faults(self, *, transient: bool = False) -> AbstractContextManager[None]:
         """Errors of the library as ours, without the token; those that pass may be tried again."""
-        return hub_faults(self._library.errors, self._where["repo_id"], self._token, transient=transient)
+        repository, revision = self._where["repo_id"], self._where["revision"]
+        place = Place(repository, revision, self._token, self._names)
+        return hub_faults(self.library.errors, place, transient=transient)
 
 
 def _batches(names: Sequence[str], wanted: Mapping[str, Sent]) -> Iterator[list[str]]:
@@ -275,20 +284,3 @@ def _git_blob(file: Sent) -> str:
         while block := handle.read(CHUNK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _library() -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.errors
-        import huggingface_hub.utils
-    except ImportError as error:
-        raise UsageError(
-            "Publishing to the Hub needs huggingface_hub, which is not installed",
-            code="backend-missing",
-            expected="a Python that can import it",
-            found=str(error),
-            done="Nothing was sent",
-            todo="pip install 'humanst[publish]'",
-        ) from error
-    return huggingface_hub

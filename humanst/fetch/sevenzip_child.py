@@ -8,7 +8,6 @@ is the first line of stdin. What goes wrong is one JSON object on the last line 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from typing import Any
 
@@ -18,6 +17,8 @@ CPU_SECONDS = 2 * 3600
 
 
 def _bound() -> None:
+    import resource
+
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from humanst.errors import DataError, HostileError, HumanstError
+from humanst.errors import DataError, HostileError, HumanstError, UsageError
 from humanst.fetch.archive_faults import (
     bomb,
     cut,
@@ -101,6 +101,16 @@ def _child(mode: str, path: Path, *more: str, name: str, password: str | None) -
     """The output of the reading process; raises what it says when it ends badly, and stops it on any error here."""
     if find_spec("py7zr") is None:
         raise library_missing("7z archives", "py7zr")
+    if find_spec("resource") is None:
+        raise UsageError(
+            "7z archives are not read on this system: it sets no limits to a process",
+            code="no-limits",
+            file=name,
+            expected="Linux or macOS",
+            found=sys.platform,
+            done="Nothing was unpacked",
+            todo="Unpack it by hand and give the file itself",
+        )
     # -P: the folder of the script is no place to import from.
     command = [sys.executable, "-P", "-W", "ignore", str(_CHILD), mode, str(path), *more]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -17,13 +17,15 @@ CHUNK_BYTES = 1 << 20
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder last.
+    """Make the names in a folder last; Windows opens no folder, and keeps names by itself.
 
     Raises
     ------
     NoRoomError
         When the disk is full.
     """
+    if sys.platform == "win32":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -42,7 +44,8 @@ def fsync_file(path: Path) -> None:
         When the disk is full.
     """
     try:
-        with path.open("rb") as handle:
+        # Windows brings only what may be written to the disk.
+        with path.open("r+b" if sys.platform == "win32" else "rb") as handle:
             os.fsync(handle.fileno())
     except OSError as error:
         raise no_room(error, path) from error

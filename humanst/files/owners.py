@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def owned_path(path: Path, kind: str) -> Path:
 def sweep_partials(folder: Path) -> list[Path]:
     """Remove partials that no living process owns, and put back a folder whose swap was cut short.
 
-    A partial of this host is dead when its process is; one of another host when it is older than a day.
+    A partial of this host is dead when its process is; one of another host, or on Windows, when it is older than a day.
 
     Returns
     -------
@@ -73,7 +74,12 @@ def is_partial(name: str) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this machine lives, ours or anybody's; one that nobody has buried yet does not."""
+    """Whether a process of this machine lives, ours or anybody's; one that nobody has buried yet does not.
+
+    Where asking would be a signal to it, as on Windows, it is said to live.
+    """
+    if sys.platform == "win32":
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -88,7 +94,7 @@ def is_running(pid: int) -> bool:
 
 def is_owned(partial: re.Match[str], entry: Path, stale_seconds: float = STALE_PARTIAL_SECONDS) -> bool:
     """Whether the process that a name speaks of may still be at work on the entry."""
-    if partial["host"] == host_name():
+    if partial["host"] == host_name() and sys.platform != "win32":
         return is_running(int(partial["pid"]))
     inside = list(entry.iterdir()) if entry.is_dir() else []
     return time.time() - max(path.stat().st_mtime for path in (entry, *inside)) < stale_seconds

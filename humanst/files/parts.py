@@ -102,7 +102,13 @@ class PartFile(AsideFile):
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Bytes of what was written so far, fewer where it ends."""
-        return os.pread(self._handle.fileno(), n_bytes, offset)
+        if hasattr(os, "pread"):
+            return os.pread(self._handle.fileno(), n_bytes, offset)
+        end = self._handle.tell()
+        self._handle.seek(offset)
+        data = self._handle.read(n_bytes)
+        self._handle.seek(end)
+        return data
 
 
 @contextmanager
@@ -123,7 +129,7 @@ def write_part(path: Path, *, md5: bool = False) -> Iterator[PartFile]:
     folder = _claim_part(path)
     data, kept = folder / "data", False
     try:
-        descriptor = os.open(data, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(data, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(descriptor, "r+b", buffering=0) as handle:
             part = PartFile(handle, data, md5=md5)
             try:

@@ -44,7 +44,9 @@ CHUNK_PAIRS = 64
 
 
 class PlainPairStream(PairSource):
-    """The stream without torch. Use ``PairStream``, which is this class where torch is not installed.
+    """Pairs of a split, shard after shard read from start to end; with torch an ``IterableDataset`` too.
+
+    Its public name is ``PairStream``, of which this is the part that needs no torch.
 
     Parameters
     ----------
@@ -251,6 +253,8 @@ def _other_workers(counted_in: list[int], here: tuple[int, int]) -> UsageError:
 
 def _with_torch() -> type[PlainPairStream]:
     """``PlainPairStream`` as an ``IterableDataset``, which ``DataLoader`` insists on."""
+    from inspect import signature
+
     import torch
     from torch.utils.data import IterableDataset
 
@@ -262,6 +266,7 @@ def _with_torch() -> type[PlainPairStream]:
             self._position.share_memory_()
 
     PairStream.__doc__ = PlainPairStream.__doc__
+    PairStream.__signature__ = signature(PlainPairStream)  # type: ignore[attr-defined, unused-ignore]
     PairStream.__qualname__ = "PairStream"
     return PairStream
 

@@ -21,7 +21,13 @@ _HEAD: dict[str, Any] = {
     "description": "Sections of H&amp;E histology paired with spatial gene expression.",
     "file_format": "tsv",
     "plot_type": "table",
-    "pconfig": {"id": "humanst_sections_table", "title": "humanst: sections", "col1_header": "Section"},
+    # Beyond 500 rows MultiQC draws distributions in the place of a table, unless it is told not to.
+    "pconfig": {
+        "id": "humanst_sections_table",
+        "title": "humanst: sections",
+        "col1_header": "Section",
+        "no_violin": True,
+    },
 }
 # Column of samples() -> title, description, more of the header.
 _COLUMNS: dict[str, tuple[str, str, dict[str, Any]]] = {

@@ -22,7 +22,7 @@ from humanst.fetch.ranged import NoRangesError, Runs, fetch_piece
 from humanst.fetch.receive import Expected, Progress
 from humanst.fetch.stamps import outside_stamp, stamp_path, verified_sha256
 from humanst.shards.fetch_plan import FetchPlan
-from humanst.shards.folder import MANIFEST, SUMS, remove_old_shards, strangers_in, unpacked_section
+from humanst.shards.folder import MANIFEST, SUMS, remove_old_shards, require_no_links, strangers_in, unpacked_section
 from humanst.shards.part_files import write_manifest, write_tables
 from humanst.shards.part_targets import sets_of, target_sources, write_targets
 from humanst.shards.repack import LocalPiece, write_empty_split, write_split
@@ -54,7 +54,8 @@ def fetch_selection(plan: FetchPlan, *, jobs: int, progress: Progress | None = N
     Raises
     ------
     UsageError
-        When the folder holds something else, which stays as it is.
+        When the folder holds something else, which stays as it is; ``links`` when something is to be changed and a
+        folder in it is a link.
     IntegrityError
         When bytes are not the bytes on record; nothing wrong has a final name.
     NetworkError, HostileError, NoRoomError
@@ -67,6 +68,7 @@ def fetch_selection(plan: FetchPlan, *, jobs: int, progress: Progress | None = N
                 _remove_pieces(plan)
                 manifest: Mapping[str, Any] = _read(plan.output / MANIFEST)
                 return FetchedRelease(plan.output, manifest, not unpack_stores(plan.output, manifest))
+            require_no_links(plan.output)
             plan.require_room()
             files.remove(plan.output / MANIFEST)
             remove_old_shards(plan.output, {plan.output / name for name in plan.names()})

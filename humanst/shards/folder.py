@@ -26,6 +26,8 @@ _GENERIC = re.compile(
     rf"|index/(train|val|test)\.parquet|data/(_info|index)\.json|data/(train|val|test)/(sizes|index)\.json"
     rf"|targets/reliability\.parquet|targets/{_NAME}+/{_NAME}+(\.{_NAME}+)*|sections/{_NAME}{{2,40}}\.zarr\.zip"
 )
+# Where an earlier build has files that a later one may not have; the others it has anew.
+_OLD = re.compile(r"sections/[^/]+|(data|targets)/[^/]+/[^/]+")
 _UNPACKED = re.compile(r"sections/([A-Za-z0-9_-]{2,40})\.zarr(/.*|\.card\.json)")
 
 
@@ -102,6 +104,33 @@ def names_in(release: Path) -> list[str]:
     return sorted(path.as_posix() for path in set(found) - set(aside) if not path.name.startswith("."))
 
 
+def links_in(folder: Path) -> list[str]:
+    """Links below a folder that lead to folders, or nowhere: what changes behind them is somebody else's."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() and not path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def require_no_links(release: Path) -> None:
+    """Refuse to change a release in which a folder is a link.
+
+    Raises
+    ------
+    UsageError
+        Naming the first links. Nothing is touched.
+    """
+    if links := links_in(release):
+        raise UsageError(
+            "The output folder holds links to folders, behind which nothing is changed",
+            code="links",
+            file=release.name,
+            field="-o",
+            expected="folders",
+            found=f"{len(links)} links, such as {', '.join(links[:3])}",
+            done="Nothing was written and nothing was removed",
+            todo="Put the folders there instead of the links, or choose another output folder",
+        )
+
+
 def is_ours(name: str) -> bool:
     """Whether a path is one that a release has; anybody's ``README.md`` has such a name too."""
     return (_UNMISTAKABLE.fullmatch(name) or _GENERIC.fullmatch(name)) is not None
@@ -117,10 +146,10 @@ def strangers_among(names: Collection[str]) -> list[str]:
 
 
 def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) -> list[str]:
-    """The files of a folder that are no part of a release of humanst.
+    """The files of a folder that are no part of a release of humanst, and its links to folders.
 
     A name that other people use too is ours only beside a manifest of ours, a shard, or another file that nobody else
-    has.
+    has. What lies behind a link to a folder is never ours.
 
     Parameters
     ----------
@@ -132,7 +161,8 @@ def strangers_in(folder: Path, known: Mapping[str, str | None] | None = None) ->
     names = names_in(folder)
     in_company = any(_UNMISTAKABLE.fullmatch(name) for name in names) or is_our_manifest(folder / MANIFEST)
     here = {name for name in names if in_company and (is_ours(name) or name in known)}
-    return [name for name in names if name not in here and not _is_just(folder / name, known.get(name))]
+    links = [name for name in links_in(folder) if not name.rpartition("/")[2].startswith(".")]
+    return links + [name for name in names if name not in here and not _is_just(folder / name, known.get(name))]
 
 
 def _is_just(path: Path, sha256: str | None) -> bool:
@@ -149,10 +179,13 @@ def is_our_manifest(path: Path) -> bool:
 
 
 def remove_old_shards(release: Path, expected: set[Path]) -> None:
-    """Remove shards, zips and target files of an earlier, larger build of this release; nothing else."""
-    for path in sorted(path for folder in ("data/*", "sections", "targets/*") for path in release.glob(f"{folder}/*")):
-        if path not in expected and is_ours(path.relative_to(release).as_posix()):
-            files.remove(path)
+    """Remove shards, zips and target files of an earlier, larger build of this release; nothing else.
+
+    Links to folders are not followed.
+    """
+    for name in names_in(release):
+        if _OLD.fullmatch(name) and is_ours(name) and release / name not in expected:
+            files.remove(release / name)
 
 
 def unpacked_section(name: str) -> str | None:

@@ -17,7 +17,7 @@ from humanst.shards.documents.facts import licenses_of
 from humanst.shards.exporting import require_known_files
 from humanst.shards.folder import MANIFEST, SUMS, strangers_among
 from humanst.shards.opened import OpenedRelease, open_folder
-from humanst.shards.publishing_folder import copy_release, look_at, require_target
+from humanst.shards.publishing_folder import copy_release, look_at, require_target, size_of
 from humanst.shards.verify import verify_release
 
 State = Literal["send", "there", "remove"]
@@ -117,7 +117,7 @@ def publish(release: Path, target: Target, *, send: bool, progress: Progress | N
         ``not-redistributable``, naming the sections that may not be passed on.
     DataError, IntegrityError
         What ``humanst verify`` says of it, or of the copy; ``unknown-file`` for files that the manifest does not speak
-        of, whose licences nobody knows.
+        of, whose licences nobody knows; ``unreadable`` for a file that cannot be read while it is sent.
     UsageError
         For a target that holds anything but a release, or lies inside this one.
     NetworkError, HostileError
@@ -177,7 +177,7 @@ def _publication(
 ) -> Publication:
     planned = [Planned(name, size, None, "remove") for name, size in removed.items()]
     for name, digest in _names(source).items():
-        planned.append(Planned(name, (source.folder / name).stat().st_size, digest, states[name]))
+        planned.append(Planned(name, size_of(source, name), digest, states[name]))
     return Publication(
         str(source.manifest["version"]),
         source.manifest_sha256,
@@ -207,10 +207,7 @@ def _to_hub(source: OpenedRelease, target: Target, send: bool, tell: Progress) -
     if not send:
         states: dict[str, State] = dict.fromkeys(digests, "send")
         return _publication(source, target, states, {}, sent=False)
-    wanted = {
-        name: Sent(source.folder / name, (source.folder / name).stat().st_size, digest)
-        for name, digest in digests.items()
-    }
+    wanted = {name: Sent(source.folder / name, size_of(source, name), digest) for name, digest in digests.items()}
     upload = send_to_hub(
         str(target.repository),
         target.revision,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from humanst import files
 from humanst.errors import DataError, IntegrityError, UsageError
+from humanst.fetch.hub_faults import unreadable
 from humanst.locks import held
-from humanst.shards.folder import MANIFEST, is_ours, names_in, strangers_in
+from humanst.shards.folder import MANIFEST, is_ours, links_in, names_in, strangers_in
 from humanst.shards.opened import OpenedRelease, broken
 
 Progress = Callable[[str, int, int, int], None]
@@ -56,14 +57,12 @@ def require_target(source: OpenedRelease, folder: Path) -> None:
 
 def _others(source: OpenedRelease, folder: Path) -> list[str]:
     """What is no part of a release: files, hidden ones too, and links to folders, through which others would change."""
-    found = strangers_in(folder, source.sums)
-    for path in folder.rglob("*"):
+    found = {*strangers_in(folder, source.sums), *links_in(folder)}
+    for path in folder.rglob(".*"):
         name = path.relative_to(folder)
-        is_aside = any(files.is_aside(part) for part in name.parts)
-        is_link = path.is_symlink() and not path.is_file()
-        if is_link or (path.name.startswith(".") and path.is_file() and not is_aside):
-            found.append(name.as_posix())
-    return sorted(set(found))
+        if path.is_file() and not any(files.is_aside(part) for part in name.parts):
+            found.add(name.as_posix())
+    return sorted(found)
 
 
 def look_at(digests: Mapping[str, str], folder: Path) -> Look:
@@ -94,7 +93,8 @@ def copy_release(
     UsageError
         When something else came into the folder since it was looked at.
     DataError, IntegrityError
-        ``hash-differs`` when a file of the release changed since it was checked; what ``check`` raises.
+        ``hash-differs`` when a file of the release changed since it was checked, ``unreadable`` when it cannot be read;
+        what ``check`` raises.
     NoRoomError
         Before anything is copied, or as soon as the disk is full.
     """
@@ -107,8 +107,7 @@ def copy_release(
         if not look.missing and not look.gone:
             check()
             return look
-        sizes = {name: (source.folder / name).stat().st_size for name in look.missing}
-        files.require_room(folder, sum(sizes.values()))
+        files.require_room(folder, sum(size_of(source, name) for name in look.missing))
         _withdraw(folder)
         for name in look.gone:
             files.remove(folder / name)
@@ -126,6 +125,20 @@ def copy_release(
         return look
 
 
+def size_of(source: OpenedRelease, name: str) -> int:
+    """Bytes of a file of a release.
+
+    Raises
+    ------
+    IntegrityError
+        ``unreadable`` when it is not there, or cannot be asked for.
+    """
+    try:
+        return (source.folder / name).stat().st_size
+    except OSError as error:
+        raise unreadable(name, f"{type(error).__name__}: {error}") from error
+
+
 def _withdraw(folder: Path) -> None:
     """Take the manifest away, for good before anything else changes."""
     files.remove(folder / MANIFEST)
@@ -134,8 +147,17 @@ def _withdraw(folder: Path) -> None:
 
 
 def _copy(path: Path, target: Path, name: str, sha256: str) -> None:
-    with path.open("rb") as handle, files.write_aside(target) as aside:
-        while block := handle.read(files.CHUNK_BYTES):
+    with files.write_aside(target) as aside:
+        for block in _blocks(path, name):
             aside.write(block)
         if aside.sha256 != sha256:
             raise broken(name, "hash-differs", sha256, aside.sha256)
+
+
+def _blocks(path: Path, name: str) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as handle:
+            while block := handle.read(files.CHUNK_BYTES):
+                yield block
+    except OSError as error:
+        raise unreadable(name, f"{type(error).__name__}: {error}") from error

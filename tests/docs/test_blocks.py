@@ -25,9 +25,8 @@ PAGES = page_names()
 REASONS = {
     "installs into an environment of its own": 2,
     "is the record of one measurement": 1,
-    "needs a cluster": 4,
     "needs a screen": 1,
-    "needs the network": 4,
+    "needs another program and the network": 1,
     "needs weights under a licence": 2,
 }
 ELSEWHERE = {
@@ -38,9 +37,12 @@ ELSEWHERE = {
     "tests/readers/test_croissant.py": 1,
     "tests/readers/test_hub_datasets.py": 1,
     "tests/readers/test_torch_readers.py": 1,
+    "tests/shards/test_failed_and_stopped.py": 2,
     "tests/shards/test_rebuild.py": 1,
+    "tests/shards/test_same_bytes.py": 1,
     "tests/stamp_train/test_controls.py": 2,
     "tests/stamp_train/test_merging.py": 1,
+    "tests/stamp_train/test_sbatch.py": 1,
     "tests/stamp_train/test_slides_command.py": 1,
 }
 

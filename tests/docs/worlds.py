@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import yaml
 
 from tests.docs.blocks import Block, lines_of
 from tests.docs.parsing import Line, split_line
+from tests.fetch.hub_server import TOKEN, hub_serving
 from tests.fetch.small_release import sha
 from tests.helpers import ROOT, run_humanst
 
@@ -38,6 +43,10 @@ class World:
         self.request = request
         self.monkeypatch = monkeypatch
         self.names: dict[str, Any] = {"RELEASE": "RELEASE", "CACHE": "cache"}
+        # What a page calls an address -> the server of this machine that stands for it.
+        self.addresses: dict[str, str] = {}
+        self.servers = ExitStack()
+        request.addfinalizer(self.servers.close)
         # Not the settings of whoever runs the tests.
         self.settings = {"HUMANST_CACHE_DIR": str(folder / "cache"), "HUMANST_OFFLINE": "1"}
         monkeypatch.chdir(folder)
@@ -46,8 +55,14 @@ class World:
 
     def run(self, block: Block) -> None:
         """Put the files that the block asks for into the folder, then run it."""
+        settings = self.settings
         for name in block.files:
             self.provide(name)
+        self._run(block)
+        if HERE.intersection(block.files):
+            self.settings, self.addresses = settings, {}
+
+    def _run(self, block: Block) -> None:
         if "saved as" in block.said:
             (self.folder / block.said["saved as"]).write_text(block.text, encoding="utf-8")
         elif block.language == "python":
@@ -58,6 +73,8 @@ class World:
 
     def run_line(self, text: str, place: str) -> None:
         """Run a line as a shell would."""
+        for name, address in self.addresses.items():
+            text = text.replace(name, address)
         line = split_line(text)
         if line.program == "export":
             self.settings |= dict(word.split("=", 1) for word in line.words[1:])
@@ -156,6 +173,44 @@ class World:
         catalog.write_text(yaml.safe_dump(content), encoding="utf-8")
         self.settings |= {"HUMANST_CATALOG": str(catalog), "HUMANST_MIRROR": str(mirror)}
 
+    def online(self, **settings: str) -> None:
+        """Let the next commands open connections to this machine, and to no other."""
+        offline = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
+        offline |= {"NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "0"}
+        allowed = {"HUMANST_OFFLINE": "0", "HUMANST_ALLOW_LOOPBACK_HTTP": "1"}
+        self.settings = self.settings | offline | allowed | settings
+
+    def serve(self, folder: Path) -> str:
+        """Serve the files of a folder; returns host and port."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        for stop in (thread.join, server.server_close, server.shutdown):
+            self.servers.callback(stop)
+        return f"127.0.0.1:{server.server_port}"
+
+    def release_host(self) -> None:
+        """A host with the release of this folder."""
+        self.online()
+        self.addresses["https://host"] = f"http://{self.serve(self.folder)}"
+
+    def catalog_hosts(self) -> None:
+        """A catalog whose hosts are this machine."""
+        atlas: Path = self.request.getfixturevalue("little_atlas")
+        place = self.folder / "hosted"
+        shutil.copytree(atlas, place, ignore=shutil.ignore_patterns("mirror", "truth"))
+        catalog = yaml.safe_load((place / "catalog.yaml").read_text(encoding="utf-8"))
+        host = self.serve(place)
+        for study in catalog["studies"].values():
+            study["hosts"] = [host]
+        (place / "catalog.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
+        self.online(HUMANST_CATALOG=str(place / "catalog.yaml"))
+
+    def hub(self) -> None:
+        """A Hub with an empty data set ``OWNER/NAME``."""
+        server = self.servers.enter_context(hub_serving("OWNER/NAME"))
+        self.online(HF_ENDPOINT=server.endpoint, HF_TOKEN=TOKEN)
+
     def my_run(self) -> None:
         """A laboratory's own folder: what legacy ST wrote."""
         atlas: Path = self.request.getfixturevalue("little_atlas")
@@ -188,11 +243,23 @@ class World:
         shutil.copyfile(found, self.folder / name)
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    """Files of a folder, and no line about each."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+# Servers of this machine: asked by one block, and no block after it opens a connection.
+HERE = frozenset({"a host", "hosts of the catalog", "a data set on the Hub"})
 MAKERS: dict[str, Callable[[World], object]] = {
     "demo atlas": World.demo,
     "settings of the demo": World.on_the_demo,
     "mirror of the atlas": World.on_the_atlas,
     "a release on record": World.on_record,
+    "a host": World.release_host,
+    "hosts of the catalog": World.catalog_hosts,
+    "a data set on the Hub": World.hub,
     "my_run": World.my_run,
     "out.work": World.her2st_work,
     "settings of the atlas": World.on_the_atlas_again,

@@ -28,8 +28,9 @@ class HubServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, repository: str = REPOSITORY) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.repository = repository
         self.tree: dict[str, bytes] = {".gitattributes": b"*.tar filter=lfs\n"}
         self.is_large: set[str] = set()
         self.objects: dict[str, bytes] = {}
@@ -50,7 +51,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: HubServer
 
     def do_GET(self) -> None:
-        self._answer("tree" if "/tree/" in self.path else "info")
+        kinds = {"/tree/": "tree", "/xet-write-token/": "xet"}
+        self._answer(next((kind for part, kind in kinds.items() if part in self.path), "info"))
 
     def do_PUT(self) -> None:
         self._answer("put")
@@ -78,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
                 # As careless as a server may be: it says what it was given.
                 self._send(401, {"error": f"Invalid credentials: {self.headers.get('Authorization')}"})
                 return
-            if kind not in ("put", "yaml", "verify") and REPOSITORY not in self.path:
+            if kind not in ("put", "yaml", "verify") and self.server.repository not in self.path:
                 self._send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
                 return
             getattr(self, f"_{kind}")(body)
@@ -91,8 +93,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
+    def _xet(self, _: bytes) -> None:
+        """It has no such store, as a hub of one's own has none."""
+        self._send(404, {"error": "Not found"})
+
     def _info(self, _: bytes) -> None:
-        facts = {"_id": "1", "id": REPOSITORY, "sha": self.server.head, "private": False, "tags": [], "siblings": []}
+        if "/revision/" in self.path and not self.path.endswith("/revision/main"):
+            self._send(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
+            return
+        facts = {
+            "_id": "1",
+            "id": self.server.repository,
+            "sha": self.server.head,
+            "private": False,
+            "tags": [],
+            "siblings": [],
+        }
         self._send(200, facts)
 
     def _tree(self, _: bytes) -> None:
@@ -165,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.trees.append(set(tree))
         self.server.head = hashlib.sha1(self.server.head.encode() + body, usedforsecurity=False).hexdigest()
         told = {
-            "commitUrl": f"{self.server.endpoint}/datasets/{REPOSITORY}/commit/1",
+            "commitUrl": f"{self.server.endpoint}/datasets/{self.server.repository}/commit/1",
             "commitOid": self.server.head,
             "pullRequestUrl": None,
         }
@@ -193,9 +209,9 @@ def _git(data: bytes) -> str:
 
 
 @contextmanager
-def hub_serving() -> Iterator[HubServer]:
+def hub_serving(repository: str = REPOSITORY) -> Iterator[HubServer]:
     """The server, until the block ends."""
-    server = HubServer()
+    server = HubServer(repository)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:

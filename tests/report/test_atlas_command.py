@@ -124,6 +124,11 @@ def test_multiqc_finds_its_table_with_a_typed_row_a_section(site: Path, made: Ma
     assert (head["plot_type"], head["file_format"], head["pconfig"]["col1_header"]) == ("table", "tsv", "Section")
     names, *rows = [line.split("\t") for line in lines if not line.startswith("#")]
     assert set(head["headers"]) == set(names[1:])
+    # What its manual has of custom content, of a table and of a column.
+    assert set(head) == {"id", "section_name", "description", "file_format", "plot_type", "pconfig", "headers"}
+    assert set(head["pconfig"]) <= {"id", "title", "col1_header", "no_violin", "sort_rows", "scale", "min"}
+    assert set().union(*head["headers"].values()) <= {"title", "description", "format", "min", "max", "scale", "hidden"}
+    assert head["pconfig"]["no_violin"] is True, "with more rows than 500 it is no table else"
     manifest = json.loads((made.release / "MANIFEST.json").read_bytes())
     assert [row[0] for row in rows] == [f'"{name}"' for name in sorted(SECTIONS)]
     assert {row[0].strip('"'): int(row[names.index("pairs")]) for row in rows} == {

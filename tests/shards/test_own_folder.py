@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from humanst.cli import humanst
 from humanst.errors import UsageError
-from humanst.shards.folder import require_own_folder
+from humanst.shards.folder import remove_old_shards, require_own_folder
 from humanst.shards.seal import seal
 from tests.fetch.small_release import sha, write_release
 
@@ -136,3 +136,51 @@ def test_fetch_goes_on_from_the_first_file_it_brought(fetch: list[str], release:
     assert {name: sha(data) for name, data in here(release).items()}.items() <= {
         name: sha(data) for name, data in found.items()
     }.items()
+
+
+def test_nothing_is_removed_or_written_behind_a_link(fetch: list[str], release: Path, tmp_path: Path) -> None:
+    """Another release, whose data somebody shows in the output folder too: more shards than the one that is fetched."""
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(release, other)
+    put(other, "data/train/train-00077.tar")
+    before = here(other)
+    out.mkdir()
+    (out / "data").symlink_to(other / "data")
+    for refuse in (lambda: require_own_folder(out, tmp_path / "work"), lambda: invoke(fetch)):
+        with pytest.raises(UsageError) as told:
+            refuse()
+        assert told.value.facts.found == "1 other files, such as data"
+    remove_old_shards(out, set())
+    assert here(other) == before
+    (out / "data").unlink()
+    shutil.copytree(other / "data", out / "data")
+    remove_old_shards(out, {out / name for name in here(release)})
+    assert "data/train/train-00077.tar" not in here(out)
+    assert here(out) == {name: data for name, data in here(release).items() if name.startswith("data/")}
+
+
+def test_a_fetched_release_moved_behind_a_link_is_left_as_it_is(fetch: list[str], tmp_path: Path) -> None:
+    """Whole it is found to be done; damaged it is mended only where it lies."""
+    out, moved = tmp_path / "out", tmp_path / "moved"
+    invoke(fetch)
+    shutil.move(out / "data", moved)
+    (out / "data").symlink_to(moved)
+    invoke(fetch)
+    shard = next(moved.glob("train/*.tar"))
+    shard.write_bytes(b"damaged")
+    before = here(moved) | here(out)
+    with pytest.raises(UsageError) as told:
+        invoke(fetch)
+    assert (told.value.facts.code, told.value.facts.found) == ("links", "1 links, such as data")
+    assert here(moved) | here(out) == before
+    (out / "data").unlink()
+    shutil.move(moved, out / "data")
+    invoke(fetch)
+    assert (out / "data/train" / shard.name).stat().st_size > 7
+
+
+def invoke(arguments: list[str]) -> None:
+    """Run humanst, and raise what it raises."""
+    result = CliRunner().invoke(humanst, arguments, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from humanst.cli import humanst
-from humanst.errors import HumanstError, NetworkError
+from humanst.errors import HumanstError, IntegrityError, NetworkError
 from humanst.fetch import hub
 from humanst.files import partial_path
 from humanst.shards import publishing, publishing_folder
@@ -338,7 +338,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    # As it is where nobody says otherwise.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     # Pauses between tries, the library's and ours.
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -410,6 +411,54 @@ def test_a_run_that_was_cut_goes_on(release: Path, server: HubServer, monkeypatc
     assert max(server.puts.values()) == 1, "no file was sent twice"
 
 
+def test_hf_xet_is_left_aside_and_left_as_it_was(release: Path, server: HubServer) -> None:
+    """It is here, for huggingface_hub brings it along; the hub would be asked for a token of its store."""
+    import huggingface_hub.constants
+
+    pytest.importorskip("hf_xet", reason="without it nothing is left aside")
+    run(release, *TO)
+    assert server.asked["xet"] == 0
+    assert server.asked["put"] > 0
+    assert huggingface_hub.constants.HF_HUB_DISABLE_XET is False
+
+
+@pytest.mark.parametrize("how", ["gone before it is read", "gone before it is sent", "a disk that fails"])
+def test_a_file_that_cannot_be_read_here_is_no_matter_of_the_network(
+    release: Path, tmp_path: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    monkeypatch.setattr(hub, "_BATCH_FILES", 1)
+    shards = sorted(folder.glob("data/*/*.tar"))
+
+    def tell(step: str, done: int, total: int, pairs: int) -> None:
+        # A shard is sent after this one; a file to which no memory belongs can be opened and not be read.
+        if (step, done) == (("verify", total) if how == "gone before it is read" else ("send", 1)):
+            shards[-1].unlink()
+            if how == "a disk that fails":
+                shards[-1].symlink_to("/proc/self/mem")
+
+    with pytest.raises(IntegrityError) as caught:
+        publishing.publish(folder, publishing.target_of(f"hf://{REPOSITORY}"), send=True, progress=tell)
+    assert (caught.value.exit_code, caught.value.facts.code) == (6, "unreadable")
+    assert caught.value.facts.file == shards[-1].relative_to(folder).as_posix()
+    assert TOKEN not in str(caught.value)
+    assert on_hub(server) == {}
+
+
+def test_a_file_that_cannot_be_read_is_told_of_a_folder_too(release: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(release, tmp_path / "release"))
+    shard = max(folder.glob("data/*/*.tar"))
+
+    def tell(step: str, done: int, total: int, pairs: int) -> None:
+        if step == "copy":
+            shard.unlink(missing_ok=True)
+
+    with pytest.raises(IntegrityError) as caught:
+        publishing.publish(folder, publishing.Target(folder=tmp_path / "out"), send=True, progress=tell)
+    assert (caught.value.facts.code, caught.value.facts.file) == ("unreadable", shard.relative_to(folder).as_posix())
+    assert not (tmp_path / "out" / "MANIFEST.json").exists()
+
+
 def test_several_commits_end_with_the_manifest(
     release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -431,6 +480,8 @@ def test_refusals_of_the_hub_say_what_to_do_and_no_token(
     assert server.asked["info"] == 1, "a refusal is not asked for again"
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     assert run(release, "--to", "hf://lab/other", "--confirm", code=7)["code"] == "not-found"
+    told = run(release, "--to", f"hf://{REPOSITORY}@drafts", "--confirm", code=2)
+    assert (told["code"], "drafts" in told["found"]) == ("no-branch", True)
     server.tree["thesis.pdf"] = b"mine"
     told = run(release, *TO, code=2)
     assert (told["code"], "thesis.pdf" in told["found"]) == ("strangers", True)

@@ -5,6 +5,7 @@ Two processes, another folder and another hash seed are fault F14 of ``tests/fau
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -98,13 +99,15 @@ def test_a_dask_cluster_of_which_a_worker_is_killed_in_the_middle_of_a_task(
             time.sleep(0.01)
 
     with two_workers() as cluster:
+        # As `dask scheduler --scheduler-file` writes it.
+        (tmp_path / "cluster.json").write_text(json.dumps(cluster.scheduler.identity()))
         killer = threading.Thread(target=kill_one)
         killer.start()
         result = humanst_here(
             [
                 *("build-shards", "-o", str(release), "--shard-pairs", SHARD_PAIRS),
-                "--scheduler",
-                cluster.scheduler_address,
+                "--scheduler-file",
+                str(tmp_path / "cluster.json"),
             ]
         )
         over.set()
