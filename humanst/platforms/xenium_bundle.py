@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
+from humanst.files import read_json
 from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.registration import INSTRUMENT_UM_PER_PIXEL
@@ -116,8 +116,8 @@ def _short(value: Any) -> Any:
 
 def _json(files: LocalFiles, role: str, findings: Findings) -> dict[str, Any] | None:
     try:
-        content = json.loads(files.paths[role].read_bytes())
-    except ValueError as error:
+        content = read_json(files.paths[role])
+    except (ValueError, OSError) as error:
         content = error
     if isinstance(content, dict):
         return content
