@@ -39,7 +39,17 @@ def require_room(folder: Path, need_bytes: int) -> None:
 
 def no_room(error: OSError, path: Path) -> Exception:
     """What a failed write stands for: :class:`NoRoomError` for a full disk, else the error itself."""
-    if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+    if error.errno == errno.EFBIG:
+        return NoRoomError(
+            "A file grows beyond what one file may have here",
+            code="file-limit",
+            file=path.name,
+            expected="a file within the limits of the file system and of a task (256 GiB)",
+            found=str(error),
+            done="The unfinished file was removed",
+            todo="Check where its sources come from, or choose a file system that takes larger files",
+        )
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     free = shutil.disk_usage(path.parent).free
     return NoRoomError(

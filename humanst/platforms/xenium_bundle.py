@@ -15,7 +15,7 @@ from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.registration import INSTRUMENT_UM_PER_PIXEL
 from humanst.platforms.tables import first_duplicates
-from humanst.platforms.tenx import DAMAGED
+from humanst.platforms.tenx import DAMAGED, read_names
 
 AGREE_WITHIN, REFUSE_BEYOND = 0.02, 0.05
 HUMAN = frozenset({"human", "homo sapiens"})
@@ -185,8 +185,8 @@ def _matrix_features(files: LocalFiles, findings: Findings) -> list[tuple[str, s
     try:
         with open_h5(files.paths["counts"], files.names["counts"]) as handle:
             features = handle["matrix/features"]
-            columns = [features[key][...].astype("S").tolist() for key in ("name", "id", "feature_type")]
-            rows = list(zip(*([value.decode("utf-8") for value in column] for column in columns), strict=True))
+            columns = [read_names(features[key]).tolist() for key in ("name", "id", "feature_type")]
+            rows = list(zip(*columns, strict=True))
     except DAMAGED as error:
         findings.refuse(
             "matrix-unreadable",

@@ -42,11 +42,13 @@ def attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcom
     except MemoryError as error:
         return Outcome(position, task, None, _too_large(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             logger.exception("Unexpected error in a task")
             return Outcome(position, task, None, _bug(error))
         full = NoRoomError(
-            "The disk is full",
+            "A file grows beyond what one file may have here" if error.errno == errno.EFBIG else "The disk is full",
+            code="file-limit" if error.errno == errno.EFBIG else None,
+            expected="room to finish writing",
             found=str(error),
             done="The task was given up",
             todo="Make room and run the same command again",
