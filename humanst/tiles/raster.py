@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from humanst.tiles.faults import named, not_rgb, require_growth, require_size, turned, unreadable
+from humanst.tiles.faults import named, not_rgb, require_growth, require_size, require_streamed, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
 from humanst.tiles.vendor import open_slide, vendor_image, vendor_kind
 from humanst.vips import vips
@@ -95,6 +95,8 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
         raise unreadable(path, f"a whole {kind.upper()} image", error) from error
     require_size(path, image.width, image.height)
     require_growth(path, image.width, image.height)
+    if image.get_typeof("interlaced") and image.get("interlaced"):
+        require_streamed(path, image.width, image.height)
     orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
     if orientation != 1:
         raise turned(path, orientation)
