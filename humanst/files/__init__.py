@@ -34,7 +34,7 @@ from humanst.files.parts import (
     remove_parts,
     write_part,
 )
-from humanst.files.room import existing_folder, require_room
+from humanst.files.room import existing_folder, refused_by_system, require_room
 
 __all__ = [
     "CHUNK_BYTES",
@@ -62,6 +62,7 @@ __all__ = [
     "partial_path",
     "put_folder",
     "read_json",
+    "refused_by_system",
     "remove",
     "remove_parts",
     "replace_folder",
