@@ -14,18 +14,20 @@ MAX_DEPTH = 64
 MAX_JSON_BYTES = 64 << 20
 
 
-def read_json(path: Path, *, parse_int: Callable[[str], Any] = int) -> Any:
+def read_json(path: Path, *, parse_int: Callable[[str], Any] = int, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Parse a JSON file that somebody else wrote: not too large, and no object with a key twice.
 
     Parameters
     ----------
     parse_int
         What makes a number of digits without a point.
+    max_bytes
+        How large the file may be.
 
     Raises
     ------
     ValueError
-        For what :func:`parse_json` refuses, files beyond 64 MiB, and a key that an object has twice: readers differ in
+        For what :func:`parse_json` refuses, files beyond ``max_bytes``, and a key that an object has twice: readers differ in
         which of the two they take.
     HostileError
         ``not-a-file``.
@@ -33,8 +35,8 @@ def read_json(path: Path, *, parse_int: Callable[[str], Any] = int) -> Any:
         For what cannot be read.
     """
     require_plain(path)
-    if (size := path.stat().st_size) > MAX_JSON_BYTES:
-        raise ValueError(f"{size:,} bytes, beyond {MAX_JSON_BYTES:,}")
+    if (size := path.stat().st_size) > max_bytes:
+        raise ValueError(f"{size:,} bytes, beyond {max_bytes:,}")
     return parse_json(path.read_bytes(), parse_int=parse_int, object_pairs_hook=_unique)
 
 
