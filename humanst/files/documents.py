@@ -27,8 +27,8 @@ def read_json(path: Path, *, parse_int: Callable[[str], Any] = int, max_bytes: i
     Raises
     ------
     ValueError
-        For what :func:`parse_json` refuses, files beyond ``max_bytes``, and a key that an object has twice: readers differ in
-        which of the two they take.
+        For what :func:`parse_json` refuses, files beyond ``max_bytes``, and a key that an object has twice: readers
+        differ in which of the two they take.
     HostileError
         ``not-a-file``.
     OSError

@@ -83,7 +83,7 @@ def refused_by_system(error: OSError) -> HumanstError | None:
             code="file-limit" if too_long else None,
             file=name,
             expected="room to finish writing",
-            found=str(error),
+            found=error.strerror or str(error),
             done="It was given up",
             todo="Make room and run the same command again",
         )

@@ -32,7 +32,9 @@ def require_chain(path: Path) -> None:
         (page,) = struct.unpack_from(place, head.ljust(16, b"\0"), start)
         while page:
             if page in seen:
-                raise unreadable(path, "pages that follow each other to a last one", f"page {len(seen)} is an earlier one")
+                raise unreadable(
+                    path, "pages that follow each other to a last one", f"page {len(seen)} is an earlier one"
+                )
             if len(seen) == MAX_PAGES:
                 raise unreadable(path, f"at most {MAX_PAGES:,} pages", "more")
             seen.add(page)
