@@ -151,18 +151,7 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
         expected = manifest["sha256sums"]
         findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
     listed = {line[66:]: line[:64] for line in sums.read_text("utf-8", "replace").splitlines()}
-    here, odd = set(), set()
-    for path in release.rglob("*"):
-        name = path.relative_to(release).as_posix()
-        if path.is_file():
-            here.add(name)
-        elif path.is_symlink() or not path.is_dir():
-            # A link to a folder is not walked into; a pipe or a device has no bytes to hash.
-            odd.add(name)
-    for name in sorted(odd):
-        findings.refuse(
-            "stranger", "Neither a file nor a folder", file=name, expected="plain files", found="a link, pipe or device"
-        )
+    here = _files_of(release, findings)
     strangers = here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}
     for name in sorted(name for name in strangers if not is_unpacked_store(name, manifest)):
         findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")
@@ -172,6 +161,24 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
         elif (found := files.sha256_file(release / name)) != expected:
             findings.refuse("hash", "A file differs from its hash", file=name, expected=expected, found=found)
     return len(listed)
+
+
+def _files_of(release: Path, findings: Findings) -> set[str]:
+    """Names of its files. A link to a folder is not walked into; a pipe or a device has no bytes to hash."""
+    here = set()
+    for path in release.rglob("*"):
+        name = path.relative_to(release).as_posix()
+        if path.is_file():
+            here.add(name)
+        elif path.is_symlink() or not path.is_dir():
+            findings.refuse(
+                "stranger",
+                "Neither a file nor a folder",
+                file=name,
+                expected="plain files",
+                found="a link, pipe or device",
+            )
+    return here
 
 
 def _check_shard(
