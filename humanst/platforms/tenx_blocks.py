@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
+from humanst.platforms.mex_header import unreadable
 from humanst.platforms.tables import counts_from_values
-from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix, unreadable
+from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
