@@ -57,9 +57,9 @@ def format_of(path: Path) -> Format:
 def open_raster(path: Path, *, access: Access = "sequential", level: TileTable | None = None) -> pyvips.Image:
     """Open an image lazily; the size limit and the orientation are checked on the header.
 
-    Truncated JPEG and PNG data and TIFF warnings (which is how libvips reports tiles it cannot decode) become errors
-    when the pixels are read. Where every read of a TIFF warns of the order of its tags, warnings mean nothing and only
-    errors count; that its tiles lie inside the file is checked on the header for every TIFF.
+    Truncated JPEG and PNG data, corrupt JPEG data and TIFF warnings (which is how libvips reports tiles it cannot
+    decode) become errors when the pixels are read. Where every read of a TIFF warns of the order of its tags, warnings
+    mean nothing and only errors count; that its tiles lie inside the file is checked on the header for every TIFF.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     kind = format_of(path)
     try:
         if kind == "jpeg":
-            image = pyvips.Image.jpegload(str(path), access=access, fail_on="truncated", revalidate=True)
+            # libjpeg only warns of a hole in the middle, such as a lost block of zeros, and paints it grey.
+            image = pyvips.Image.jpegload(str(path), access=access, fail_on="warning", revalidate=True)
         elif kind == "png":
             image = pyvips.Image.pngload(str(path), access=access, fail_on="truncated", revalidate=True)
         else:

@@ -34,7 +34,7 @@ from humanst.platforms.tenx_blocks import open_matrix
 from humanst.platforms.visium import read as read_visium
 from humanst.platforms.xenium_bundle import read_experiment
 from humanst.shards.verify import verify_release
-from humanst.tiles.raster import image_size
+from humanst.tiles.raster import image_size, thumbnail
 from humanst.tiles.tiff import read_layout
 from tests.fetch.small_release import write_release
 from tests.platforms.visium_outs import RECIPE, Outs, local_files
@@ -296,6 +296,21 @@ def test_a_large_progressive_image_is_refused_and_a_baseline_one_is_not(tmp_path
         assert caught.value.facts.code == "image-bomb"
     path.write_bytes(jpeg_of(2_000, progressive=True))
     assert image_size(path) == (2_000, 2_000)
+
+
+def test_a_hole_of_zeros_in_a_jpeg_is_no_grey_patch(tmp_path: Path) -> None:
+    """As a disk leaves it that lost a block: the file has its length, its head and its end."""
+    path = tmp_path / "a.jpg"
+    slope = np.add.outer(np.arange(512) / 3, np.arange(512) / 5)[..., None]
+    pixels = np.clip(slope + np.random.default_rng(0).normal(0, 4, (512, 512, 3)), 0, 255)
+    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+    assert thumbnail(path, 1.0, 8.0).shape == (64, 64, 3)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 4096] = bytes(4096)
+    path.write_bytes(data)
+    with pytest.raises(DataError) as caught:
+        thumbnail(path, 1.0, 8.0)
+    assert caught.value.facts.code == "image-unreadable"
 
 
 def test_documents_of_ours_have_each_key_once(tmp_path: Path) -> None:
