@@ -14,6 +14,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from humanst.errors import UsageError
 
+# Ten years, and the memory of no machine: the system takes no number as large as one may write.
+MOST_SECONDS = 10 * 365 * 24 * 3600
+MOST_GIB = 1 << 20
+
 
 class Settings(BaseSettings):
     """Settings taken from ``HUMANST_*`` environment variables.
@@ -52,13 +56,13 @@ class Settings(BaseSettings):
     mirror: Annotated[tuple[str, ...], NoDecode] = ()
     cache_dir: Path | None = None
     shared_cache: Annotated[tuple[str, ...], NoDecode] = ()
-    fetch_budget_s: float | None = Field(default=None, gt=0)
+    fetch_budget_s: float | None = Field(default=None, gt=0, le=MOST_SECONDS)
     offline: bool = False
     catalog: Path | None = None
     accept_licenses: Annotated[tuple[str, ...], NoDecode] = ()
     allow_loopback_http: bool = False
-    task_memory_gib: float | None = Field(default=None, gt=0)
-    task_cpu_s: float | None = Field(default=None, ge=1)
+    task_memory_gib: float | None = Field(default=None, gt=0, le=MOST_GIB)
+    task_cpu_s: float | None = Field(default=None, ge=1, le=MOST_SECONDS)
     one_process: bool = False
 
     @field_validator("mirror", "shared_cache", "accept_licenses", mode="before")

@@ -16,7 +16,7 @@ from pathlib import Path
 from humanst import files
 from humanst.builder.matching import Matches, list_files, match_sections, safe_id, unique_ids
 from humanst.catalog import Recipe, Section, Source, Study
-from humanst.errors import DataError, UsageError
+from humanst.errors import DataError, HostileError, HumanstError, UsageError
 from humanst.fetch import LocalFiles, fetch_section
 from humanst.fetch.archives import list_members
 from humanst.fetch.members import is_archive, unpack_members
@@ -28,6 +28,8 @@ UNKNOWN_LICENSE = "LicenseRef-unknown"
 UNRELEASED = "unreleased"
 # Names that vendors give to every output folder say nothing: the folder above names the study.
 NO_NAMES = frozenset({"outs", "output", "outputs", "results", "data", "spatial", "binned_outputs"})
+# Slides and transcript tables have tens of gigabytes; a file of terabytes has holes.
+MAX_FILE_BYTES = 256 << 30
 # Between an archive and its member in a match; no file system allows it in a name.
 INSIDE = "\0"
 
@@ -74,7 +76,10 @@ def section_files(
         if source.role in paths:
             raise _ambiguous(study, section, source.role)
         paths[source.role], names[source.role] = study.folder / source.path, source.path
-    digests = {role: _sha256(path) for role, path in paths.items()}
+    try:
+        digests = {role: _sha256(path, names[role]) for role, path in paths.items()}
+    except HumanstError as error:
+        raise error.located(study=study.study_id, section=section.section_id) from None
     local = LocalFiles(study.study_id, section.section_id, paths, digests, names)
     members = {
         source.role: source.member for source in section.sources if source.member is not None and source.role in paths
@@ -97,8 +102,38 @@ def _ambiguous(study: Study, section: Section, role: str) -> DataError:
     )
 
 
-def _sha256(path: Path) -> str:
-    about = path.stat()
+def _sha256(path: Path, name: str) -> str:
+    try:
+        files.require_plain(path, name=name)
+        about = path.stat()
+        if about.st_size > MAX_FILE_BYTES:
+            raise _too_large(name, about.st_size)
+        return _digest(path, about)
+    except OSError as error:
+        raise DataError(
+            "This file cannot be read",
+            code="file-unreadable",
+            file=name,
+            expected="a file that may be read",
+            found=error.strerror or str(error),
+            done="The section was refused",
+            todo="Change its rights, or correct the link",
+        ) from error
+
+
+def _too_large(name: str, size: int) -> HostileError:
+    return HostileError(
+        "This file is larger than any file of a section",
+        code="file-too-large",
+        file=name,
+        expected=f"at most {MAX_FILE_BYTES:,} bytes",
+        found=f"{size:,} bytes",
+        done="It was not read",
+        todo="Check where it comes from",
+    )
+
+
+def _digest(path: Path, about: os.stat_result) -> str:
     return _hashed(path, about.st_size, about.st_mtime_ns)
 
 
@@ -177,6 +212,7 @@ def _matches(folder: Path, paths: list[str], recipe: Recipe) -> Matches:
     holders = match_sections(paths, {role: pattern for role, pattern in recipe.files.items() if is_archive(role)})
     archives = sorted({path for roles in holders.values() for hits in roles.values() for path in hits})
     for archive in archives:
+        files.require_plain(folder / archive, name=archive)
         inside = match_sections(list_members(folder / archive, name=archive), recipe.options.get("members", {}))
         for section, roles in inside.items():
             mine = found.setdefault(section, {})
@@ -198,7 +234,12 @@ def _section(study_id: str, section_id: str, folder: Path, roles: Mapping[str, t
 
 def _source(role: str, match: str, folder: Path) -> Source:
     path, _, member = match.partition(INSIDE)
-    return Source(role, path, bytes=(folder / path).stat().st_size, member=member or None)
+    try:
+        size = (folder / path).stat().st_size
+    except OSError:
+        # A link that leads nowhere costs its own section, when that is read.
+        size = None
+    return Source(role, path, bytes=size, member=member or None)
 
 
 def _name_of(folder: Path) -> str:

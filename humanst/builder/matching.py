@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from humanst.errors import DataError
+
 MAX_ID = 40
 LONE_SECTION = "s1"
 # Notes about a section do not make one: a label file alone is no section.
@@ -41,10 +43,15 @@ def list_files(folder: Path) -> list[str]:
     """Relative POSIX paths of all files below a folder, sorted; hidden ones and zarr stores are passed over.
 
     Linked folders are followed once each, for labs link to where their data lie.
+
+    Raises
+    ------
+    DataError
+        ``folder-unreadable`` when a folder cannot be looked into: its sections would be missed without a word.
     """
     found: list[str] = []
     seen: set[str] = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()
@@ -54,6 +61,18 @@ def list_files(folder: Path) -> list[str]:
         base = Path(root).relative_to(folder)
         found += [(base / name).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DataError(
+        "A folder cannot be looked into",
+        code="folder-unreadable",
+        file=Path(str(error.filename)).name,
+        expected="folders that may be read",
+        found=error.strerror or str(error),
+        done="Nothing was read, for its sections would be missed without a word",
+        todo="Change its rights, or take it out",
+    ) from error
 
 
 def match_sections(paths: Iterable[str], patterns: Mapping[str, str]) -> Matches:

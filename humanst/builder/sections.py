@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from humanst import files
-from humanst.builder.folders import section_files
+from humanst.builder.folders import FolderStudy, section_files
 from humanst.builder.images import store_picture
 from humanst.builder.measured import MeasuredGenes, measured_genes
 from humanst.builder.steps import IMAGE_ROLES, harmonize_files, section_recipe
 from humanst.catalog import Recipe, Section, Study
 from humanst.errors import HumanstError
-from humanst.fetch import LocalFiles
+from humanst.fetch import LocalFiles, require_unrotted
 from humanst.findings import Finding
 from humanst.harmonize.gene_table import load_gene_table
 from humanst.harmonize.section import Choices
@@ -120,6 +120,9 @@ def _build(task: SectionTask) -> BuiltSection:
     record_path = options.folder / "images" / f"{section.sample_id}.tif"
     if is_current(path, inputs) and (current := _current(section, path, local, record_path, inputs)):
         return current
+    if not isinstance(study, FolderStudy):
+        # The files of a folder were hashed a moment ago; those of the cache when they were placed, perhaps years ago.
+        require_unrotted(local)
     harmonized, record = harmonize_files(
         local,
         recipe,

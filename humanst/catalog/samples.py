@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from humanst.catalog.yaml_files import require_file, short_name
+from humanst.catalog.yaml_files import MAX_BYTES, require_file, short_name
 from humanst.errors import DataError
 from humanst.findings import Findings
 
@@ -76,7 +76,17 @@ def _check_sample_ids(rows: list[dict[str, str]], findings: Findings) -> None:
 
 def _text(path: Path, name: str) -> str:
     require_file(path)
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise _unreadable(name, f"{size:,} bytes")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError("The table is not UTF-8 text", code="table-unreadable", file=name, found=str(error)) from error
+        raise _unreadable(name, str(error)) from error
+    if "\0" in text:
+        raise _unreadable(name, "a NUL byte")
+    return text
+
+
+def _unreadable(name: str, found: str) -> DataError:
+    expected = f"UTF-8 text of at most {MAX_BYTES:,} bytes"
+    return DataError("The table is not UTF-8 text", code="table-unreadable", file=name, expected=expected, found=found)

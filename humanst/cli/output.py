@@ -121,6 +121,14 @@ def run_and_exit(command: click.Command, arguments: Sequence[str]) -> None:
         # The reader of stdout went away (`| head`); nothing is left to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        from humanst.files import refused_by_system
+
+        refused = refused_by_system(error)
+        if refused is None:
+            raise
+        report_error(refused, json_wanted(arguments))
+        sys.exit(refused.exit_code)
 
 
 def json_wanted(arguments: Sequence[str]) -> bool:

@@ -55,7 +55,8 @@ def propose(folder: Path) -> Proposal:
 
     A folder that holds nothing humanst knows gives one draft without a platform.
     """
-    paths = list_files(folder)
+    # Pipes and devices are no data, and a link may lead nowhere.
+    paths = [path for path in list_files(folder) if (folder / path).is_file()]
     sizes = {path: (folder / path).stat().st_size for path in paths}
     bundles, loose = find_bundles(paths)
     drafts = [_draft_bundles(folder, group, paths, sizes) for group in group_alike(bundles)]

@@ -8,5 +8,6 @@ they are the bytes on record. A file without a digest on record is refused unles
 from __future__ import annotations
 
 from humanst.fetch.local import LocalFiles, fetch_resource, fetch_section, fetch_sections
+from humanst.fetch.unrotted import require_unrotted
 
-__all__ = ["LocalFiles", "fetch_resource", "fetch_section", "fetch_sections"]
+__all__ = ["LocalFiles", "fetch_resource", "fetch_section", "fetch_sections", "require_unrotted"]

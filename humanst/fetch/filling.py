@@ -196,6 +196,7 @@ def _load(url: str, place: Place, job: Fetching, deadline: float, resume: Resume
 
 def _blocks(path: Path, label: str) -> Iterator[bytes]:
     try:
+        files.require_plain(path)
         with path.open("rb") as handle:
             while block := handle.read(files.CHUNK_BYTES):
                 yield block

@@ -18,8 +18,8 @@ from humanst.files.aside import (
     write_json,
     write_with,
 )
-from humanst.files.disk import CHUNK_BYTES, fsync_folder, let_group_read, remove, sha256_file
-from humanst.files.documents import parse_json
+from humanst.files.disk import CHUNK_BYTES, fsync_folder, let_group_read, remove, require_plain, sha256_file
+from humanst.files.documents import parse_json, read_json
 from humanst.files.folders import folder_aside, hoist, link, link_or_copy, put_folder, replace_folder
 from humanst.files.locks import locked, locks_hold
 from humanst.files.names import folded_name, safe_relative_path
@@ -34,7 +34,7 @@ from humanst.files.parts import (
     remove_parts,
     write_part,
 )
-from humanst.files.room import existing_folder, require_room
+from humanst.files.room import existing_folder, refused_by_system, require_room
 
 __all__ = [
     "CHUNK_BYTES",
@@ -61,9 +61,12 @@ __all__ = [
     "part_bytes",
     "partial_path",
     "put_folder",
+    "read_json",
+    "refused_by_system",
     "remove",
     "remove_parts",
     "replace_folder",
+    "require_plain",
     "require_room",
     "safe_relative_path",
     "sha256_file",

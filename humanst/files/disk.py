@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from humanst.errors import HostileError
 from humanst.files.room import no_room
 
 CHUNK_BYTES = 1 << 20
@@ -85,8 +87,47 @@ def remove(path: Path) -> None:
         delete(path)
 
 
+def require_plain(path: Path, *, name: str | None = None) -> None:
+    """Refuse what a read could hang on, or that never ends: pipes, sockets and devices. Links are followed.
+
+    Parameters
+    ----------
+    name
+        How messages call it; its own name by default.
+
+    Raises
+    ------
+    HostileError
+        ``not-a-file``.
+    OSError
+        When nothing is there.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    raise HostileError(
+        "This is not a plain file",
+        code="not-a-file",
+        file=name or path.name,
+        expected="a plain file, or a link to one",
+        found=kinds.get(stat.S_IFMT(mode), "something else"),
+        done="It was not opened",
+        todo="Put the file itself in its place",
+    )
+
+
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in 1 MiB chunks."""
+    """Hex sha256 of a file, read in 1 MiB chunks.
+
+    Raises
+    ------
+    HostileError
+        ``not-a-file`` for a pipe, a socket or a device.
+    OSError
+        For what cannot be opened.
+    """
+    require_plain(path)
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError
+from humanst.files import read_json
 from humanst.harmonize.tissue import TissueMask
 
 
@@ -54,8 +54,8 @@ def _row_col(ring: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        return read_json(path)
+    except (ValueError, OSError) as error:
         raise _invalid(path.name, "GeoJSON", str(error)) from error
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from humanst.errors import DataError
-from humanst.files import parse_json, safe_relative_path
+from humanst.files import parse_json, require_plain, safe_relative_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         When the manifest is missing, is no JSON object, or has another schema.
     """
     try:
+        require_plain(folder / MANIFEST)
         text = (folder / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise DataError(
             "This is not a release: a release exists only when its manifest exists",
             code="no-manifest",

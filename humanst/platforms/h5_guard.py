@@ -6,6 +6,7 @@ datasets), and a file of a kilobyte can declare a dataset of 80 GB. Neither is k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,10 @@ def _check_dataset(dataset: h5py.Dataset, name: str) -> None:
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * dataset.id.get_storage_size()))
     if dataset.nbytes > limit:
         raise _bomb(name, dataset.name, f"{dataset.nbytes:,} bytes, {dataset.id.get_storage_size():,} of them stored")
+    # Whoever reads one value has its whole chunk unpacked, which may be larger than the dataset.
+    chunk_bytes = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if chunk_bytes > max(FREE_BYTES, dataset.nbytes):
+        raise _bomb(name, dataset.name, f"chunks of {chunk_bytes:,} bytes for {dataset.nbytes:,}")
 
 
 def _reaches_out(name: str, field: str, found: str) -> HostileError:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 
 from humanst.fetch import LocalFiles
+from humanst.files import read_json
 from humanst.findings import Findings
 
 # From the finest; the scale of the full-resolution image itself is 1.
@@ -21,8 +21,8 @@ def read_scalefactors(files: LocalFiles, findings: Findings) -> dict[str, float]
         return {}
     name = files.names["scalefactors"]
     try:
-        content = json.loads(files.paths["scalefactors"].read_bytes(), parse_int=float)
-    except (ValueError, RecursionError, OSError) as error:
+        content = read_json(files.paths["scalefactors"], parse_int=float)
+    except (ValueError, OSError) as error:
         _unreadable(findings, name, str(error))
         return {}
     if not isinstance(content, dict):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.errors import DataError
-from humanst.fetch.archives import is_gzip
+from humanst.fetch.archive_faults import bomb
+from humanst.fetch.archives import BUDGET, is_gzip
 from humanst.findings import Findings
 
 # No spot holds this many transcripts of one gene; sums of larger values would wrap.
@@ -43,6 +44,8 @@ def read_table(path: Path, *, name: str, max_fields: int = MAX_FIELDS, **how: An
     ------
     DataError
         ``table-unreadable`` when the file is not the table it should be.
+    HostileError
+        ``archive-bomb`` for a compressed one that grows too much.
     """
     import pandas as pd
 
@@ -68,15 +71,20 @@ def _unreadable(name: str, found: str, expected: str = "a delimited text table")
 def _refuse_strange(path: Path, name: str, sep: str, most: int, *, whole: bool) -> None:
     """Look at the first two lines, of which one says how many columns there are, and for NUL bytes.
 
-    A field ends at a NUL for pandas: 9 NUL 34 would be read as 9, without a word.
+    A field ends at a NUL for pandas: 9 NUL 34 would be read as 9, without a word. What was compressed is read through
+    within the budget of archives, before pandas holds all of it.
     """
-    opened = gzip.open if is_gzip(path) else Path.open
+    is_packed = is_gzip(path)
+    opened, n_bytes = gzip.open if is_packed else Path.open, path.stat().st_size
+    limit = BUDGET.limit(n_bytes) if is_packed else n_bytes
     try:
         with opened(path, "rb") as handle:
             lines = [handle.readline(MAX_LINE_BYTES) for _ in range(2)]
             has_nul = any(b"\0" in line for line in lines)
             while whole and not has_nul and (block := handle.read(_BLOCK_BYTES)):
                 has_nul = b"\0" in block
+                if handle.tell() > limit:
+                    raise bomb(name, limit)
     except _TEXT_FAULTS as error:
         raise _unreadable(name, str(error)) from error
     if any(len(line) == MAX_LINE_BYTES for line in lines):
@@ -151,9 +159,17 @@ def counts_from_values(values: NDArray[Any], *, name: str, findings: Findings) -
         numbers = values
     else:
         try:
-            numbers = values.astype(np.float64)
+            numbers = _as_real(values)
         except (TypeError, ValueError) as error:
-            findings.refuse("counts-not-numbers", "Counts are not numbers", file=name, field="counts", found=str(error))
+            findings.refuse(
+                "counts-not-numbers",
+                "Counts are not numbers",
+                file=name,
+                field="counts",
+                expected="whole numbers of transcripts",
+                found=str(error),
+                todo="Use the raw count matrix",
+            )
             return None
         bad = {
             "counts-nan": ~np.isfinite(numbers),
@@ -176,6 +192,13 @@ def counts_from_values(values: NDArray[Any], *, name: str, findings: Findings) -
                 todo="Use the raw count matrix, not a normalised one",
             )
     return numbers.astype(np.int64) if ok else None
+
+
+def _as_real(values: NDArray[Any]) -> NDArray[np.float64]:
+    # numpy would make 1 of true, and leave out what is imaginary.
+    if values.dtype.kind in "bcmM":
+        raise TypeError(f"values of type {values.dtype}")
+    return values.astype(np.float64)
 
 
 def dense_to_csr(values: NDArray[np.int64]) -> csr_matrix:

@@ -21,6 +21,7 @@ from humanst.fetch import LocalFiles
 from humanst.fetch.archives import is_gzip
 from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
+from humanst.platforms.mex_header import check_header, unreadable
 from humanst.platforms.tables import counts_from_values, read_table, refuse_duplicates
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # What h5py raises on files that are damaged or laid out otherwise.
 DAMAGED = (OSError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
 GENE_EXPRESSION = "Gene Expression"
+MAX_NAME_BYTES = 1000
 H5_DATASETS = ("data", "indices", "indptr", "shape", "barcodes")
 
 
@@ -80,18 +82,6 @@ def _no_counts(files: LocalFiles) -> DataError:
         found=f"files for {', '.join(sorted(files.paths)) or 'nothing'}",
         done="The section was refused",
         todo="Add the count matrix to the catalog or the folder",
-    )
-
-
-def unreadable(name: str, expected: str, found: str) -> DataError:
-    """The error for a damaged matrix file."""
-    return DataError(
-        "The count matrix cannot be read",
-        code="matrix-unreadable",
-        file=name,
-        expected=expected,
-        found=found,
-        todo="Fetch the file again",
     )
 
 
@@ -154,8 +144,8 @@ def h5_matrix_group(handle: h5py.File, name: str) -> h5py.Group:
 def h5_features(group: h5py.Group, name: str) -> tuple[NDArray[np.str_], NDArray[np.str_], NDArray[np.str_]]:
     """Ids, names and types of the features of either layout."""
     if "features" not in group:
-        ids = _text(group["genes"])
-        return ids, _text(group["gene_names"]), np.full(len(ids), GENE_EXPRESSION)
+        ids = read_names(group["genes"])
+        return ids, read_names(group["gene_names"]), np.full(len(ids), GENE_EXPRESSION)
     features = group["features"]
     if "filtered_probes" in features or "gene_id" in features:
         raise DataError(
@@ -168,11 +158,21 @@ def h5_features(group: h5py.Group, name: str) -> tuple[NDArray[np.str_], NDArray
             done="Nothing was written",
             todo="Give filtered_feature_bc_matrix.h5 of the same run: which probes count is decided there",
         )
-    ids, names, types = (_text(features[key]) for key in ("id", "name", "feature_type"))
+    ids, names, types = (read_names(features[key]) for key in ("id", "name", "feature_type"))
     return ids, names, types
 
 
-def _text(dataset: h5py.Dataset) -> NDArray[np.str_]:
+def read_names(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """The strings of a dataset; an array gives each of them the room of the longest.
+
+    Raises
+    ------
+    ValueError
+        For one that is no name.
+    """
+    longest = dataset.dtype.itemsize if dataset.dtype.kind != "O" else max(map(len, dataset[...]), default=0)
+    if longest > MAX_NAME_BYTES:
+        raise ValueError(f"a name of {longest:,} bytes in {dataset.name}")
     return np.char.decode(dataset[...].astype("S"), "utf-8").astype(str)
 
 
@@ -183,7 +183,10 @@ def _from_h5_group(group: h5py.Group, name: str, findings: Findings) -> TenxMatr
     ids, names, types = h5_features(group, name)
     data, indices, indptr = group["data"][...], group["indices"][...], group["indptr"][...]
     fits = (
-        len(indptr) == n_barcodes + 1
+        # A fraction would be cut off without a word.
+        indices.dtype.kind in "iu"
+        and indptr.dtype.kind in "iu"
+        and len(indptr) == n_barcodes + 1
         and len(data) == len(indices) == (indptr[-1] if len(indptr) else -1)
         and len(ids) == len(names) == len(types) == n_features
         and bool(np.all(np.diff(indptr.astype(np.int64)) >= 0))
@@ -194,7 +197,7 @@ def _from_h5_group(group: h5py.Group, name: str, findings: Findings) -> TenxMatr
     counts = counts_from_values(data, name=name, findings=findings)
     values = counts if counts is not None else np.zeros(len(data), dtype=np.int64)
     matrix = csr_matrix((values, indices.astype(np.int64), indptr.astype(np.int64)), shape=(n_barcodes, n_features))
-    return _sorted(matrix, _text(group["barcodes"]), ids, names, types, name, findings)
+    return _sorted(matrix, read_names(group["barcodes"]), ids, names, types, name, findings)
 
 
 def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
@@ -202,20 +205,21 @@ def _read_mex(files: LocalFiles, findings: Findings) -> TenxMatrix:
     from scipy.sparse import csr_matrix
 
     name, path = files.names["matrix"], files.paths["matrix"]
+    ids, names, types = _mex_features(files)
+    barcodes = _lines(files, "barcodes")[0].to_numpy(str)
+    check_header(path, (len(ids), len(barcodes)), name)
     try:
         # scipy looks at the ending of the name alone.
         with gzip.open(path) if is_gzip(path) else path.open("rb") as handle:
-            raw = csr_matrix(mmread(handle).T)
+            entries = mmread(handle)
+        raw = csr_matrix(entries.T)
+        refuse_twice(entries.nnz - raw.nnz, name, findings)
     except (ValueError, OSError, EOFError, OverflowError, zlib.error) as error:
         raise unreadable(name, "a Market Exchange matrix", str(error)) from error
     counts = counts_from_values(raw.data, name=name, findings=findings)
     raw = csr_matrix(
         (counts if counts is not None else np.zeros(raw.nnz, dtype=np.int64), raw.indices, raw.indptr), shape=raw.shape
     )
-    ids, names, types = _mex_features(files)
-    barcodes = _lines(files, "barcodes")[0].to_numpy(str)
-    if raw.shape != (len(barcodes), len(ids)):
-        raise unreadable(name, f"{len(ids)} features x {len(barcodes)} barcodes", f"{raw.shape[::-1]}")
     return _sorted(raw, barcodes, ids, names, types, name, findings)
 
 
@@ -241,6 +245,20 @@ def _lines(files: LocalFiles, role: str) -> pd.DataFrame:
     )
 
 
+def refuse_twice(n_more: int, name: str, findings: Findings) -> None:
+    """Refuse a matrix that has a gene of a spot more than once: one of the two is the count of something else."""
+    if n_more:
+        findings.refuse(
+            "entries-twice",
+            "A gene of a spot is counted more than once",
+            file=name,
+            field="counts",
+            expected="one entry for each gene of a spot",
+            found=f"{n_more:,} entries more",
+            todo="Fetch the file again; humanst does not choose between two counts",
+        )
+
+
 def _sorted(
     matrix: csr_matrix,
     barcodes: NDArray[np.str_],
@@ -253,5 +271,7 @@ def _sorted(
     refuse_duplicates(barcodes, name=name, field="barcodes", findings=findings)
     order = np.argsort(barcodes, kind="stable")
     matrix = matrix[order]
+    n_entries = matrix.nnz
     matrix.sum_duplicates()
+    refuse_twice(n_entries - matrix.nnz, name, findings)
     return TenxMatrix(matrix, barcodes[order], ids, names, types)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from humanst.fetch import LocalFiles
 from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
+from humanst.platforms.mex_header import unreadable
 from humanst.platforms.tables import counts_from_values
-from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix, unreadable
+from humanst.platforms.tenx import DAMAGED, H5_DATASETS, h5_features, h5_matrix_group, read_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -95,10 +96,13 @@ def _open_h5(path: Path, name: str, findings: Findings, block_entries: int) -> B
             barcodes, indptr = group["barcodes"][...], group["indptr"][...].astype(np.int64)
             n_features, n_barcodes = (int(value) for value in group["shape"][...])
             n_entries = {int(group[key].shape[0]) for key in ("data", "indices")}
+            # A fraction would be cut off without a word.
+            whole = all(group[key].dtype.kind in "iu" for key in ("indices", "indptr"))
     except DAMAGED as error:
         raise unreadable(name, "an HDF5 file", str(error)) from error
     fits = (
-        len(ids) == n_features
+        whole
+        and len(ids) == n_features
         and len(barcodes) == n_barcodes == len(indptr) - 1
         and n_entries == {int(indptr[-1])}
         and int(indptr[0]) == 0

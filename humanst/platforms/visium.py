@@ -116,6 +116,16 @@ def _read_positions(files: LocalFiles, findings: Findings) -> pd.DataFrame | Non
         table.columns = list(POSITION_COLUMNS)
     if missing_columns(table.columns, POSITION_COLUMNS, name=name, findings=findings):
         return None
+    if table.empty:
+        findings.refuse(
+            "positions-empty",
+            "The positions file has no spots",
+            file=name,
+            expected="a row a spot",
+            found="a header alone",
+            todo="Get the file again",
+        )
+        return None
     numbers = table[list(POSITION_COLUMNS[1:])].apply(lambda column: _numbers(column))
     bad = ~np.isfinite(numbers.to_numpy(np.float64)).all(axis=1)
     if bad.any():

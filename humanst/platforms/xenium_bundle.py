@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.fetch import LocalFiles
+from humanst.files import read_json
 from humanst.findings import Findings
 from humanst.platforms.h5_guard import open_h5
 from humanst.platforms.registration import INSTRUMENT_UM_PER_PIXEL
 from humanst.platforms.tables import first_duplicates
-from humanst.platforms.tenx import DAMAGED
+from humanst.platforms.tenx import DAMAGED, read_names
 
 AGREE_WITHIN, REFUSE_BEYOND = 0.02, 0.05
 HUMAN = frozenset({"human", "homo sapiens"})
@@ -116,8 +116,8 @@ def _short(value: Any) -> Any:
 
 def _json(files: LocalFiles, role: str, findings: Findings) -> dict[str, Any] | None:
     try:
-        content = json.loads(files.paths[role].read_bytes())
-    except ValueError as error:
+        content = read_json(files.paths[role])
+    except (ValueError, OSError) as error:
         content = error
     if isinstance(content, dict):
         return content
@@ -185,8 +185,8 @@ def _matrix_features(files: LocalFiles, findings: Findings) -> list[tuple[str, s
     try:
         with open_h5(files.paths["counts"], files.names["counts"]) as handle:
             features = handle["matrix/features"]
-            columns = [features[key][...].astype("S").tolist() for key in ("name", "id", "feature_type")]
-            rows = list(zip(*([value.decode("utf-8") for value in column] for column in columns), strict=True))
+            columns = [read_names(features[key]).tolist() for key in ("name", "id", "feature_type")]
+            rows = list(zip(*columns, strict=True))
     except DAMAGED as error:
         findings.refuse(
             "matrix-unreadable",

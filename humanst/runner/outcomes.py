@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from humanst.errors import HostileError, HumanstError, NoRoomError
+from humanst.errors import HostileError, HumanstError
+from humanst.files import refused_by_system
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +42,10 @@ def attempt(position: int, task: Task, work: Callable[[Task], Result]) -> Outcom
     except MemoryError as error:
         return Outcome(position, task, None, _too_large(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        refused = refused_by_system(error)
+        if refused is None:
             logger.exception("Unexpected error in a task")
-            return Outcome(position, task, None, _bug(error))
-        full = NoRoomError(
-            "The disk is full",
-            found=str(error),
-            done="The task was given up",
-            todo="Make room and run the same command again",
-        )
-        return Outcome(position, task, None, full)
+        return Outcome(position, task, None, refused or _bug(error))
     except Exception as error:
         # The net under every task: libraries raise errors of families of their own, and the others must go on.
         logger.exception("Unexpected error in a task")

@@ -59,6 +59,10 @@ class Verification:
         self.findings.raise_if_refused()
 
 
+# The manifest of a release of ten thousand sections has some twenty million.
+MAX_DOCUMENT_BYTES = 1 << 30
+
+
 def verify_release(release: Path, *, progress: Callable[[int, int], None] | None = None) -> Verification:
     """Check a release folder.
 
@@ -107,14 +111,15 @@ def verify_release(release: Path, *, progress: Callable[[int, int], None] | None
 def _read_manifest(release: Path) -> Mapping[str, Any]:
     path = release / "MANIFEST.json"
     try:
-        manifest = files.parse_json(path.read_bytes())
-    except FileNotFoundError:
+        manifest = files.read_json(path, max_bytes=MAX_DOCUMENT_BYTES)
+    except (FileNotFoundError, IsADirectoryError):
         raise DataError(
             "This folder holds no finished release",
             code="no-manifest",
             file=path.name,
             expected="MANIFEST.json, which is written last",
             found="no such file",
+            done="Nothing was checked",
             todo="Run `humanst build-shards` again: it goes on where it stopped",
         ) from None
     except ValueError as error:
@@ -134,14 +139,19 @@ def _read_manifest(release: Path) -> Mapping[str, Any]:
 
 def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) -> int:
     sums = release / "SHA256SUMS"
-    if not sums.is_file():
-        findings.refuse("missing-file", "SHA256SUMS is missing", file="SHA256SUMS")
+    if not sums.is_file() or sums.stat().st_size > MAX_DOCUMENT_BYTES:
+        findings.refuse(
+            "missing-file",
+            "SHA256SUMS is missing, or no list of files",
+            file="SHA256SUMS",
+            expected=f"a file of at most {MAX_DOCUMENT_BYTES:,} bytes",
+        )
         return 0
     if (found := files.sha256_file(sums)) != manifest["sha256sums"]:
         expected = manifest["sha256sums"]
         findings.refuse("hash", "SHA256SUMS differs", file="SHA256SUMS", expected=expected, found=found)
     listed = {line[66:]: line[:64] for line in sums.read_text("utf-8", "replace").splitlines()}
-    here = {p.relative_to(release).as_posix() for p in release.rglob("*") if p.is_file()}
+    here = _files_of(release, findings)
     strangers = here - set(listed) - {"MANIFEST.json", "SHA256SUMS"}
     for name in sorted(name for name in strangers if not is_unpacked_store(name, manifest)):
         findings.refuse("stranger", "A file that is not on record", file=name, expected="only files of SHA256SUMS")
@@ -151,6 +161,24 @@ def _check_sums(release: Path, manifest: Mapping[str, Any], findings: Findings) 
         elif (found := files.sha256_file(release / name)) != expected:
             findings.refuse("hash", "A file differs from its hash", file=name, expected=expected, found=found)
     return len(listed)
+
+
+def _files_of(release: Path, findings: Findings) -> set[str]:
+    """Names of its files. A link to a folder is not walked into; a pipe or a device has no bytes to hash."""
+    here = set()
+    for path in release.rglob("*"):
+        name = path.relative_to(release).as_posix()
+        if path.is_file():
+            here.add(name)
+        elif path.is_symlink() or not path.is_dir():
+            findings.refuse(
+                "stranger",
+                "Neither a file nor a folder",
+                file=name,
+                expected="plain files",
+                found="a link, pipe or device",
+            )
+    return here
 
 
 def _check_shard(

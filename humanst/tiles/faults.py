@@ -22,6 +22,9 @@ MAX_GROWTH = 500
 Blank JPEG grows 260 times at the most, real slides 10 to 60 times; blank PNG and deflated TIFF 1,000 times.
 """
 
+MAX_WHOLE_PX = 2**29
+"""Largest image taken that can only be decoded as a whole: progressive JPEG needs 6 bytes a pixel for that."""
+
 
 @contextmanager
 def named(name: str | None) -> Iterator[None]:
@@ -113,4 +116,24 @@ def require_growth(path: Path, width_px: int, height_px: int) -> None:
             found=f"{width_px:,} x {height_px:,} pixels in {n_file:,} bytes",
             done="No pixel was decoded",
             todo="Check where the file comes from",
+        )
+
+
+def require_streamed(path: Path, width_px: int, height_px: int) -> None:
+    """Refuse a large image that is stored in several passes over all of its pixels.
+
+    Raises
+    ------
+    HostileError
+        ``image-bomb``.
+    """
+    if width_px * height_px > MAX_WHOLE_PX:
+        raise HostileError(
+            "The image is stored in several passes, and too large to be decoded as a whole",
+            code="image-bomb",
+            file=path.name,
+            expected=f"at most {MAX_WHOLE_PX:,} pixels of progressive JPEG or interlaced PNG",
+            found=f"{width_px:,} x {height_px:,} pixels",
+            done="No pixel was decoded",
+            todo="Save it as a tiled TIFF, or as baseline JPEG",
         )

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from humanst.tiles.faults import named, not_rgb, require_growth, require_size, turned, unreadable
+from humanst.tiles.faults import named, not_rgb, require_growth, require_size, require_streamed, turned, unreadable
 from humanst.tiles.tiff import TIFF_MAGIC, TileTable, read_layout
 from humanst.tiles.vendor import open_slide, vendor_image, vendor_kind
 from humanst.vips import vips
@@ -57,9 +57,9 @@ def format_of(path: Path) -> Format:
 def open_raster(path: Path, *, access: Access = "sequential", level: TileTable | None = None) -> pyvips.Image:
     """Open an image lazily; the size limit and the orientation are checked on the header.
 
-    Truncated JPEG and PNG data and TIFF warnings (which is how libvips reports tiles it cannot decode) become errors
-    when the pixels are read. Where every read of a TIFF warns of the order of its tags, warnings mean nothing and only
-    errors count; that its tiles lie inside the file is checked on the header for every TIFF.
+    Truncated JPEG and PNG data, corrupt JPEG data and TIFF warnings (which is how libvips reports tiles it cannot
+    decode) become errors when the pixels are read. Where every read of a TIFF warns of the order of its tags, warnings
+    mean nothing and only errors count; that its tiles lie inside the file is checked on the header for every TIFF.
 
     Parameters
     ----------
@@ -86,7 +86,8 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
     kind = format_of(path)
     try:
         if kind == "jpeg":
-            image = pyvips.Image.jpegload(str(path), access=access, fail_on="truncated", revalidate=True)
+            # libjpeg only warns of a hole in the middle, such as a lost block of zeros, and paints it grey.
+            image = pyvips.Image.jpegload(str(path), access=access, fail_on="warning", revalidate=True)
         elif kind == "png":
             image = pyvips.Image.pngload(str(path), access=access, fail_on="truncated", revalidate=True)
         else:
@@ -95,6 +96,8 @@ def open_raster(path: Path, *, access: Access = "sequential", level: TileTable |
         raise unreadable(path, f"a whole {kind.upper()} image", error) from error
     require_size(path, image.width, image.height)
     require_growth(path, image.width, image.height)
+    if image.get_typeof("interlaced") and image.get("interlaced"):
+        require_streamed(path, image.width, image.height)
     orientation = int(image.get("orientation")) if image.get_typeof("orientation") else 1
     if orientation != 1:
         raise turned(path, orientation)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from humanst.tiles.faults import unreadable
+from humanst.tiles.tiff_chain import require_chain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +136,7 @@ def read_layout(path: Path) -> TiffLayout:
 
     size = path.stat().st_size if path.exists() else 0
     try:
+        require_chain(path)
         with TiffFile(path) as tiff:
             first = tiff.pages[0].aspage()
             pages = list(_pages(tiff.pages, first))
