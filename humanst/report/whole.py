@@ -39,7 +39,8 @@ def each_section(
     made: dict[int, Result] = {}
     failures: dict[int, HumanstError] = {}
     tell(0)
-    with closing(run_tasks(tasks, work, workers=workers)) as outcomes:
+    # Stores may be a stranger's. One worker stays this process, which keeps what it opened from section to section.
+    with closing(run_tasks(tasks, work, workers=workers, apart=workers > 1)) as outcomes:
         for number, outcome in enumerate(outcomes, 1):
             if outcome.error is not None:
                 failures[outcome.position] = outcome.error
