@@ -152,11 +152,12 @@ def _request(
         base = PathwayChoice.of_record({**manifest["pathways"].get("options", {}), "shuffle_seed": None})
         work = Path(options["work"]) if options["work"] else given[0].with_name(f"{given[0].name}.work")
         sources = found.release_sources(given[0], manifest, work, scratch)
-        title = f"release {manifest['version']}"
+        title, identity = f"release {manifest['version']}", found.release_identity(given[0])
     else:
         groups = found.read_groups(Path(options["groups"])) if options["groups"] else {}
         sources = found.store_sources(given, groups)
         title = sources[0].sample_id if len(sources) == 1 else f"{len(sources)} sections"
+        identity = found.stores_identity(sources)
     book = open_catalog(catalog)
     if releases and options["sets"] is None:
         accept, may_ask = options["accept"], not as_json
@@ -180,6 +181,8 @@ def _request(
         n_own_panels=n_own,
         workers=options["workers"] or default_workers(),
         command=_command(given, path, options),
+        is_release=bool(releases),
+        identity=identity,
     )
 
 

@@ -122,6 +122,10 @@ def _request(source: Path, target: Path, scratch: Path, options: dict[str, Any],
     else:
         sets, choice = _gene_sets(options, as_json), choice_of(options)
     opened = open_source(source, work=work, scratch=scratch, gene_sets=sets, choice=choice)
+    beside = (target.parent, source.parent)
+    found = find_audit(options["audit"], beside, _title_of_one(opened), opened.identity)
+    if found.page is None and found.note:
+        say(found.note)
     return ReportRequest(
         source=opened,
         scratch=scratch,
@@ -129,7 +133,7 @@ def _request(source: Path, target: Path, scratch: Path, options: dict[str, Any],
         gene_sets=sets,
         choice=choice,
         single_file=options["single_file"],
-        audit=find_audit(options["audit"], (target.parent, source.parent), _title_of_one(opened)),
+        audit=found,
         workers=options["workers"] or default_workers(),
     )
 

@@ -34,7 +34,7 @@ class _BoxRow:
     words: str
 
 
-def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | None) -> str:
+def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | None, audit_note: str = "") -> str:
     """The page.
 
     Parameters
@@ -43,6 +43,8 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         ``sample_id`` -> page of the section, where all are one file.
     audit
         Address of the page of an audit, seen from here.
+    audit_note
+        What is to be said of that audit.
 
     Returns
     -------
@@ -70,6 +72,7 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         # Made by this package from its own templates.
         fragments={name: Markup(fragment) for name, fragment in fragments.items()},  # noqa: S704
         audit=audit,
+        audit_note=audit_note if audit is not None else "",
         number=lambda value: "" if value != value else repr(float(value)),
         percent=lambda share: f"{100 * share:.2f}%",
         made_by=__version__,

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from humanst import files
 from humanst.errors import HumanstError, InterruptedRun, UsageError
 from humanst.runner import run_tasks
 
@@ -104,3 +105,12 @@ def require_folder_of(what: str, output: Path, strangers: Sequence[str], *, code
             done="Nothing was written",
             todo=todo,
         )
+
+
+def has_card(path: Path, schema: str) -> bool:
+    """Whether a file is a card of this schema."""
+    try:
+        content = files.parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == schema
