@@ -23,7 +23,7 @@ from humanst.cli.output import (
     table,
     workers_option,
 )
-from humanst.cli.pathway_options import choice_of, pathway_options
+from humanst.cli.pathway_options import choice_of, pages_option, pathway_options, sets_of_option
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,21 +37,8 @@ _TOLD = (
 
 @click.command()
 @click.argument("paths", metavar="SECTION...|RELEASE", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    default="audit",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="The folder of tables and page.",
-)
-@click.option(
-    "--sets",
-    "--gene-sets",
-    "sets",
-    help="Gene sets, as for build-shards [default: those of the release, else the catalog's].",
-)
+@pages_option("audit")
+@sets_of_option
 @pathway_options
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often the counts are dealt into halves."

@@ -19,7 +19,7 @@ from humanst.cli.output import (
     say,
     workers_option,
 )
-from humanst.cli.pathway_options import NAMES, choice_of, pathway_options
+from humanst.cli.pathway_options import NAMES, choice_of, pages_option, pathway_options, sets_of_option
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", metavar="RELEASE|SECTIONS", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    default="site",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="The folder of the pages.",
-)
+@pages_option("site")
 @click.option(
     "--single-file/--folder",
     "single_file",
@@ -50,12 +42,7 @@ if TYPE_CHECKING:
     help="The folder or page of a `humanst audit` that goes along [default: that of the folder audit beside the pages "
     "or beside RELEASE, if it is of the same release].",
 )
-@click.option(
-    "--sets",
-    "--gene-sets",
-    "sets",
-    help="Gene sets that the spots of section stores are scored for [default: the catalog's].",
-)
+@sets_of_option
 @pathway_options
 @click.option(
     "--work",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class ReportRequest:
     gene_sets: Path | None = None
     choice: PathwayChoice | None = None
     single_file: bool | None = None
-    audit: FoundAudit = FoundAudit()
+    audit: FoundAudit = field(default_factory=FoundAudit)
     workers: int = 1
 
     @property

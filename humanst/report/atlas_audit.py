@@ -100,7 +100,7 @@ def _asked(asked: Path, title: str | None, identity: str | None) -> FoundAudit:
         )
     if title is None:
         return FoundAudit(page, f"The audit is of {head.title}.")
-    if head.title != title or None not in (head.identity, identity) and head.identity != identity:
+    if head.title != title or (None not in (head.identity, identity) and head.identity != identity):
         return FoundAudit(page, f"The audit is of another {head.title} than these pages.")
     return FoundAudit(page, _UNNAMED if head.identity is None else "")
 

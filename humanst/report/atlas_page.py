@@ -63,7 +63,8 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         facts=facts,
         subtitle=_subtitle(facts),
         tiles=_tiles(facts),
-        colour={platform: number % N_COLOURS for number, platform in enumerate(facts.platforms)},
+        colour={platform: min(number, N_COLOURS - 1) for number, platform in enumerate(facts.platforms)},
+        legend_entries=_legend(facts.platforms),
         boxes=_boxes(facts.boxes),
         hrefs={row["sample_id"]: row["href"] for row in facts.rows},
         pictures={row["sample_id"]: _inline(row["picture"]) for row in facts.rows},
@@ -123,6 +124,14 @@ def _tiles(facts: AtlasFacts) -> list[tuple[str, str, str]]:
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     tiles.append(("licences", f"{len(names):,}" if names else "-", some or _NOT_HERE))
     return tiles
+
+
+def _legend(platforms: Sequence[str]) -> list[tuple[int, str]]:
+    """Colour and text of every entry; of more platforms than colours the smallest share the last."""
+    own = platforms if len(platforms) <= N_COLOURS else platforms[: N_COLOURS - 1]
+    others = platforms[len(own) :]
+    entries = list(enumerate(own))
+    return [*entries, (N_COLOURS - 1, f"others: {', '.join(others)}")] if others else entries
 
 
 def _may(n: int | None, total: int | None) -> str:
