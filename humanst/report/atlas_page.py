@@ -64,6 +64,7 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         subtitle=_subtitle(facts),
         tiles=_tiles(facts),
         colour={platform: min(number, N_COLOURS - 1) for number, platform in enumerate(facts.platforms)},
+        failures=_alike(facts.failures),
         legend_entries=_legend(facts.platforms),
         boxes=_boxes(facts.boxes),
         hrefs={row["sample_id"]: row["href"] for row in facts.rows},
@@ -124,6 +125,14 @@ def _tiles(facts: AtlasFacts) -> list[tuple[str, str, str]]:
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     tiles.append(("licences", f"{len(names):,}" if names else "-", some or _NOT_HERE))
     return tiles
+
+
+def _alike(failures: Sequence[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Sections by what is wrong with them: a damaged shard is wrong with all of its split."""
+    found: dict[str, list[str]] = {}
+    for name, why in failures:
+        found.setdefault(why, []).append(name)
+    return [(names, why) for why, names in found.items()]
 
 
 def _legend(platforms: Sequence[str]) -> list[tuple[int, str]]:

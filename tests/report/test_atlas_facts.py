@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.report import atlas
 from humanst.report.atlas_facts import atlas_facts
 from humanst.report.atlas_page import atlas_page, web_address
@@ -88,6 +89,19 @@ def test_platforms_beyond_the_colours_share_the_last_and_are_named_with_it(made:
         assert [text for _, text in legend][len(own) :] == (
             [] if n_platforms == 8 else [f"others: {', '.join(names[7:])}"]
         )
+
+
+def test_what_is_wrong_with_many_sections_is_said_once(made: Made, tmp_path: Path) -> None:
+    source = open_source(copy_release(made, tmp_path))
+    failures: list[tuple[str, HumanstError]] = [
+        (SECTIONS[0], IntegrityError("a shard is damaged")),
+        (SECTIONS[1], DataError("a store is not there")),
+        (SECTIONS[2], IntegrityError("a shard is damaged")),
+    ]
+    text = atlas_page(atlas_facts(source, {}, failures), fragments={}, audit=None)
+    assert "3 of 3 sections could not be shown" in text
+    assert text.count("a shard is damaged") == text.count("a store is not there") == 1
+    assert f"<li><b>{SECTIONS[0]}</b>, <b>{SECTIONS[2]}</b>: a shard is damaged" in text
 
 
 def test_a_scale_bar_is_a_round_length_on_every_field() -> None:

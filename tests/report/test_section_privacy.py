@@ -110,7 +110,7 @@ def assert_nothing_beside_pixels(release: Path, slide: np.ndarray) -> None:  # t
             small = np.asarray(whole.resize(level.shape[1::-1], Image.Resampling.BOX))
         assert np.corrcoef(level.ravel().astype(float), small.ravel().astype(float))[0, 1] > 0.95
     found = list(patches(release))
-    assert len(found) > 20
+    assert len(found) >= 20
     assert all(segments(jpeg) <= HARMLESS for jpeg in found)
 
 
