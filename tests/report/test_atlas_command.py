@@ -177,6 +177,7 @@ def test_stores_are_shown_without_a_release_and_an_unfinished_one_is_named(made:
     assert (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").is_file()
     text = (tmp_path / "site" / "index.html").read_text()
     assert "Splits and leakage" not in text
+    assert "Section stores keep no licence, donor, organ or disease" in text
     assert second.name in text
     names = [line.split("\t")[0] for line in sets.read_text().splitlines()]
     assert all(name in (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").read_text() for name in names[:3])
