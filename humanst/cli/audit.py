@@ -131,6 +131,7 @@ def _request(
     given = [Path(path).resolve() for path in paths]
     releases = [path for path in given if found.is_release(path)]
     base = PathwayChoice()
+    identity: str | None
     if releases:
         if len(given) > 1 or options["groups"]:
             raise _one_release(given)
