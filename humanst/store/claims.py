@@ -78,7 +78,8 @@ def _arrays(root: zarr.Group, store: Path, wanted: tuple[str, ...]) -> dict[str,
 def _claimed_bytes(array: zarr.Array[Any]) -> int:
     """Bytes of an array, or of one of its chunks where that is more: chunks are unpacked whole."""
     chunk = array.shards or array.chunks
-    return max(math.prod(array.shape), math.prod(chunk)) * int(array.dtype.itemsize)
+    n_values: int = max(math.prod(array.shape), math.prod(chunk))
+    return n_values * int(array.dtype.itemsize)
 
 
 def _bomb(store: Path, field: str, expected: str, found: str) -> HostileError:
