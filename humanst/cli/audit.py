@@ -23,7 +23,7 @@ from humanst.cli.output import (
     table,
     workers_option,
 )
-from humanst.cli.pathway_options import choice_of, pathway_options
+from humanst.cli.pathway_options import choice_of, pages_option, pathway_options, sets_of_option
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,21 +37,8 @@ _TOLD = (
 
 @click.command()
 @click.argument("paths", metavar="SECTION...|RELEASE", nargs=-1, required=True, type=click.Path(exists=True))
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    default="audit",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="The folder of tables and page.",
-)
-@click.option(
-    "--sets",
-    "--gene-sets",
-    "sets",
-    help="Gene sets, as for build-shards [default: those of the release, else the catalog's].",
-)
+@pages_option("audit")
+@sets_of_option
 @pathway_options
 @click.option(
     "--seeds", type=click.IntRange(1), default=3, show_default=True, help="How often the counts are dealt into halves."
@@ -144,6 +131,7 @@ def _request(
     given = [Path(path).resolve() for path in paths]
     releases = [path for path in given if found.is_release(path)]
     base = PathwayChoice()
+    identity: str | None
     if releases:
         if len(given) > 1 or options["groups"]:
             raise _one_release(given)
@@ -152,11 +140,12 @@ def _request(
         base = PathwayChoice.of_record({**manifest["pathways"].get("options", {}), "shuffle_seed": None})
         work = Path(options["work"]) if options["work"] else given[0].with_name(f"{given[0].name}.work")
         sources = found.release_sources(given[0], manifest, work, scratch)
-        title = f"release {manifest['version']}"
+        title, identity = f"release {manifest['version']}", found.release_identity(given[0])
     else:
         groups = found.read_groups(Path(options["groups"])) if options["groups"] else {}
         sources = found.store_sources(given, groups)
         title = sources[0].sample_id if len(sources) == 1 else f"{len(sources)} sections"
+        identity = found.stores_identity(sources)
     book = open_catalog(catalog)
     if releases and options["sets"] is None:
         accept, may_ask = options["accept"], not as_json
@@ -180,6 +169,8 @@ def _request(
         n_own_panels=n_own,
         workers=options["workers"] or default_workers(),
         command=_command(given, path, options),
+        is_release=bool(releases),
+        identity=identity,
     )
 
 

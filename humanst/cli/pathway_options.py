@@ -1,4 +1,4 @@
-"""How pathway targets are made, as options: ``build-shards``, ``plan``, ``add-targets`` and ``audit`` share them."""
+"""How pathway targets are made, as options of all commands that make or show them, and where what is shown goes."""
 
 from __future__ import annotations
 
@@ -42,6 +42,12 @@ shuffle_option = click.option(
     metavar="SEED",
     help="A control: give every pair the pathways of another pair of its section.",
 )
+sets_of_option = click.option(
+    "--sets",
+    "--gene-sets",
+    "sets",
+    help="Gene sets to score for, as for build-shards [default: those of the release, else the catalog's].",
+)
 NAMES = ("scorer", "smooth", "z", "clip", "min_members", "max_members", "top")
 
 
@@ -50,6 +56,20 @@ def pathway_options(command: Command) -> Command:
     for option in reversed((*_SCORING, *_SETS)):
         command = option(command)
     return command
+
+
+def pages_option(default: str) -> Callable[[Command], Command]:
+    """The folder that pages and tables go to; ``--output`` as of every other command, and ``--out``."""
+    return click.option(
+        "-o",
+        "--output",
+        "--out",
+        "output",
+        default=default,
+        show_default=True,
+        type=click.Path(file_okay=False),
+        help="The folder that is written; an earlier one of this command is replaced.",
+    )
 
 
 def choice_of(options: Mapping[str, Any], base: PathwayChoice | None = None) -> PathwayChoice:

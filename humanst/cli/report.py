@@ -19,7 +19,7 @@ from humanst.cli.output import (
     say,
     workers_option,
 )
-from humanst.cli.pathway_options import NAMES, choice_of, pathway_options
+from humanst.cli.pathway_options import NAMES, choice_of, pages_option, pathway_options, sets_of_option
 from humanst.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", metavar="RELEASE|SECTIONS", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "-o",
-    "--out",
-    "output",
-    default="site",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="The folder of the pages.",
-)
+@pages_option("site")
 @click.option(
     "--single-file/--folder",
     "single_file",
@@ -50,12 +42,7 @@ if TYPE_CHECKING:
     help="The folder or page of a `humanst audit` that goes along [default: that of the folder audit beside the pages "
     "or beside RELEASE, if it is of the same release].",
 )
-@click.option(
-    "--sets",
-    "--gene-sets",
-    "sets",
-    help="Gene sets that the spots of section stores are scored for [default: the catalog's].",
-)
+@sets_of_option
 @pathway_options
 @click.option(
     "--work",
@@ -122,6 +109,10 @@ def _request(source: Path, target: Path, scratch: Path, options: dict[str, Any],
     else:
         sets, choice = _gene_sets(options, as_json), choice_of(options)
     opened = open_source(source, work=work, scratch=scratch, gene_sets=sets, choice=choice)
+    beside = (target.parent, source.parent)
+    found = find_audit(options["audit"], beside, _title_of_one(opened), opened.identity)
+    if found.page is None and found.note:
+        say(found.note)
     return ReportRequest(
         source=opened,
         scratch=scratch,
@@ -129,7 +120,7 @@ def _request(source: Path, target: Path, scratch: Path, options: dict[str, Any],
         gene_sets=sets,
         choice=choice,
         single_file=options["single_file"],
-        audit=find_audit(options["audit"], (target.parent, source.parent), _title_of_one(opened)),
+        audit=found,
         workers=options["workers"] or default_workers(),
     )
 

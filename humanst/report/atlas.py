@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanst import files
 from humanst.errors import HumanstError, raise_for_failures
+from humanst.report.atlas_audit import FoundAudit
 from humanst.report.atlas_facts import AtlasFacts, Made, atlas_facts
 from humanst.report.atlas_mqc import MQC, mqc_table
 from humanst.report.atlas_page import atlas_page
 from humanst.report.atlas_sections import SectionTask, forget_sources, make_section
 from humanst.report.atlas_source import AtlasSource
-from humanst.report.whole import as_a_whole, each_section, require_folder_of
+from humanst.report.whole import as_a_whole, each_section, has_card, require_folder_of
 
 if TYPE_CHECKING:
     from humanst.pathways import PathwayChoice
@@ -41,7 +42,7 @@ class ReportRequest:
     single_file
         All in one file, or a page a section; by default one file up to ``MOST_IN_ONE_FILE`` sections.
     audit
-        The page of an audit that goes along.
+        The page of an audit that goes along, and what is to be said of it.
     """
 
     source: AtlasSource
@@ -50,7 +51,7 @@ class ReportRequest:
     gene_sets: Path | None = None
     choice: PathwayChoice | None = None
     single_file: bool | None = None
-    audit: Path | None = None
+    audit: FoundAudit = field(default_factory=FoundAudit)
     workers: int = 1
 
     @property
@@ -123,10 +124,13 @@ def _fill(request: ReportRequest, folder: Path, tell: Callable[[int], None]) -> 
         files.write_bytes(folder / name, data)
         n_bytes[name] = len(data)
 
-    if request.audit is not None:
-        write(AUDIT, request.audit.read_bytes())
+    audit = request.audit
+    if audit.page is not None:
+        write(AUDIT, audit.page.read_bytes())
     fragments = {name: done.fragment for name, done in made.items() if request.is_single_file}
-    page = atlas_page(facts, fragments=fragments, audit=AUDIT if request.audit is not None else None)
+    page = atlas_page(
+        facts, fragments=fragments, audit=AUDIT if audit.page is not None else None, audit_note=audit.note
+    )
     write(PAGE, page.encode())
     write(MQC, mqc_table(request.source).encode())
     card = {
@@ -184,17 +188,8 @@ def _strangers(output: Path) -> list[str]:
     found = [path.name for path in entries if not _may_be_ours(path)]
     found += [f"{SECTIONS}/{path.name}" for path in pages if path.suffix != ".html" or not path.is_file()]
     # Others keep an index.html and a report.json too.
-    return found or ([] if _is_card(output / CARD) else [path.name for path in entries])
+    return found or ([] if has_card(output / CARD, REPORT_SCHEMA) else [path.name for path in entries])
 
 
 def _may_be_ours(path: Path) -> bool:
     return path.is_dir() if path.name == SECTIONS else path.is_file() and path.name in {PAGE, CARD, AUDIT, MQC}
-
-
-def _is_card(path: Path) -> bool:
-    """Whether a file is the card of a report."""
-    try:
-        content = files.parse_json(path.read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("schema") == REPORT_SCHEMA

@@ -41,9 +41,12 @@ class AtlasSource(ABC):
         As a page names them; a folder of stores has no version.
     manifest
         Of a release; empty for stores.
+    identity
+        What tells it from another of the same title; ``None`` where nothing does.
     """
 
     kind: Literal["release", "stores"]
+    identity: str | None = None
 
     def __init__(self, path: Path, title: str, version: str | None, manifest: Mapping[str, Any]) -> None:
         self.path, self.title, self.version, self.manifest = path, title, version, manifest

@@ -34,7 +34,7 @@ class _BoxRow:
     words: str
 
 
-def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | None) -> str:
+def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | None, audit_note: str = "") -> str:
     """The page.
 
     Parameters
@@ -43,6 +43,8 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         ``sample_id`` -> page of the section, where all are one file.
     audit
         Address of the page of an audit, seen from here.
+    audit_note
+        What is to be said of that audit.
 
     Returns
     -------
@@ -61,7 +63,9 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         facts=facts,
         subtitle=_subtitle(facts),
         tiles=_tiles(facts),
-        colour={platform: number % N_COLOURS for number, platform in enumerate(facts.platforms)},
+        colour={platform: min(number, N_COLOURS - 1) for number, platform in enumerate(facts.platforms)},
+        failures=_alike(facts.failures),
+        legend_entries=_legend(facts.platforms),
         boxes=_boxes(facts.boxes),
         hrefs={row["sample_id"]: row["href"] for row in facts.rows},
         pictures={row["sample_id"]: _inline(row["picture"]) for row in facts.rows},
@@ -70,6 +74,7 @@ def atlas_page(facts: AtlasFacts, *, fragments: Mapping[str, str], audit: str | 
         # Made by this package from its own templates.
         fragments={name: Markup(fragment) for name, fragment in fragments.items()},  # noqa: S704
         audit=audit,
+        audit_note=audit_note if audit is not None else "",
         number=lambda value: "" if value != value else repr(float(value)),
         percent=lambda share: f"{100 * share:.2f}%",
         made_by=__version__,
@@ -120,6 +125,22 @@ def _tiles(facts: AtlasFacts) -> list[tuple[str, str, str]]:
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     tiles.append(("licences", f"{len(names):,}" if names else "-", some or _NOT_HERE))
     return tiles
+
+
+def _alike(failures: Sequence[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Sections by what is wrong with them: a damaged shard is wrong with all of its split."""
+    found: dict[str, list[str]] = {}
+    for name, why in failures:
+        found.setdefault(why, []).append(name)
+    return [(names, why) for why, names in found.items()]
+
+
+def _legend(platforms: Sequence[str]) -> list[tuple[int, str]]:
+    """Colour and text of every entry; of more platforms than colours the smallest share the last."""
+    own = platforms if len(platforms) <= N_COLOURS else platforms[: N_COLOURS - 1]
+    others = platforms[len(own) :]
+    entries = list(enumerate(own))
+    return [*entries, (N_COLOURS - 1, f"others: {', '.join(others)}")] if others else entries
 
 
 def _may(n: int | None, total: int | None) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humanst.report.atlas_base import UNKNOWN, AtlasSource, Scores, common_row
-from humanst.report.sources import AuditSource, read_release, release_sources
+from humanst.report.sources import AuditSource, read_release, release_identity, release_sources
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ class ReleaseSource(AtlasSource):
     def __init__(self, path: Path, work: Path, scratch: Path) -> None:
         manifest = read_release(path)
         super().__init__(path, f"release {manifest['version']}", str(manifest["version"]), manifest)
+        self.identity = release_identity(path)
         self._work, self._scratch = work, scratch
         self._readers: dict[str, PairReader] = {}
         self._rows_of: dict[str, dict[str, NDArray[np.int64]]] = {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from humanst.errors import HumanstError
 from humanst.report.atlas_base import UNKNOWN, AtlasSource, Scores, common_row
-from humanst.report.sources import AuditSource, store_sources
+from humanst.report.sources import AuditSource, store_sources, stores_identity
 from humanst.store import StoredSection, read_attrs, read_card
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class StoresSource(AtlasSource):
         self._found = store_sources([path], {}, self._damaged)
         n = len(self._found)
         super().__init__(path, self._found[0].sample_id if n == 1 else f"{n} sections", None, {})
+        self.identity = stores_identity(self._found)
         self._gene_sets, self._choice = gene_sets, choice
 
     @property

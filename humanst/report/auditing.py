@@ -17,7 +17,7 @@ from humanst.report.page import audit_page
 from humanst.report.panels import Panel
 from humanst.report.sources import AuditSource
 from humanst.report.verdicts import summary_of
-from humanst.report.whole import as_a_whole, each_section, require_folder_of
+from humanst.report.whole import as_a_whole, each_section, has_card, require_folder_of
 from humanst.shards.scoring import sets_of_file
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 BY_SECTION = ("sections", "panels", "geometry")
 BY_RELEASE = ("information", "mutual", "retrieval", "variance")
-PAGE = "index.html"
+PAGE, CARD = "index.html", "audit.json"
+AUDIT_SCHEMA = "humanst.audit-card/1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,9 @@ class AuditRequest:
         Distinct panels of the targeted sections, of which no more than some are compared.
     command
         How the audit was asked for, for the page.
+    is_release, identity
+        Whether it is of a release; the sha256 of its manifest, or of the tree of the one store: a title alone may be
+        another's too. ``None`` of several stores.
     """
 
     title: str
@@ -59,6 +63,8 @@ class AuditRequest:
     n_own_panels: int = 0
     workers: int = 1
     command: str = "humanst audit"
+    is_release: bool = False
+    identity: str | None = None
 
     def options(self) -> AuditOptions:
         """How sections and releases are measured."""
@@ -137,6 +143,8 @@ def _audit(request: AuditRequest, output: Path, progress: Callable[[str, int, in
     tables["pathways"] = summary_of(sets, tables)
     facts = {
         "title": request.title,
+        "identity": request.identity,
+        "is_release": request.is_release,
         "command": request.command,
         "gene_sets": request.gene_sets.name,
         "gene_sets_sha256": sets.sha256,
@@ -156,7 +164,24 @@ def _audit(request: AuditRequest, output: Path, progress: Callable[[str, int, in
         for name in sorted(tables):
             _write(partial / f"{name}.parquet", tables[name])
         files.write_bytes(partial / PAGE, audit_page(facts, tables).encode())
+        files.write_json(partial / CARD, _card(request, sets.sha256, failures, partial))
     return AuditReport(tables, tuple(failures))
+
+
+def _card(
+    request: AuditRequest, gene_sets_sha256: str, failures: Sequence[tuple[str, HumanstError]], folder: Path
+) -> dict[str, Any]:
+    """What the folder is and what it is of: by it the next audit knows that it may replace this one."""
+    return {
+        "schema": AUDIT_SCHEMA,
+        "title": request.title,
+        "kind": "release" if request.is_release else "stores",
+        "manifest_sha256": request.identity if request.is_release else None,
+        "store_tree_sha256": None if request.is_release else request.identity,
+        "gene_sets_sha256": gene_sets_sha256,
+        "failures": {name: error.to_dict() for name, error in failures},
+        "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
+    }
 
 
 def require_audit_folder(output: Path) -> None:
@@ -165,11 +190,15 @@ def require_audit_folder(output: Path) -> None:
     Raises
     ------
     UsageError
-        ``not-an-audit``, naming the first stranger.
+        ``not-an-audit``, naming the first stranger; any file is one where no card says that the folder is an audit.
     """
-    ours = {PAGE, *(f"{name}.parquet" for name in (*BY_SECTION, *BY_RELEASE, "pathways"))}
-    here = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    require_folder_of("audit", output, sorted(here - ours), code="not-an-audit")
+    ours = {PAGE, CARD, *(f"{name}.parquet" for name in (*BY_SECTION, *BY_RELEASE, "pathways"))}
+    entries = sorted(output.iterdir()) if output.is_dir() else []
+    strangers = [path.name for path in entries if path.name not in ours or not path.is_file()]
+    # Others keep an index.html and tables of sections too.
+    if not has_card(output / CARD, AUDIT_SCHEMA):
+        strangers = strangers or [path.name for path in entries]
+    require_folder_of("audit", output, strangers, code="not-an-audit", todo="Name another folder with -o")
 
 
 def _sections(

@@ -60,7 +60,8 @@ class Frame:
         """A scale bar: its length in pixels and in um, and as text."""
         most_um = self.width_px * self.um_per_pixel[0] * BAR_SHARE
         power = 10.0 ** math.floor(math.log10(most_um))
-        um = max(step * power for step in (1.0, 2.0, 5.0) if step * power <= most_um)
+        # The logarithm of what is a hair below a power of ten may be that of the power.
+        um = max(step * power for step in (0.5, 1.0, 2.0, 5.0) if step * power <= most_um)
         return um / self.um_per_pixel[0], um, f"{um / 1000:g} mm" if um >= 1000 else f"{um:g} um"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 N_BINS = 24
-WIDTH, HEIGHT, FOOT, HEAD = 280, 110, 16, 6
+WIDTH, HEIGHT, FOOT, HEAD = 280, 112, 18, 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,11 @@ class Spots:
         """How many."""
         return len(self.ids)
 
+    @property
+    def touch(self) -> bool:
+        """Whether they lie side by side, with nothing to be seen between them."""
+        return self.shape == "square" and self.pitch_um <= 1.02 * self.side_um
+
 
 def spots_of(table: pd.DataFrame, *, shape: str, side_um: float, turn_degrees: float) -> Spots:
     """The spots of a table that is indexed by spot id, with ``x_um`` and ``y_um``."""

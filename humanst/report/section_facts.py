@@ -48,6 +48,8 @@ class SectionFacts:
         Name and text.
     files
         Role, path and sha256 of what it was made from.
+    patch_um
+        How wide a patch is; ``None`` where there are none.
     bibtex, cite
         Whom to cite; the command that says so too.
     """
@@ -67,6 +69,7 @@ class SectionFacts:
     orientation: tuple[Witness, ...]
     histograms: tuple[Histogram, ...]
     shots: tuple[Shot, ...]
+    patch_um: float | None
     sums: tuple[Sum, ...]
     drops: tuple[Mapping[str, Any], ...]
     findings: tuple[Mapping[str, Any], ...]
@@ -136,6 +139,7 @@ def section_facts(source: AtlasSource, sample_id: str) -> SectionFacts:
         orientation=orientation_witnesses(attrs, findings),
         histograms=_histograms(table),
         shots=shots_of(source, sample_id, pairs),
+        patch_um=_patch_um(source.manifest),
         sums=sums_of(attrs, facts, source.kind == "release"),
         drops=(*(attrs.get("drops") or ()), *(facts.get("pair_drops") or ())),
         findings=findings,
@@ -227,6 +231,11 @@ def _head(row: Mapping[str, Any], attrs: Mapping[str, Any], n_spots: int) -> tup
         "tissue": f"{float(tissue['area_mm2']):.2f} mm2, by {tissue['source']}" if tissue else "not known",
     }
     return tuple((name, "unknown" if text is None else str(text)) for name, text in found.items())
+
+
+def _patch_um(manifest: Mapping[str, Any]) -> float | None:
+    patch = manifest.get("patch")
+    return None if patch is None else float(patch["side_px"]) * float(patch["um_per_pixel"])
 
 
 def _histograms(table: pd.DataFrame) -> tuple[Histogram, ...]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from humanst.report.section_facts import SectionFacts
 
+# In per cent, at first. Spots that touch hide all of the tissue, which is to be seen with them.
+OPACITY, COVERING_OPACITY = 80, 60
 SEVERITIES = {"refuse": "refused", "warn": "warning", "note": "note"}
 
 
@@ -88,6 +90,7 @@ def _body(facts: SectionFacts, level: int) -> str:
             facts=facts,
             level=level,
             first=_first(facts),
+            opacity=COVERING_OPACITY if facts.spots.touch else OPACITY,
             figures=[_figures(layer) for layer in facts.layers],
             # Figures and tags of our own; no text of a file stands in a drawing.
             drawings=[Markup(one.svg) for one in facts.histograms],  # noqa: S704

@@ -89,6 +89,17 @@ def is_release(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def release_identity(release: Path) -> str:
+    """The sha256 of the manifest of a release: another of the same version has another."""
+    return files.sha256_file(release / MANIFEST)
+
+
+def stores_identity(sources: Sequence[AuditSource]) -> str | None:
+    """The digest of the files of the one store, as its card has it; ``None`` of several, or of one that has no card."""
+    card = read_card(sources[0].store) if len(sources) == 1 else None
+    return None if card is None else card.get("tree_sha256")
+
+
 def release_sources(release: Path, manifest: Mapping[str, Any], work: Path, scratch: Path) -> list[AuditSource]:
     """The sections of a release: the stores of its work folder if they are those it was built from, else its zips.
 

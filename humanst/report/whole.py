@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from humanst import files
 from humanst.errors import HumanstError, InterruptedRun, UsageError
 from humanst.runner import run_tasks
 
@@ -39,7 +40,8 @@ def each_section(
     made: dict[int, Result] = {}
     failures: dict[int, HumanstError] = {}
     tell(0)
-    with closing(run_tasks(tasks, work, workers=workers)) as outcomes:
+    # Stores may be a stranger's. One worker stays this process, which keeps what it opened from section to section.
+    with closing(run_tasks(tasks, work, workers=workers, apart=workers > 1)) as outcomes:
         for number, outcome in enumerate(outcomes, 1):
             if outcome.error is not None:
                 failures[outcome.position] = outcome.error
@@ -103,3 +105,12 @@ def require_folder_of(what: str, output: Path, strangers: Sequence[str], *, code
             done="Nothing was written",
             todo=todo,
         )
+
+
+def has_card(path: Path, schema: str) -> bool:
+    """Whether a file is a card of this schema."""
+    try:
+        content = files.parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("schema") == schema

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from humanst.errors import DataError, IntegrityError
 from humanst.store.cards import card_path, read_card, size_of
+from humanst.store.claims import check_claims
 from humanst.store.writing import quiet_libraries
 
 if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
+
+TABLE = "tables/table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,11 @@ def open_section(store: Path) -> StoredSection:
     DataError
         ``not-a-section`` for a folder without a card.
     IntegrityError
-        When the number of files or bytes differs from the card: zarr would read a lost chunk as zeros.
+        ``store-changed`` when the number of files or bytes differs from the card: zarr would read a lost chunk as
+        zeros; ``store-damaged`` when what is there is no section.
+    HostileError
+        ``store-bomb`` when its arrays claim to hold far more than is stored.
     """
-    import anndata
-    import zarr
-
     card = read_card(store)
     if card is None:
         raise DataError(
@@ -77,12 +80,37 @@ def open_section(store: Path) -> StoredSection:
             found=f"{n_files} files, {n_bytes:,} bytes",
             todo="Build it again with `humanst build`",
         )
-    with quiet_libraries():
-        root = zarr.open_group(store, mode="r")
-        table = anndata.io.read_zarr(store / "tables" / "table")
-        attrs = dict(root.attrs)["humanst"]
-        tissue = None
-        if attrs["tissue"] is not None:
-            name = "labels/tissue/s0" if "labels/tissue/s0" in root else "labels/tissue/0"
-            tissue = np.asarray(root[name][...]).astype(bool)
-    return StoredSection(store, attrs, table.X.tocsr(), table.var, table.obs, tissue)
+    try:
+        with quiet_libraries():
+            return _read(store)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+        raise IntegrityError(
+            "The section store cannot be read",
+            code="store-damaged",
+            section=str(card.get("sample_id")),
+            file=store.name,
+            expected="a store as `humanst build` wrote it",
+            found=f"{type(error).__name__}: {error}"[:200],
+            todo="Build it again with `humanst build`, or fetch it again",
+        ) from error
+
+
+def _read(store: Path) -> StoredSection:
+    """Read what is read whole, in the one format that stores are written in."""
+    import anndata
+    import zarr
+
+    # Consolidated metadata would be a second word on every shape, beside the arrays' own.
+    root = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=False)
+    attrs: Any = dict(root.attrs)["humanst"]
+    mask = None
+    if attrs["tissue"] is not None:
+        mask = "labels/tissue/s0" if "labels/tissue/s0" in root else "labels/tissue/0"
+    check_claims(root, store, (TABLE, mask) if mask is not None else (TABLE,))
+    found: Any = root
+    table = anndata.io.read_zarr(found[TABLE])
+    tissue = None if mask is None else np.asarray(found[mask][...]).astype(bool)
+    counts = table.X.tocsr()
+    # Nothing else asks: sums over rows that end beyond the entries would read whatever lies there in memory.
+    counts.check_format(full_check=True)
+    return StoredSection(store, attrs, counts, table.var, table.obs, tissue)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -181,6 +182,7 @@ def test_stores_are_shown_without_a_release_and_an_unfinished_one_is_named(made:
     assert (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").is_file()
     text = (tmp_path / "site" / "index.html").read_text()
     assert "Splits and leakage" not in text
+    assert "Section stores keep no licence, donor, organ or disease" in text
     assert second.name in text
     names = [line.split("\t")[0] for line in sets.read_text().splitlines()]
     assert all(name in (tmp_path / "site" / "sections" / f"{SECTIONS[0]}.html").read_text() for name in names[:3])
@@ -243,22 +245,37 @@ def test_a_report_that_is_stopped_leaves_the_earlier_one(
 
 
 def test_an_audit_of_the_same_release_goes_along_and_another_does_not(made: Made, tmp_path: Path) -> None:
-    version = json.loads((made.release / "MANIFEST.json").read_bytes())["version"]
+    manifest = (made.release / "MANIFEST.json").read_bytes()
+    title = f"release {json.loads(manifest)['version']}"
+    mine, other = hashlib.sha256(manifest).hexdigest(), hashlib.sha256(b"another build of this version").hexdigest()
     page = tmp_path / "audit" / "index.html"
     page.parent.mkdir()
-    as_written = audit_page({**test_page.FACTS, "title": "WHICH"}, test_page.made("A", "B"))
-    for title, goes in ((f"release {version}", True), ("release 99", False)):
-        page.write_text(as_written.replace("WHICH", title))
-        assert report(made.release, "-o", tmp_path / "site").exception is None
+    cases: list[tuple[dict[str, Any], bool, str]] = [
+        ({"title": title, "identity": mine, "is_release": True}, True, ""),
+        ({"title": "release 99", "identity": mine, "is_release": True}, False, ""),
+        ({"title": title, "identity": other, "is_release": True}, False, "an audit of another release"),
+        # Of a humanst that did not say which.
+        ({"title": title}, True, "does not say which manifest it is of"),
+    ]
+    for facts, goes, told in cases:
+        page.write_text(audit_page({**test_page.FACTS, **facts}, test_page.made("A", "B")))
+        result = report(made.release, "-o", tmp_path / "site")
+        assert result.exception is None
         assert (tmp_path / "site" / "audit.html").exists() == goes
-        assert ('href="audit.html"' in (tmp_path / "site" / "index.html").read_text()) == goes
+        text = (tmp_path / "site" / "index.html").read_text()
+        assert ('href="audit.html"' in text) == goes
+        assert told in (text if goes else result.stderr)
+        assert ("audit" in result.stderr, "The audit " in text) == (bool(told) and not goes, bool(told) and goes)
     # Of another hand, it could run what it likes.
-    page.write_text(f"<!doctype html><script>window.hacked = 1</script><title>Audit: release {version}</title>")
+    page.write_text(f"<!doctype html><script>window.hacked = 1</script><title>Audit: {title}</title>")
     assert report(made.release, "-o", tmp_path / "site").exception is None
     assert not (tmp_path / "site" / "audit.html").exists()
-    # One that is asked for is taken at its word.
+    # One that is asked for is taken at its word, and said to be another's if it is.
     assert report(made.release, "-o", tmp_path / "site", "--audit", page.parent).exception is None
     assert (tmp_path / "site" / "audit.html").read_text() == page.read_text()
+    page.write_text(audit_page({**test_page.FACTS, "title": title, "identity": other}, test_page.made("A", "B")))
+    assert report(made.release, "-o", tmp_path / "site", "--audit", page).exception is None
+    assert f"The audit is of another {title} than these pages" in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_a_process_that_shows_a_release_twice_shows_what_it_has_become(made: Made, tmp_path: Path) -> None:

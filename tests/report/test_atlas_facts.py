@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from humanst.errors import DataError, HumanstError, IntegrityError
 from humanst.report import atlas
 from humanst.report.atlas_facts import atlas_facts
 from humanst.report.atlas_page import atlas_page, web_address
 from humanst.report.atlas_sections import SectionTask, make_section
 from humanst.report.atlas_source import open_source
+from humanst.report.frame import BAR_SHARE, Frame
 from tests.report.atlas_world import change_manifest, copy_release, report
 from tests.shards.conftest import SECTIONS, Made
 
@@ -68,6 +72,44 @@ def test_the_first_page_of_200_sections_has_a_row_of_each_below_3_mb(made: Made,
     text = atlas_page(atlas_facts(source, done, []), fragments={}, audit=None)
     assert len(text.encode()) < 3_000_000
     assert text.count('<td class="name"') == text.count("<img src=") == 200
+
+
+def test_platforms_beyond_the_colours_share_the_last_and_are_named_with_it(made: Made, tmp_path: Path) -> None:
+    source = open_source(copy_release(made, tmp_path))
+    facts = atlas_facts(source, {}, [])
+    for n_platforms in (8, 11):
+        names = [f"platform_{number}" for number in range(n_platforms)]
+        text = atlas_page(
+            replace(facts, platforms=tuple(names), section_bars=(), unit_bars=()), fragments={}, audit=None
+        )
+        legend = re.findall(r'<li><span class="key (c[0-9])" aria-hidden="true"></span>([^<]+)</li>', text)
+        assert len({colour for colour, _ in legend}) == len(legend) == 8
+        own = names if n_platforms == 8 else names[:7]
+        assert [text for _, text in legend][: len(own)] == own
+        assert [text for _, text in legend][len(own) :] == (
+            [] if n_platforms == 8 else [f"others: {', '.join(names[7:])}"]
+        )
+
+
+def test_what_is_wrong_with_many_sections_is_said_once(made: Made, tmp_path: Path) -> None:
+    source = open_source(copy_release(made, tmp_path))
+    failures: list[tuple[str, HumanstError]] = [
+        (SECTIONS[0], IntegrityError("a shard is damaged")),
+        (SECTIONS[1], DataError("a store is not there")),
+        (SECTIONS[2], IntegrityError("a shard is damaged")),
+    ]
+    text = atlas_page(atlas_facts(source, {}, failures), fragments={}, audit=None)
+    assert "3 of 3 sections could not be shown" in text
+    assert text.count("a shard is damaged") == text.count("a store is not there") == 1
+    assert f"<li><b>{SECTIONS[0]}</b>, <b>{SECTIONS[2]}</b>: a shard is damaged" in text
+
+
+def test_a_scale_bar_is_a_round_length_on_every_field() -> None:
+    for most_um in (math.nextafter(1000, 0), 1000.0, math.nextafter(10, 0), 1.0, 333.0, 4.9e-7, 7e9):
+        frame = Frame(1000, 10, (most_um / BAR_SHARE / 1000,) * 2, (0.0, 0.0), None, "")
+        _, um, _ = frame.bar()
+        assert 0.3 * most_um < um <= most_um * (1 + 1e-12)
+        assert float(f"{um:.6e}"[:8]) in (1.0, 2.0, 5.0)
 
 
 @pytest.mark.parametrize(

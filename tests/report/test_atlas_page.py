@@ -204,6 +204,8 @@ def test_in_one_file_links_lead_inside_and_a_folded_section_opens(
         page.locator("td.name").get_by_role("link", name=name).click()
         page.locator(f"#section-{name} canvas").first.wait_for(state="visible")
         assert page.locator("[data-section]:visible").count() == 1
+        looks = "getComputedStyle(document.querySelector('.hs-section figcaption')).fontWeight"
+        assert page.evaluate(looks) == "400", "captions of sections are text, whatever those of charts are"
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert found.errors == []
         assert all(url.startswith("file:") for url in found.asked)

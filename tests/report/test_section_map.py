@@ -99,6 +99,16 @@ def test_a_pathway_lights_up_where_it_was_painted(
         assert places[high].mean() > places[low].mean() + 0.15, name
 
 
+@pytest.mark.parametrize("height", [500, 900])
+def test_the_whole_map_is_seen_at_once(visium: Opened, height: int) -> None:
+    visium.page.set_viewport_size({"width": 1300, "height": height})
+    box = visium.page.locator(".hs-stage").bounding_box()
+    picture = visium.page.locator(".hs-picture").evaluate("one => [one.naturalWidth, one.naturalHeight]")
+    assert box is not None
+    assert 0.7 * height < box["height"] < height
+    assert box["width"] / box["height"] == pytest.approx(picture[0] / picture[1], rel=0.01)
+
+
 def test_choosing_a_layer_or_an_opacity_changes_pixels(visium: Opened) -> None:
     first = choose(visium, "DEMO_STROMA_MATRIX")
     second = choose(visium, "DEMO_ADIPOSE_LIPID")

@@ -162,6 +162,22 @@ def test_patches_go_from_the_smallest_library_to_the_largest(facts: SectionFacts
     assert [dict(shot.figures)["transcripts"] for shot in facts.shots] == [f"{n:,}" for n in counts]
 
 
+def test_the_width_of_a_patch_is_told(facts: SectionFacts) -> None:
+    assert facts.patch_um == 112
+    assert "from the smallest library to the largest; each is 112 um wide." in page(facts)
+
+
+def test_tissue_is_seen_through_squares_that_touch(facts: SectionFacts) -> None:
+    """At first; circles and squares apart leave tissue between them."""
+    side = np.arange(8) * 112.0
+    x, y = (values.ravel() for values in np.meshgrid(side, side))
+    table = pd.DataFrame({"x_um": x, "y_um": y}, index=[f"s{number}" for number in range(64)])
+    for shape, side_um, opacity in (("square", 112.0, 60), ("square", 55.0, 80), ("circle", 112.0, 80)):
+        spots = spots_of(table, shape=shape, side_um=side_um, turn_degrees=0.0)
+        (slider,) = [one for one in Read(page(replace(facts, spots=spots))).tags("input") if one.get("type") == "range"]
+        assert slider["value"] == str(opacity)
+
+
 def test_witnesses_are_told_with_their_verdicts(source: AtlasSource, facts: SectionFacts) -> None:
     assert [(one.name, one.verdict) for one in facts.scale] == [
         ("spot lattice", "agrees"), ("fiducial ring of the slide", "agrees"),

@@ -6,7 +6,7 @@ import gzip
 import io
 import json
 import re
-import zipfile
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from humanst.demo.genes import load_genes
@@ -22,6 +23,7 @@ from humanst.report.atlas_source import open_source
 from humanst.report.section_facts import section_facts
 from humanst.report.section_page import section_page
 from tests.helpers import run_humanst
+from tests.report.searching import all_pixels, everything, patches
 from tests.report.sections import pictures, pixels
 from tests.studies import ST_RECIPE, World, write_world
 
@@ -76,15 +78,41 @@ def segments(jpeg: bytes) -> set[int]:
 
 
 def all_bytes(release: Path, html: str) -> bytes:
-    """What a page is, with its pictures unpacked, and all files of the release and of the stores in it."""
-    parts = [html.encode(), *pictures(html)]
-    for path in release.rglob("*"):
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                parts += [archive.read(name) for name in archive.namelist()]
-        elif path.is_file():
-            parts.append(path.read_bytes())
-    return b"\n".join(parts)
+    """What a page is, with its pictures unpacked, and all that the release holds, unpacked and decoded."""
+    return b"\n".join([html.encode(), *pictures(html), everything(release)])
+
+
+def test_the_search_finds_what_is_packed(tmp_path: Path) -> None:
+    """In every kind of packing that a release has, where the bytes of the file do not show it."""
+    text = "PLANTED" * 40
+    with zarr.storage.ZipStore(tmp_path / "s.zarr.zip", mode="w") as held:
+        store = zarr.open_group(held, mode="w", zarr_format=3)
+        store.create_array("tables/table/obs/name", data=np.frombuffer(text.encode(), np.uint8), chunks=(280,))
+    # The least and the largest cell stand in the file as they are.
+    table = pd.DataFrame({"name": ["A", text, "Z"]})
+    table.to_parquet(tmp_path / "samples.parquet", compression="zstd", use_dictionary=False)
+    packed = gzip.compress(text.encode(), mtime=0)
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        (about := tarfile.TarInfo("pair.txt.gz")).size = len(packed)
+        shard.addfile(about, io.BytesIO(packed))
+    for number, path in enumerate(sorted(tmp_path.iterdir())):
+        (alone := tmp_path / f"only{number}").mkdir()
+        path = path.rename(alone / path.name)
+        assert text.encode() not in path.read_bytes(), path.name
+        assert text.encode() in everything(alone), path.name
+
+
+def assert_nothing_beside_pixels(release: Path, slide: np.ndarray) -> None:  # type: ignore[type-arg]
+    """The pictures of stores are the slide, smaller; the JPEGs of shards hold nothing that pixels do not need."""
+    levels = [values for name, values in all_pixels(release) if name != "patch"]
+    assert levels
+    for level in levels:
+        with Image.fromarray(slide) as whole:
+            small = np.asarray(whole.resize(level.shape[1::-1], Image.Resampling.BOX))
+        assert np.corrcoef(level.ravel().astype(float), small.ravel().astype(float))[0, 1] > 0.95
+    found = list(patches(release))
+    assert len(found) >= 20
+    assert all(segments(jpeg) <= HARMLESS for jpeg in found)
 
 
 def assert_of_tissue_alone(html: str, slide: np.ndarray, um_per_pixel: float) -> None:  # type: ignore[type-arg]
@@ -97,8 +125,8 @@ def assert_of_tissue_alone(html: str, slide: np.ndarray, um_per_pixel: float) ->
         small = np.asarray(whole.resize(first.shape[1::-1], Image.Resampling.BOX))
     assert np.corrcoef(first.ravel().astype(float), small.ravel().astype(float))[0, 1] > 0.95
     assert first.shape[1] / first.shape[0] == pytest.approx(slide.shape[1] / slide.shape[0], rel=0.02)
-    patches = [pixels(jpeg).shape for jpeg in found[1:]]
-    assert patches == [(224, 224, 3)] * 12
+    shown = [pixels(jpeg).shape for jpeg in found[1:]]
+    assert shown == [(224, 224, 3)] * 12
     assert um_per_pixel < 0.6
 
 
@@ -120,14 +148,15 @@ def test_of_a_real_slide_no_label_no_macro_and_no_description(real_data: Path, t
     height, width = tissue.shape[:2]
     world = st_world(tmp_path / "st", source, (width, height), 0.499)
     release, html = page_of(world, tmp_path)
-    everything = all_bytes(release, html)
+    held = all_bytes(release, html)
     words = set(re.findall(r"[A-Za-z]{5,}|[0-9]{5,}", description)) - {"Image", "Library"}
     assert {"Aperio"} <= words
     # The name of the study's own file is on record, and no word of what is written in it.
-    told = {word for word in words if re.search(rf"(?<![0-9A-Za-z]){word}(?![0-9A-Za-z])".encode(), everything)}
+    told = {word for word in words if re.search(rf"(?<![0-9A-Za-z]){word}(?![0-9A-Za-z])".encode(), held)}
     assert told == set()
-    assert all(strip[:64] not in everything and strip[-64:] not in everything for strip in strips if len(strip) > 128)
+    assert all(strip[:64] not in held and strip[-64:] not in held for strip in strips if len(strip) > 128)
     assert_of_tissue_alone(html, tissue, 0.499)
+    assert_nothing_beside_pixels(release, tissue)
 
 
 def planted_tiff(path: Path, picture: np.ndarray) -> Path:  # type: ignore[type-arg]
@@ -162,7 +191,8 @@ def test_of_a_planted_slide_no_word(plant: Callable[[Path, Any], Path], name: st
     release, html = page_of(st_world(tmp_path / "st", slide, (size, size), 0.5), tmp_path)
     assert b"PLANTED" not in all_bytes(release, html)
     assert_of_tissue_alone(html, picture, 0.5)
-    for jpeg in pictures(html):
-        green = (pixels(jpeg).astype(int) @ np.array([-1, 2, -1])) > 150
+    assert_nothing_beside_pixels(release, picture)
+    for rgb in (*map(pixels, pictures(html)), *(values for _, values in all_pixels(release))):
+        green = (rgb.astype(int) @ np.array([-1, 2, -1])) > 150
         assert green.mean() < 0.001, "no pixel of the label"
     assert json.loads((release / "MANIFEST.json").read_bytes())["sections"][0]["pairs"] > 20

@@ -128,6 +128,21 @@ def test_fault_deep_inside_has_its_path() -> None:
     ]
 
 
+def test_every_field_of_a_finding_is_text_or_nothing() -> None:
+    document = copy.deepcopy(GOOD["manifest"])
+    told = Findings(study="tiny", section="S1")
+    told.warn("told", "Told", found=3, todo="Look")
+    told.note("bare", "Nothing more")
+    document["findings"] = document["sections"][0]["findings"] = [finding.to_dict() for finding in told]
+    assert faults(document, "manifest") == []
+    document["findings"] = [{**told.items[0].to_dict(), "found": 3, "todo": ["Look"], "section": {}}]
+    assert sorted(faults(document, "manifest")) == [
+        ("wrong-type", "findings[0].found"),
+        ("wrong-type", "findings[0].section"),
+        ("wrong-type", "findings[0].todo"),
+    ]
+
+
 def test_unknown_field_of_a_pair_is_refused() -> None:
     assert faults({**GOOD["pair"], "extra": 1}, "pair") == [("unknown-field", "extra")]
 

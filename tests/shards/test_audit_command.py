@@ -58,7 +58,12 @@ def audited(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_every_table_is_there_with_a_row_for_what_it_is_of(made: Made, audited: tuple[Path, dict]) -> None:
     output, _ = audited
-    assert {path.name for path in output.iterdir()} == {"index.html", *(f"{name}.parquet" for name in TABLES)}
+    names = {"index.html", *(f"{name}.parquet" for name in TABLES)}
+    assert {path.name for path in output.iterdir()} == {"audit.json", *names}
+    card = json.loads((output / "audit.json").read_bytes())
+    assert card["bytes"] == {name: (output / name).stat().st_size for name in names}
+    assert card["manifest_sha256"] == hashlib.sha256((made.release / "MANIFEST.json").read_bytes()).hexdigest()
+    assert card["manifest_sha256"] in (output / "index.html").read_text("utf-8"), "a report binds it to its release"
     names = json.loads((made.release / "MANIFEST.json").read_bytes())["pathways"]["names"]
     sections = pd.read_parquet(output / "sections.parquet")
     assert set(zip(sections["sample_id"], sections["pathway"], strict=True)) == {
@@ -209,6 +214,17 @@ def test_what_cannot_be_audited_is_refused(
     assert (digests(tmp_path), digests(made.release)) == before
 
 
+@pytest.mark.parametrize("stranger", ["index.html", "sections.parquet", "audit.json"])
+def test_a_folder_of_something_else_is_left_alone(made: Made, humanst_here: Run, tmp_path: Path, stranger: str) -> None:
+    """With a name that an audit writes too, and no card that says it is one."""
+    (out := tmp_path / "out").mkdir()
+    (out / stranger).write_text('{"schema": "mine"}')
+    error = humanst_here(["audit", str(made.release), "-o", str(out), *QUICK]).exception
+    assert isinstance(error, UsageError)
+    assert error.facts.code == "not-an-audit"
+    assert {path.name: path.read_text() for path in out.iterdir()} == {stranger: '{"schema": "mine"}'}
+
+
 def test_a_folder_without_stores_says_what_makes_them(made: Made, humanst_here: Run, tmp_path: Path) -> None:
     error = humanst_here(["audit", str(tmp_path), "-o", str(tmp_path / "out")]).exception
     assert isinstance(error, HumanstError)
@@ -281,13 +297,15 @@ def test_an_audit_that_is_interrupted_keeps_nothing_and_says_so(
 
     monkeypatch.setattr(auditing, "summary_of", pressed)
     (out := tmp_path / "out").mkdir()
-    (out / "index.html").write_text("earlier")
+    earlier = {"index.html": "earlier", "audit.json": json.dumps({"schema": "humanst.audit-card/1"})}
+    for name, text in earlier.items():
+        (out / name).write_text(text)
     store = made.work / "sections" / f"{SECTIONS[0]}.zarr"
     error = humanst_here(["audit", str(store), "-o", str(out), *QUICK]).exception
     assert isinstance(error, InterruptedRun)
     assert error.exit_code == 75
     assert "when 1 of 1 sections were done. Nothing of it was kept; out is as it was" in str(error)
-    assert {path.name: path.read_text() for path in out.iterdir()} == {"index.html": "earlier"}
+    assert {path.name: path.read_text() for path in out.iterdir()} == earlier
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 

@@ -16,6 +16,9 @@
         opacity: ".hs-opacity", percent: ".hs-percent", spotsBox: ".hs-show-spots", edgeBox: ".hs-show-edge",
         bar: ".hs-colours", unit: ".hs-unit", says: ".hs-says", spot: ".hs-spot", none: ".hs-none",
       })) this[name] = root.querySelector(where);
+      // All of a section is seen at once, with the controls beside it.
+      const share = this.canvas.width / this.canvas.height;
+      this.stage.style.maxWidth = `max(18rem, calc((100vh - 4.5rem) * ${share.toFixed(4)}))`;
       this.listen();
     }
 
