@@ -31,7 +31,10 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault("F07", "two-fetchers", "8 processes, with the lock and without", "0, 1 request; 8 right files"),
         Fault(
-            "F08", "local-rot", "one bit of a cached file flipped", "0 and said, fetched again; offline 7, never used"
+            "F08",
+            "local-rot",
+            "one bit of a cached file flipped, its time changed or kept",
+            "0 and said, fetched again; offline 7, a build 6: never used",
         ),
         Fault("F09", "kill-fetch", "SIGKILL at any moment of a fetch", "next run clean, nothing torn"),
         Fault("F10", "kill-shards", "SIGKILL at any moment of a release", "next run clean, the same bytes"),

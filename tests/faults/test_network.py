@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.board import Seen, judge, seen_of, unfinished
+from tests.faults.sections import one_section
 from tests.fetch.conftest import on_disk
 from tests.fetch.one_file import BODY, NAME, online_env, write_catalog
 from tests.helpers import run_humanst
@@ -167,7 +169,23 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_f08_local_rot(net: Net) -> None:
+def rotten_with_its_time(folder: Path) -> Seen:
+    """Rot that leaves size and time, which no stamp can know of: a build hashes, and the next fetch mends."""
+    atlas = one_section("st", folder / "atlas")
+    cache, store = folder / "cache", folder / "store"
+    assert run_humanst("fetch", "lab", atlas=atlas.folder, cache=cache).returncode == 0
+    (image,) = (cache / "sources").rglob("*.jpg")
+    whole, times = image.read_bytes(), image.stat()
+    flip(image)
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    result = run_humanst("build", "lab", "-o", str(store), "--json", atlas=atlas.folder, cache=cache)
+    left = [*unfinished(folder), *(path.name for path in store.rglob("*.zarr"))]
+    mended = run_humanst("fetch", "lab", atlas=atlas.folder, cache=cache).returncode == 0
+    wrong = "" if mended and image.read_bytes() == whole else "it stayed rotten"
+    return seen_of("its time kept", result.returncode, result.stdout, 6, "cache-rotten", left=left, wrong=wrong)
+
+
+def test_f08_local_rot(net: Net, tmp_path: Path) -> None:
     cache = net.new_cache()
     assert net.fetch("ok", cache)[0] == 0
     flip(cache / FINAL)
@@ -177,4 +195,5 @@ def test_f08_local_rot(net: Net) -> None:
     offline = seen_of("offline", code, out, (6, 7), wrong=served)
     code, out, err, _ = net.fetch("ok", cache)
     wrong = right(cache) or ("" if "large.bin" in err else "nothing was said")
-    judge("F08", [offline, seen_of("online", code, out, 0, left=unfinished(cache), wrong=wrong)])
+    online = seen_of("online", code, out, 0, left=unfinished(cache), wrong=wrong)
+    judge("F08", [offline, online, rotten_with_its_time(tmp_path)])

@@ -17,7 +17,7 @@ from humanst.files import refused_by_system
 from humanst.runner.limits import FILE_BYTES, Limits, task_limits
 from humanst.runner.outcomes import attempt
 from humanst.settings import settings
-from tests.faults.board import messages_of, unfinished
+from tests.faults.board import messages_of
 from tests.faults.sections import one_section, recipe_of
 from tests.helpers import ROOT, run_humanst
 
@@ -124,22 +124,3 @@ def test_settings_of_no_machine_are_usage_errors(name: str, value: str, monkeypa
     with pytest.raises(UsageError) as caught:
         settings()
     assert caught.value.facts.field == name
-
-
-def test_rot_that_leaves_size_and_time_is_found_before_a_section_is_made(legacy: DemoAtlas, tmp_path: Path) -> None:
-    """A stamp cannot know of it: the bytes are hashed where something is made of them, and fetched anew after."""
-    cache, store = tmp_path / "cache", tmp_path / "store"
-    assert run_humanst("fetch", "lab", atlas=legacy.folder, cache=cache).returncode == 0
-    (image,) = (cache / "sources").rglob("*.jpg")
-    whole, times = image.read_bytes(), image.stat()
-    rotten = bytearray(whole)
-    rotten[len(rotten) // 2] ^= 1
-    image.write_bytes(rotten)
-    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
-    result = run_humanst("build", "lab", "-o", str(store), "--json", atlas=legacy.folder, cache=cache)
-    message = next(iter(messages_of(result.stdout).values()))
-    assert (result.returncode, message.code, message.lacks()) == (6, "cache-rotten", [])
-    assert not list(store.rglob("*.zarr"))
-    assert not unfinished(tmp_path)
-    assert run_humanst("fetch", "lab", atlas=legacy.folder, cache=cache).returncode == 0
-    assert image.read_bytes() == whole
