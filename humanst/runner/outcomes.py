@@ -68,7 +68,7 @@ def _too_large(error: MemoryError) -> HumanstError:
         "It needs more memory than a task may have",
         code="task-memory",
         expected=f"its share of {machine_memory_bytes() >> 20:,} MiB, or HUMANST_TASK_MEMORY_GIB",
-        found=f"more ({error or 'out of memory'})"[:200],
+        found=f"more ({str(error) or 'out of memory'})"[:200],
         done="The task was given up; the others go on",
         todo="Check where its files come from; give it more memory, or fewer --workers, if they are right",
     )
