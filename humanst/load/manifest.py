@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from humanst.errors import DataError
+from humanst.errors import DataError, HostileError
 from humanst.files import parse_json, require_plain, safe_relative_path
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def parse_split(manifest: Mapping[str, Any], name: str) -> Split:
         index_sha256=get_field(manifest, f"{field}.index_sha256", str),
         shards=tuple(_shard(entry, f"{field}.shards[{i}]") for i, entry in enumerate(listed)),
     )
-    safe_relative_path(split.index)
+    _named_file(split.index, f"{field}.index")
     if len({shard.name for shard in split.shards}) != len(split.shards):
         raise invalid(f"{field}.shards", "each shard name once", "a name that comes twice")
     if (total := sum(shard.n_pairs for shard in split.shards)) != split.n_pairs:
@@ -116,12 +116,19 @@ def parse_split(manifest: Mapping[str, Any], name: str) -> Split:
 def _shard(entry: object, field: str) -> Shard:
     path = get_field(entry, "path", str, below=field)
     return Shard(
-        name=safe_relative_path(path).name,
+        name=_named_file(path, f"{field}.path").name,
         path=path,
         n_bytes=get_field(entry, "bytes", int, below=field),
         sha256=get_field(entry, "sha256", str, below=field),
         n_pairs=get_field(entry, "n_pairs", int, below=field),
     )
+
+
+def _named_file(relative: str, field: str) -> Path:
+    try:
+        return safe_relative_path(relative)
+    except HostileError as error:
+        raise error.located(file=MANIFEST, field=field) from error
 
 
 def get_field(document: object, field: str, kind: type[_Kind], *, below: str = "") -> _Kind:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from humanst.load.remote import Remote
 
+# A patch is cut to be read: far above what any encoder takes, far below what memory takes.
+MAX_SIDE_PX = 4096
 _Stamp = tuple[str, int, int, int]
 _verified: dict[Path, _Stamp] = {}
 
@@ -252,10 +254,18 @@ def open_release(path: str | Path | Release, *, manifest_sha256: str | None = No
         pathway_names=tuple(names),
         organs=dict(get_field(manifest, "organs", dict)),
         splits={name: parse_split(manifest, name) for name in get_field(manifest, "splits", dict)},
-        side_px=get_field(manifest, "patch.side_px", int),
+        side_px=_side_px(manifest),
         manifest=manifest,
         remote=remote,
     )
+
+
+def _side_px(manifest: dict[str, Any]) -> int:
+    """Side of a patch: what every image of a batch takes memory for before the first one is read."""
+    side_px = get_field(manifest, "patch.side_px", int)
+    if not 1 <= side_px <= MAX_SIDE_PX:
+        raise invalid("patch.side_px", f"1 to {MAX_SIDE_PX:,} px", str(side_px))
+    return side_px
 
 
 def _place(path: str | Path, manifest_sha256: str | None) -> tuple[Path, Remote | None]:

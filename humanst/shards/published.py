@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.errors import DataError, HumanstError, IntegrityError, UsageError
+from humanst.errors import DataError, HostileError, HumanstError, IntegrityError, UsageError
 from humanst.fetch.engine import Wanted, fetch_file
 from humanst.fetch.jobs import fetch_files
 from humanst.fetch.receive import Progress
@@ -168,7 +168,10 @@ def read_sums(path: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
             raise DataError(
                 "A line cannot be read", code="sums-invalid", file=SUMS, field=f"line {number}", found=line[:80]
             )
-        safe_relative_path(match[2])
+        try:
+            safe_relative_path(match[2])
+        except HostileError as error:
+            raise error.located(file=SUMS, field=f"line {number}") from error
         sums[match[2]] = match[1]
     promised = {SAMPLES: None}
     for split in manifest["splits"].values():

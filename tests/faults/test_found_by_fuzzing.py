@@ -66,6 +66,26 @@ def test_json_that_is_too_deep_or_none_is_a_fault_of_the_file(text: str, release
     assert caught.value.facts.code == "manifest-invalid"
 
 
+@pytest.mark.parametrize(
+    ("entry", "value", "kind", "field"),
+    [
+        ("side_px", 1 << 40, DataError, "patch.side_px"),
+        ("path", "../x.tar", HostileError, "splits.train.shards[0].path"),
+        ("index", "a\ud800.parquet", HostileError, "splits.train.index"),
+    ],
+)
+def test_a_manifest_that_nobody_could_read_from_is_refused_by_field(
+    entry: str, value: object, kind: type[HumanstError], field: str, release: Path
+) -> None:
+    content = json.loads((release / "MANIFEST.json").read_bytes())
+    train = content["splits"]["train"]
+    {"side_px": content["patch"], "path": train["shards"][0], "index": train}[entry][entry] = value
+    put(release / "MANIFEST.json", json.dumps(content).encode())
+    with pytest.raises(kind) as caught:
+        open_release(release)
+    assert caught.value.facts.field == field
+
+
 def test_json_at_the_limit_is_read() -> None:
     assert parse_json("[" * 64 + "]" * 64) == json.loads("[" * 64 + "]" * 64)
     assert parse_json(b'{"a": [1, 2.5, null, "\\u00e9", true]}') == {"a": [1, 2.5, None, "\u00e9", True]}
