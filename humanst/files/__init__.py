@@ -25,6 +25,7 @@ from humanst.files.locks import locked, locks_hold
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, partial_path, sweep_partials
 from humanst.files.owners import host_name as _host
+from humanst.files.parquet import parse_parquet
 from humanst.files.parts import (
     STALE_PART_SECONDS,
     PartFile,
@@ -58,6 +59,7 @@ __all__ = [
     "locks_hold",
     "ownerless_parts",
     "parse_json",
+    "parse_parquet",
     "part_bytes",
     "partial_path",
     "put_folder",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from humanst.errors import DataError
+from humanst.files import parse_parquet
 from humanst.load.release import not_on_record
 from humanst.load.sections import codes, columns_for, fact_names, rows_of, section_facts
 
@@ -56,9 +56,9 @@ def read_index(release: Release, split: Split) -> pa.Table:
     if digest != split.index_sha256:
         raise not_on_record(split.index, expected=f"sha256 {split.index_sha256}", found=f"sha256 {digest}")
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _bad_index(split, "a parquet table", str(error)) from error
+        table = parse_parquet(data, max_rows=split.n_pairs)
+    except ValueError as error:
+        raise _bad_index(split, f"a parquet table of {split.n_pairs:,} rows at most", str(error)) from error
     if len(set(table.column_names)) != table.num_columns:
         raise _bad_index(split, "each column once", f"columns {', '.join(table.column_names)}")
     if missing := [name for name in NEEDED_COLUMNS if name not in table.column_names]:

@@ -127,6 +127,21 @@ def without(name: str) -> Callable[[bytes], bytes]:
     return change
 
 
+def written(table: pa.Table, **how: Any) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out, **how)
+    return out.getvalue()
+
+
+def of_many_groups(data: bytes) -> bytes:
+    """The same rows, one a group, and so many columns more that the footer is all there is of the file."""
+    table = pq.read_table(io.BytesIO(data))
+    more = {f"{'x' * 2000}{number}": pa.nulls(table.num_rows, pa.int32()) for number in range(200)}
+    for name, column in more.items():
+        table = table.append_column(name, column)
+    return written(table, row_group_size=1)
+
+
 INDEXES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda data: data[:-1],
     "a footer beyond the file": lambda data: data[:-8] + (2**31 - 1).to_bytes(4, "little") + b"PAR1",
@@ -138,6 +153,9 @@ INDEXES: dict[str, Callable[[bytes], bytes]] = {
     "offsets are objects": set_column("json_offset", lambda column: pa.array([{"a": n} for n in column.to_pylist()])),
     "keys are a dictionary": set_column("key", lambda column: column.combine_chunks().dictionary_encode()),
     "keys are bytes": set_column("key", lambda column: column.cast(pa.binary())),
+    "a footer that is the file": of_many_groups,
+    "more rows than the manifest counts": lambda data: written(pa.concat_tables([pq.read_table(io.BytesIO(data))] * 3)),
+    "a name that is no UTF-8": lambda data: data.replace(b"n_genes", b"n_g\xffnes"),
     "a shard is missing": set_column("shard", lambda column: pa.array([None, *column.to_pylist()[1:]])),
 }
 
