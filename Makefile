@@ -50,6 +50,7 @@ faults: $(VENV)/.dev
 faults-long: $(VENV)/.dev
 	HUMANST_FETCH_KILLS=50 $(BIN)/python -m pytest tests/fetch/test_faults_http.py -k killed -n $(JOBS)
 	HUMANST_BUILD_KILLS=100 $(BIN)/python -m pytest tests/shards/test_kill.py -n $(JOBS)
+	HUMANST_BOARD_KILLS=20 $(BIN)/python -m pytest tests/faults/test_kills.py -k f11 -n $(JOBS)
 	HUMANST_FUZZ_INPUTS=2000 $(BIN)/python -m pytest tests/faults/test_fuzz.py -n $(JOBS)
 	HUMANST_LOAD_SECONDS=300 $(BIN)/python -m pytest tests/faults/test_cache_load.py
 

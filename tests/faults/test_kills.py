@@ -30,7 +30,7 @@ from tests.shards.test_no_room import FullDisk
 Run = Callable[[Sequence[str]], Result]
 # What is made once for these tests would be made again by a second worker.
 pytestmark = pytest.mark.xdist_group("faults-kills")
-KILLS = 5
+KILLS = int(os.environ.get("HUMANST_BOARD_KILLS", "5"))
 SECTION = "demo_st_A1"
 MIB = 1 << 20
 
