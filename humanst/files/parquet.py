@@ -34,8 +34,9 @@ def parse_parquet(data: bytes, *, max_rows: int) -> pa.Table:
             if file.metadata.num_rows > max_rows:
                 raise ValueError(f"{file.metadata.num_rows:,} rows")
             table = file.read()
-        # Asked for here, for names that are no UTF-8 fail when they are first looked at.
+        # Asked for here, for names and values that are no UTF-8 fail when they are first looked at.
         table.schema.names  # noqa: B018
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error
     return table

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -156,6 +157,14 @@ INDEXES: dict[str, Callable[[bytes], bytes]] = {
     "a footer that is the file": of_many_groups,
     "more rows than the manifest counts": lambda data: written(pa.concat_tables([pq.read_table(io.BytesIO(data))] * 3)),
     "a name that is no UTF-8": lambda data: data.replace(b"n_genes", b"n_g\xffnes"),
+    "a value that is no UTF-8": set_column(
+        "sample_id", lambda column: pc.cast(pa.array([b"\xb5"] * len(column)), pa.string(), safe=False)
+    ),
+    "a column twice": lambda data: written(
+        (table := pq.read_table(io.BytesIO(data))).append_column("platform", table["platform"])
+    ),
+    "places are objects": set_column("y_um", lambda column: pa.array([{"a": y} for y in column.to_pylist()])),
+    "no z": without("log10_counts_z"),
     "a shard is missing": set_column("shard", lambda column: pa.array([None, *column.to_pylist()[1:]])),
 }
 
