@@ -71,6 +71,7 @@ def _pair(section: Drawn, number: int) -> tuple[dict[str, Any], list[bytes]]:
         "donor_group": section.row["group"],
         "platform": "visium",
         "n_counts": 1000 + number,
+        "log10_counts_z": 0.5,
     }
     vector = io.BytesIO()
     np.lib.format.write_array(vector, rng.normal(size=3).astype("<f4"), version=(1, 0), allow_pickle=False)
