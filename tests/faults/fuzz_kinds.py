@@ -146,6 +146,7 @@ def _outcome(code: int) -> str:
 
 
 def _rows(data: bytes, sep: str) -> list[list[str]]:
+    csv.field_size_limit(1 << 24)  # a field may be long: that is one of the mutations
     return list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=sep))
 
 
@@ -209,9 +210,12 @@ def run_spots(world: Path, data: bytes, rng: Random) -> str:
     code, _ = _validate(world / ST)
     if code == 0:
         own, *lines = [
-            row for row in _rows(data, max(("\t", ",", ";"), key=data.partition(b"\n")[0].decode().count)) if row
+            row
+            for row in _rows(data, max(("\t", ",", ";"), key=data.split(b"\n")[0].split(b"\r")[0].decode().count))
+            if row
         ]
-        found = [dict(zip([name.strip() for name in own], row, strict=False)) for row in lines]
+        # Backwards: of a name that comes twice the first one is read.
+        found = [dict(reversed(list(zip([name.strip() for name in own], row, strict=False)))) for row in lines]
         places: dict[str, list[tuple[float, float]]] = {}
         for row in found:
             name = f"{float(row['x']):g}x{float(row['y']):g}"
