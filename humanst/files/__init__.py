@@ -25,7 +25,7 @@ from humanst.files.locks import locked, locks_hold
 from humanst.files.names import folded_name, safe_relative_path
 from humanst.files.owners import STALE_PARTIAL_SECONDS, is_running, partial_path, sweep_partials
 from humanst.files.owners import host_name as _host
-from humanst.files.parquet import parse_parquet
+from humanst.files.parquet import is_one_value, parse_parquet
 from humanst.files.parts import (
     STALE_PART_SECONDS,
     PartFile,
@@ -51,6 +51,7 @@ __all__ = [
     "fsync_folder",
     "hoist",
     "is_aside",
+    "is_one_value",
     "is_running",
     "let_group_read",
     "link",

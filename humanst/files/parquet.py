@@ -40,3 +40,10 @@ def parse_parquet(data: bytes, *, max_rows: int) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise ValueError(str(error)) from error
     return table
+
+
+def is_one_value(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds one value a row: no list, no object, no dictionary."""
+    import pyarrow.types as kinds
+
+    return not kinds.is_nested(kind) and not kinds.is_dictionary(kind)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from humanst.errors import DataError
-from humanst.files import parse_parquet
+from humanst.files import is_one_value, parse_parquet
 from humanst.load.release import not_on_record
 from humanst.load.sections import codes, columns_for, fact_names, rows_of, section_facts
 
@@ -78,14 +78,10 @@ def _check_kinds(table: pa.Table, split: Split) -> None:
     checks = [(name, pa.types.is_string, "text") for name in text]
     checks += [(name, pa.types.is_signed_integer, "whole numbers") for name in whole]
     checks += [("log10_counts_z", pa.types.is_floating, "numbers")]
-    checks += [(name, _is_one_value, "text or numbers") for name in table.column_names]
+    checks += [(name, is_one_value, "text or numbers") for name in table.column_names]
     for name, fits, expected in checks:
         if not fits(kind := table.schema.field(name).type):
             raise _bad_index(split, f"{expected} in {name}", str(kind))
-
-
-def _is_one_value(kind: pa.DataType) -> bool:
-    return not pa.types.is_nested(kind) and not pa.types.is_dictionary(kind)
 
 
 def _check_counts(table: pa.Table, split: Split) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from humanst.files import parse_json, parse_parquet
+from humanst.files import is_one_value, parse_json, parse_parquet
 from humanst.findings import Findings
 
 if TYPE_CHECKING:
@@ -60,12 +60,9 @@ def _fault(table: pa.Table) -> str | None:
     """Which column is missing, there twice, of another kind or without values."""
     import pyarrow.types as kinds
 
-    def one_value(kind: pa.DataType) -> bool:
-        return not kinds.is_nested(kind) and not kinds.is_dictionary(kind)
-
     checks = ((_TEXT, kinds.is_string, "text"), (_WHOLE, kinds.is_signed_integer, "whole numbers"))
     # What no check of verify looks at is still read by those who load the release.
-    others = ((_Z, kinds.is_floating, "numbers"), (table.column_names, one_value, "text or numbers"))
+    others = ((_Z, kinds.is_floating, "numbers"), (table.column_names, is_one_value, "text or numbers"))
     for names, fits, kind in (*checks, *others):
         for name in names:
             if (n := table.column_names.count(name)) != 1:
